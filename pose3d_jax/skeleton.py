@@ -1,0 +1,97 @@
+"""The skeleton: joints, bones, groups, mirror pairs and canonical lengths. Numbers only.
+
+Joints are MPII's sixteen, 0-based; "left" and "right" are the person's own. Lengths are in
+millimetres, averages over the training subjects of Human3.6M (Sec. 3.3 of the paper).
+"""
+
+import numpy as np
+
+JOINT_NAMES = (
+    "right_ankle",
+    "right_knee",
+    "right_hip",
+    "left_hip",
+    "left_knee",
+    "left_ankle",
+    "pelvis",
+    "thorax",
+    "upper_neck",
+    "head_top",
+    "right_wrist",
+    "right_elbow",
+    "right_shoulder",
+    "left_shoulder",
+    "left_elbow",
+    "left_wrist",
+)
+NUM_JOINTS = len(JOINT_NAMES)
+PELVIS, THORAX, NECK, HEAD_TOP = 6, 7, 8, 9
+RIGHT_SHOULDER, LEFT_SHOULDER = 12, 13
+ROOT = PELVIS
+
+#: Joints that change places when the image is mirrored.
+MIRROR_PAIRS = ((0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13))
+#: `joints[..., MIRROR_ORDER, :]` exchanges left and right.
+MIRROR_ORDER = np.array([5, 4, 3, 2, 1, 0, 6, 7, 8, 9, 15, 14, 13, 12, 11, 10])
+
+#: The 14 bones whose lengths are summed into a skeleton's size (Sec. 4.1.2). The thorax (7) is
+#: on none of them.
+BONES = np.array([
+    (0, 1), (1, 2), (2, 6), (6, 3), (3, 4), (4, 5), (10, 11),
+    (11, 12), (12, 8), (8, 13), (13, 14), (14, 15), (6, 8), (8, 9),
+])  # fmt: skip
+
+#: `AvgSumLen` of Sec. 4.1.2 in mm: the average sum of the 14 bones of Human3.6M's training
+#: subjects. It is 100 mm more than the sum of `BONE_LENGTHS`: the two come from different joint
+#: definitions, and the former is the one that Human3.6M is scored with.
+HUMAN36M_BONE_LENGTH_SUM = 4296.99233013
+
+#: Canonical bone lengths l̄_e in mm.
+SHIN = 452.125519758
+THIGH = 456.008604234
+HIP = 134.201602044
+SPINE = 421.517337247
+THORAX_NECK = 77.938555657
+HEAD = 182.550526846
+FOREARM = 249.772589249
+UPPER_ARM = 284.125346475
+SHOULDER = 180.776851782
+#: In the order of `BONES`.
+BONE_LENGTHS = np.array([
+    SHIN, THIGH, HIP, HIP, THIGH, SHIN, FOREARM,
+    UPPER_ARM, SHOULDER, SHOULDER, UPPER_ARM, FOREARM, SPINE + THORAX_NECK, HEAD,
+])  # fmt: skip
+
+#: The groups R_i of Eq. 3, and 1 / l̄_e for their bones, in units of the group's longer bone: the
+#: released code's scaling, with which λ_geo = 0.01 was tuned.
+BONE_GROUPS = {
+    "leg": ((0, 1), (1, 2), (3, 4), (4, 5)),
+    "arm": ((10, 11), (11, 12), (13, 14), (14, 15)),
+    "hip": ((2, 6), (3, 6)),
+    "shoulder": ((12, 8), (13, 8)),
+}
+BONE_GROUP_WEIGHTS = {
+    "leg": (THIGH / SHIN, 1.0, 1.0, THIGH / SHIN),
+    "arm": (UPPER_ARM / FOREARM, 1.0, 1.0, UPPER_ARM / FOREARM),
+    "hip": (1.0, 1.0),
+    "shoulder": (1.0, 1.0),
+}
+
+#: Limbs of Table 4: ((right bone), (left bone)).
+SYMMETRIC_LIMBS = {
+    "upper arm": ((11, 12), (13, 14)),
+    "lower arm": ((10, 11), (14, 15)),
+    "upper leg": ((1, 2), (3, 4)),
+    "lower leg": ((0, 1), (4, 5)),
+}
+
+#: Joint groups of the PCKh tables. Their mean leaves out pelvis and thorax.
+PCKH_GROUPS = {
+    "head": (9,),
+    "shoulder": (12, 13),
+    "elbow": (11, 14),
+    "wrist": (10, 15),
+    "hip": (2, 3),
+    "knee": (1, 4),
+    "ankle": (0, 5),
+}

@@ -1,0 +1,1 @@
+"""TFDS builders: one package per data set, all yielding the record of `pose3d_jax.records`."""
