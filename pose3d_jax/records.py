@@ -35,21 +35,23 @@ def features() -> tfds.features.FeaturesDict:
     | `to_source` | (2, 3) affine map from `image` px to the source image's px |
     """
     tensor = tfds.features.Tensor
-    return tfds.features.FeaturesDict({
-        "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
-        "joints_2d": tensor(shape=(NUM_JOINTS, 2), dtype=np.float32),
-        "joints_valid": tensor(shape=(NUM_JOINTS,), dtype=np.bool_),
-        "joints_3d": tensor(shape=(NUM_JOINTS, 3), dtype=np.float32),
-        "has_3d": np.bool_,
-        "box": tensor(shape=(3,), dtype=np.float32),
-        "head_size": np.float32,
-        "image_id": tfds.features.Text(),
-        "subject": tfds.features.Text(),
-        "action": tfds.features.Text(),
-        "camera": tfds.features.Text(),
-        "frame": np.int32,
-        "to_source": tensor(shape=(2, 3), dtype=np.float32),
-    })
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+            "joints_2d": tensor(shape=(NUM_JOINTS, 2), dtype=np.float32),
+            "joints_valid": tensor(shape=(NUM_JOINTS,), dtype=np.bool_),
+            "joints_3d": tensor(shape=(NUM_JOINTS, 3), dtype=np.float32),
+            "has_3d": np.bool_,
+            "box": tensor(shape=(3,), dtype=np.float32),
+            "head_size": np.float32,
+            "image_id": tfds.features.Text(),
+            "subject": tfds.features.Text(),
+            "action": tfds.features.Text(),
+            "camera": tfds.features.Text(),
+            "frame": np.int32,
+            "to_source": tensor(shape=(2, 3), dtype=np.float32),
+        }
+    )
 
 
 def metadata(*, image_side: int, bone_length_sum: float, **extra: Any) -> tfds.core.MetadataDict:
@@ -61,9 +63,7 @@ def metadata(*, image_side: int, bone_length_sum: float, **extra: Any) -> tfds.c
             (`AvgSumLen` of Sec. 4.1.2); 0 where the data set has no millimetres.
         **extra: whatever else explains how the data set was made.
     """
-    return tfds.core.MetadataDict(
-        image_side=image_side, bone_length_sum=bone_length_sum, **extra
-    )
+    return tfds.core.MetadataDict(image_side=image_side, bone_length_sum=bone_length_sum, **extra)
 
 
 def encode_image(image: UInt8[np.ndarray, "height width 3"]) -> bytes:

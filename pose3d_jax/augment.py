@@ -1,0 +1,173 @@
+"""From record to network input, on the device: one affine crop, augmentation, and the targets.
+
+Training, evaluation and inference share `crop`; only training draws an `Augmentation`.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from jax.scipy.ndimage import map_coordinates
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
+
+from pose3d_jax import geometry, heatmaps
+from pose3d_jax.models.network import STRIDE
+from pose3d_jax.skeleton import MIRROR_ORDER
+
+
+class Augmentation(NamedTuple):
+    """What happens to each image of a batch.
+
+    Attributes:
+        scale: factor on the crop's side (above 1 the person becomes smaller).
+        rotation: clockwise turn of the person in the crop, before mirroring, radians.
+        mirror: whether left and right change places.
+        colour: factor on each channel.
+    """
+
+    scale: Float[Array, "b"]
+    rotation: Float[Array, "b"]
+    mirror: Bool[Array, "b"]
+    colour: Float[Array, "b 3"]
+
+
+class Example(NamedTuple):
+    """What the network is trained on.
+
+    Attributes:
+        images: the crop, RGB in [0, 1].
+        heatmaps: targets of Eq. 1.
+        joints: positions in the crop, normalised to [−1, 1].
+        valid: annotated joints.
+        depth: targets of Eq. 2, normalised; zeros without `has_3d`.
+        has_3d: which images have depth labels.
+    """
+
+    images: Float[Array, "b s s 3"]
+    heatmaps: Float[Array, "b s/4 s/4 16"]
+    joints: Float[Array, "b 16 2"]
+    valid: Bool[Array, "b 16"]
+    depth: Float[Array, "b 16"]
+    has_3d: Bool[Array, "b"]
+
+
+def no_augmentation(batch_size: int) -> Augmentation:
+    """The augmentation that changes nothing."""
+    return Augmentation(
+        scale=jnp.ones(batch_size),
+        rotation=jnp.zeros(batch_size),
+        mirror=jnp.zeros(batch_size, bool),
+        colour=jnp.ones((batch_size, 3)),
+    )
+
+
+def draw_augmentation(
+    key: PRNGKeyArray, apply: Bool[Array, "b"], config: ml_collections.ConfigDict
+) -> Augmentation:
+    """Draws the 2D augmentation of Newell et al., as the release has it.
+
+    Args:
+        key: random key.
+        apply: which images are augmented; the others stay as they are.
+        config: `scale_sigma` and `scale_limit` (exponents of 2), `rotation_sigma`,
+            `rotation_limit` (degrees) and `rotation_probability`, `mirror_probability`,
+            `colour_range` (lowest and highest factor).
+    """
+    keys = jax.random.split(key, 5)
+    shape = apply.shape
+    exponent = config.scale_sigma * jax.random.normal(keys[0], shape)
+    exponent = jnp.clip(exponent, -config.scale_limit, config.scale_limit)
+    degrees = config.rotation_sigma * jax.random.normal(keys[1], shape)
+    degrees = jnp.clip(degrees, -config.rotation_limit, config.rotation_limit)
+    turned = jax.random.bernoulli(keys[2], config.rotation_probability, shape)
+    mirrored = jax.random.bernoulli(keys[3], config.mirror_probability, shape)
+    lowest, highest = config.colour_range
+    colour = jax.random.uniform(keys[4], (*shape, 3), minval=lowest, maxval=highest)
+    return Augmentation(
+        scale=jnp.where(apply, 2.0**exponent, 1.0),
+        rotation=jnp.where(apply & turned, jnp.deg2rad(degrees), 0.0),
+        mirror=apply & mirrored,
+        colour=jnp.where(apply[:, None], colour, 1.0),
+    )
+
+
+def crop_to_image(
+    box: Float[Array, "b 3"], side: int, augmentation: Augmentation
+) -> Float[Array, "b 2 3"]:
+    """The affine map from crop px to image px.
+
+    Args:
+        box: centre x, y and side of the square in the image, px.
+        side: of the crop, px.
+        augmentation: turn, scale and mirroring of the crop about the box's centre.
+    """
+    zoom = box[:, 2] * augmentation.scale / side
+    cos, sin = jnp.cos(augmentation.rotation), jnp.sin(augmentation.rotation)
+    flip = jnp.where(augmentation.mirror, -1.0, 1.0)
+    # A person turned clockwise in the crop is sampled along axes turned the other way.
+    linear = jnp.stack([
+        jnp.stack([cos * flip, sin], axis=-1),
+        jnp.stack([-sin * flip, cos], axis=-1),
+    ], axis=-2) * zoom[:, None, None]  # fmt: skip
+    centre = jnp.full((2,), side / 2.0)
+    return jnp.concatenate([linear, (box[:, :2] - linear @ centre)[..., None]], axis=-1)
+
+
+def crop(
+    images: UInt8[Array, "b h w 3"], matrix: Float[Array, "b 2 3"], side: int
+) -> Float[Array, "b s s 3"]:
+    """Samples square crops bilinearly; outside the image is black.
+
+    Args:
+        images: RGB.
+        matrix: affine map from crop px to image px, at about the image's own resolution: a crop
+            that shrinks the image by much more than 2 aliases.
+        side: of the crops, px.
+
+    Returns:
+        RGB in [0, 1], float32.
+    """
+    centres = jnp.arange(side, dtype=jnp.float32) + 0.5
+    grid = jnp.stack(jnp.meshgrid(centres, centres, indexing="xy"), axis=-1).reshape(-1, 2)
+    points = geometry.apply_affine(matrix, jnp.broadcast_to(grid, (len(matrix), *grid.shape)))
+
+    def sample(channel, xy):
+        rows, columns = xy[:, 1] - 0.5, xy[:, 0] - 0.5
+        return map_coordinates(channel, [rows, columns], order=1, mode="constant")
+
+    over_channels = jax.vmap(sample, in_axes=(-1, None), out_axes=-1)
+    pixels = jax.vmap(over_channels)(images.astype(jnp.float32), points)
+    return pixels.reshape(-1, side, side, 3) / 255.0
+
+
+def mirror_joints(joints: Array, mirror: Bool[Array, "b"]) -> Array:
+    """Exchanges left and right, joints on axis 1, where `mirror` is true."""
+    swap = mirror.reshape(-1, *(1 for _ in joints.shape[1:]))
+    return jnp.where(swap, joints[:, MIRROR_ORDER], joints)
+
+
+def make_examples(batch: dict[str, Array], side: int, augmentation: Augmentation) -> Example:
+    """Crops, colours and labels a batch of records.
+
+    Args:
+        batch: `image`, `box`, `joints_2d`, `joints_valid`, `joints_3d`, `has_3d` of the records
+            (`records`), stacked.
+        side: of the network's input, px.
+        augmentation: one per image.
+    """
+    matrix = crop_to_image(batch["box"], side, augmentation)
+    images = crop(batch["image"], matrix, side) * augmentation.colour[:, None, None, :]
+    joints = geometry.apply_affine(geometry.invert_affine(matrix), batch["joints_2d"])
+    joints = mirror_joints(joints, augmentation.mirror)
+    valid = mirror_joints(batch["joints_valid"], augmentation.mirror)
+    joints_3d = mirror_joints(batch["joints_3d"], augmentation.mirror)
+    return Example(
+        images=jnp.clip(images, 0.0, 1.0),
+        heatmaps=heatmaps.render(joints / STRIDE, valid, side // STRIDE),
+        joints=geometry.normalise(joints, side),
+        valid=valid,
+        # Bone lengths do not change when the camera turns about its axis: no need to turn these.
+        depth=geometry.depth_target(joints, joints_3d, side),
+        has_3d=batch["has_3d"],
+    )

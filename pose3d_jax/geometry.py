@@ -1,0 +1,137 @@
+"""Skeletons as arrays: coordinates, units, bone lengths, and alignment.
+
+Three coordinate systems meet here. *Crop pixels*: continuous, x right, y down, of the square that
+the network sees. *Normalised*: 2 x / side − 1, so that the crop is [−1, 1]²; depth is in the same
+unit, relative to the root, away from the camera. *Millimetres*: camera axes (x right, y down,
+z forward), relative to the root.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from pose3d_jax.skeleton import BONES, ROOT
+
+
+def norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
+    """Euclidean length along the last axis, with gradient 0 instead of NaN at length 0."""
+    squared = jnp.sum(x * x, axis=-1)
+    positive = squared > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+
+
+def normalise(joints: Float[Array, "*batch 2"], side: float) -> Float[Array, "*batch 2"]:
+    """Crop pixels to normalised coordinates."""
+    return 2.0 * joints / side - 1.0
+
+
+def bone_lengths(joints: Float[Array, "*batch 16 d"]) -> Float[Array, "*batch 14"]:
+    """Lengths of the 14 bones of `skeleton.BONES`, in the joints' unit (2D or 3D)."""
+    return norm(joints[..., BONES[:, 0], :] - joints[..., BONES[:, 1], :])
+
+
+def bone_length_sum(joints: Float[Array, "*batch 16 d"]) -> Float[Array, "*batch"]:
+    """A skeleton's size: the sum of its 14 bones (`SumLen` in Sec. 4.1.2)."""
+    return bone_lengths(joints).sum(-1)
+
+
+def relative_to_root(joints: Float[Array, "*batch 16 d"]) -> Float[Array, "*batch 16 d"]:
+    """Joints relative to the pelvis."""
+    return joints - joints[..., ROOT : ROOT + 1, :]
+
+
+def depth_target(
+    joints_crop: Float[Array, "*batch 16 2"],
+    joints_mm: Float[Array, "*batch 16 3"],
+    side: float,
+) -> Float[Array, "*batch 16"]:
+    """The depth label of a 3D-labelled image, in normalised units.
+
+    The scale from mm to px is weak perspective's: the ratio of the bones' summed lengths in the
+    image to those of the bones projected along z (Sec. 4.1.2, "aligning the 3D and 2D poses").
+
+    Args:
+        joints_crop: 2D joints, crop px.
+        joints_mm: 3D joints, camera frame, mm.
+        side: of the crop, px.
+
+    Returns:
+        (z − z_root) · k · 2 / side; zeros where the 3D joints are all zero.
+    """
+    projected = bone_length_sum(joints_mm[..., :2])
+    scale = bone_length_sum(joints_crop) / jnp.where(projected > 0, projected, 1.0)
+    return relative_to_root(joints_mm)[..., 2] * scale[..., None] * (2.0 / side)
+
+
+def to_millimetres(
+    joints_crop: Float[Array, "*batch 16 2"],
+    depth: Float[Array, "*batch 16"],
+    side: float,
+    skeleton_size: Float[Array, "*batch"] | float,
+) -> Float[Array, "*batch 16 3"]:
+    """The network's output as a root-relative pose in mm (Sec. 4.1.2).
+
+    An image does not tell a person's size. The pose is scaled so that its 14 bones sum to
+    `skeleton_size`.
+
+    Args:
+        joints_crop: predicted 2D joints, crop px.
+        depth: predicted depths, normalised.
+        side: of the crop, px.
+        skeleton_size: `AvgSumLen` of the data set, or the person's own bone-length sum, mm.
+    """
+    pose = relative_to_root(
+        jnp.concatenate([joints_crop, depth[..., None] * (side / 2.0)], axis=-1)
+    )
+    size = bone_length_sum(pose)
+    scale = skeleton_size / jnp.where(size > 0, size, 1.0)
+    return pose * scale[..., None, None]
+
+
+def similarity_align(
+    pose: Float[Array, "*batch 16 3"],
+    target: Float[Array, "*batch 16 3"],
+    valid: Bool[Array, "*batch 16"],
+) -> Float[Array, "*batch 16 3"]:
+    """Moves, turns and scales `pose` onto `target` in the least-squares sense, never mirroring.
+
+    Umeyama's solution (1991) of the Procrustes problem, over the valid joints.
+    """
+    weight = valid[..., None].astype(pose.dtype)
+    count = jnp.maximum(weight.sum(-2, keepdims=True), 1.0)
+    pose_mean = (pose * weight).sum(-2, keepdims=True) / count
+    target_mean = (target * weight).sum(-2, keepdims=True) / count
+    source = (pose - pose_mean) * weight
+    goal = (target - target_mean) * weight
+    u, singular, vt = jnp.linalg.svd(jnp.swapaxes(source, -1, -2) @ goal, full_matrices=False)
+    # Flipping the weakest axis turns a reflection into the best rotation.
+    sign = jnp.where(jnp.linalg.det(u @ vt) < 0, -1.0, 1.0)
+    flip = jnp.stack([jnp.ones_like(sign), jnp.ones_like(sign), sign], axis=-1)
+    rotation = (u * flip[..., None, :]) @ vt
+    spread = (source**2).sum((-1, -2))
+    scale = (singular * flip).sum(-1) / jnp.where(spread > 0, spread, 1.0)
+    return (pose - pose_mean) @ rotation * scale[..., None, None] + target_mean
+
+
+def scale_align(
+    pose: Float[Array, "*batch 16 3"],
+    target: Float[Array, "*batch 16 3"],
+    valid: Bool[Array, "*batch 16"],
+) -> Float[Array, "*batch 16 3"]:
+    """Scales a root-relative `pose` onto a root-relative `target` in the least-squares sense."""
+    weight = valid[..., None].astype(pose.dtype)
+    along = (pose * target * weight).sum((-1, -2))
+    spread = (pose * pose * weight).sum((-1, -2))
+    return pose * (along / jnp.where(spread > 0, spread, 1.0))[..., None, None]
+
+
+def invert_affine(matrix: Float[Array, "*batch 2 3"]) -> Float[Array, "*batch 2 3"]:
+    """The inverse of an affine map of the plane."""
+    linear = jnp.linalg.inv(matrix[..., :2])
+    return jnp.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
+
+
+def apply_affine(
+    matrix: Float[Array, "*batch 2 3"], points: Float[Array, "*batch n 2"]
+) -> Float[Array, "*batch n 2"]:
+    """Maps points of the plane."""
+    return points @ jnp.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]

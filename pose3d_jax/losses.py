@@ -1,0 +1,118 @@
+"""The paper's losses, Eqs. 1–4, as pure functions."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from pose3d_jax import geometry
+from pose3d_jax.skeleton import BONE_GROUP_WEIGHTS, BONE_GROUPS
+
+
+def heatmap_loss(
+    predicted: Sequence[Float[Array, "b h w joints"]], target: Float[Array, "b h w joints"]
+) -> Float[Array, ""]:
+    """Eq. 1 as released: mean squared error over batch, joints and pixels, summed over stacks."""
+    return sum(jnp.mean((maps - target) ** 2) for maps in predicted)
+
+
+def _padded_groups() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The bone groups as (groups, bones, 2) joints, (groups, bones) weights and mask."""
+    longest = max(len(bones) for bones in BONE_GROUPS.values())
+    joints = np.zeros((len(BONE_GROUPS), longest, 2), np.int32)
+    weights = np.zeros((len(BONE_GROUPS), longest))
+    for row, (name, bones) in enumerate(BONE_GROUPS.items()):
+        joints[row, : len(bones)] = bones
+        weights[row, : len(bones)] = BONE_GROUP_WEIGHTS[name]
+    return joints, weights, weights > 0
+
+
+def group_variance(
+    pose: Float[Array, "16 3"],
+    valid: Bool[Array, "16"],
+    bones: Int[Array, "bones 2"],
+    weights: Float[Array, "bones"],
+    mask: Bool[Array, "bones"],
+) -> Float[Array, ""]:
+    """One group's term of Eq. 3: the variance of l_e / l̄_e over its bones.
+
+    Args:
+        pose: joints, normalised.
+        valid: annotated joints; a bone with an unlabelled end drops out.
+        bones: joint pairs, padded.
+        weights: 1 / l̄_e.
+        mask: which rows of `bones` are bones, not padding.
+
+    Returns:
+        The variance over the bones that remain; 0 where none does.
+    """
+    used = mask & valid[bones].all(-1)
+    ratios = geometry.norm(pose[bones[:, 0]] - pose[bones[:, 1]]) * weights
+    count = jnp.maximum(used.sum(), 1)
+    mean = jnp.where(used, ratios, 0.0).sum() / count
+    return jnp.where(used, (ratios - mean) ** 2, 0.0).sum() / count
+
+
+@jax.jit
+def geometric_loss(
+    joints_xy: Float[Array, "b 16 2"], depth: Float[Array, "b 16"], valid: Bool[Array, "b 16"]
+) -> Float[Array, "b"]:
+    """L_geo of Eq. 3: bone-length ratios inside a group should not vary.
+
+    Defined on the *labelled* 2D joints, so that no gradient reaches the 2D module (Sec. 3.3).
+    It has a degenerate minimum: equal, large depth differences along every limb bone make all
+    ratios agree. A falling loss alone therefore proves nothing; watch the sum of bone lengths.
+
+    Args:
+        joints_xy: labelled joints, normalised to [−1, 1].
+        depth: predicted depths, in the same unit.
+        valid: annotated joints.
+
+    Returns:
+        The sum of the groups' variances, per image.
+    """
+    joints, weights, mask = _padded_groups()
+    weights = jnp.asarray(weights, depth.dtype)
+    pose = jnp.concatenate([joints_xy, depth[..., None]], axis=-1)
+    over_groups = jax.vmap(group_variance, in_axes=(None, None, 0, 0, 0))
+    over_batch = jax.vmap(over_groups, in_axes=(0, 0, None, None, None))
+    return over_batch(pose, valid, joints, weights, mask).sum(-1)
+
+
+def depth_loss(
+    depth: Float[Array, "b 16"],
+    target_depth: Float[Array, "b 16"],
+    joints_xy: Float[Array, "b 16 2"],
+    valid: Bool[Array, "b 16"],
+    has_3d: Bool[Array, "b"],
+    lambda_reg: float,
+    lambda_geo: float,
+    *,
+    geometric_on_3d: bool = False,
+) -> Float[Array, ""]:
+    """L_dep of Eq. 2: regression where depth is labelled, the geometric loss where it is not.
+
+    Args:
+        depth: predicted depths, normalised.
+        target_depth: labels, normalised; read only where `has_3d`.
+        joints_xy: labelled 2D joints, normalised.
+        valid: annotated joints. The squared error is averaged over all 16 joints, as released;
+            an unannotated one counts 0.
+        has_3d: which images have depth labels.
+        lambda_reg: weight of the regression.
+        lambda_geo: weight of the geometric loss.
+        geometric_on_3d: add the geometric loss on depth-labelled images too, as the baseline
+            3D/w geo of Sec. 4.1.3 does.
+
+    Returns:
+        The mean over the batch.
+    """
+    regression = jnp.mean(jnp.where(valid, depth - target_depth, 0.0) ** 2, axis=-1)
+    geometric = geometric_loss(joints_xy, depth, valid)
+    takes_geometric = ~has_3d | geometric_on_3d
+    per_image = jnp.where(has_3d, lambda_reg * regression, 0.0) + jnp.where(
+        takes_geometric, lambda_geo * geometric, 0.0
+    )
+    return per_image.mean()

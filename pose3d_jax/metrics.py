@@ -1,0 +1,164 @@
+"""The paper's metrics, and those that users of this field report beside them.
+
+Poses are in mm, any origin: every 3D metric aligns the roots (joint 6) itself. `valid` chooses the
+joints that count; without it all do. Functions over one data set's worth of poses return either a
+value per pose, or a percentage over all joints of all poses.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from pose3d_jax import geometry
+from pose3d_jax.skeleton import PCKH_GROUPS, PELVIS, SYMMETRIC_LIMBS, THORAX
+
+#: Thresholds of AUC: 0, 5, …, 150 mm.
+AUC_THRESHOLDS = tuple(range(0, 151, 5))
+
+
+def joint_errors(
+    pred: Float[Array, "n 16 3"], target: Float[Array, "n 16 3"]
+) -> Float[Array, "n 16"]:
+    """Distance of each joint after aligning the roots, mm."""
+    difference = geometry.relative_to_root(pred) - geometry.relative_to_root(target)
+    return jnp.linalg.norm(difference, axis=-1)
+
+
+def masked_mean(values: Float[Array, "*b"], valid: Bool[Array, "*b"] | None, axis=None) -> Array:
+    """Mean over the valid entries; NaN where there is none."""
+    if valid is None:
+        return jnp.mean(values, axis=axis)
+    count = jnp.sum(valid, axis=axis)
+    total = jnp.sum(jnp.where(valid, values, 0.0), axis=axis)
+    return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
+
+
+def mpjpe(
+    pred: Float[Array, "n 16 3"],
+    target: Float[Array, "n 16 3"],
+    valid: Bool[Array, "n 16"] | None = None,
+) -> Float[Array, "n"]:
+    """Mean per-joint position error after aligning the roots, mm, per pose (Sec. 4.1.2)."""
+    return masked_mean(joint_errors(pred, target), valid, axis=-1)
+
+
+def _all_valid(pred, valid):
+    return jnp.ones(pred.shape[:-1], bool) if valid is None else valid
+
+
+def pa_mpjpe(
+    pred: Float[Array, "n 16 3"],
+    target: Float[Array, "n 16 3"],
+    valid: Bool[Array, "n 16"] | None = None,
+) -> Float[Array, "n"]:
+    """Mean per-joint error after the best similarity without reflection, mm, per pose."""
+    target = geometry.relative_to_root(target)
+    aligned = geometry.similarity_align(
+        geometry.relative_to_root(pred), target, _all_valid(pred, valid)
+    )
+    return masked_mean(jnp.linalg.norm(aligned - target, axis=-1), valid, axis=-1)
+
+
+def n_mpjpe(
+    pred: Float[Array, "n 16 3"],
+    target: Float[Array, "n 16 3"],
+    valid: Bool[Array, "n 16"] | None = None,
+) -> Float[Array, "n"]:
+    """Mean per-joint error after aligning the roots and the best scale, mm, per pose."""
+    target = geometry.relative_to_root(target)
+    scaled = geometry.scale_align(geometry.relative_to_root(pred), target, _all_valid(pred, valid))
+    return masked_mean(jnp.linalg.norm(scaled - target, axis=-1), valid, axis=-1)
+
+
+def pck_3d(
+    pred: Float[Array, "n 16 3"],
+    target: Float[Array, "n 16 3"],
+    threshold: float = 150.0,
+    valid: Bool[Array, "n 16"] | None = None,
+) -> Float[Array, ""]:
+    """3DPCK: percentage of joints nearer than `threshold` mm after aligning the roots."""
+    return 100.0 * masked_mean((joint_errors(pred, target) < threshold) * 1.0, valid)
+
+
+def auc_3d(
+    pred: Float[Array, "n 16 3"],
+    target: Float[Array, "n 16 3"],
+    valid: Bool[Array, "n 16"] | None = None,
+) -> Float[Array, ""]:
+    """Area under the 3DPCK curve: its mean at 0, 5, …, 150 mm, percent.
+
+    A joint counts where its error is *below* the threshold, as in MMPose: the root, whose error is
+    0 by definition, misses the threshold 0.
+    """
+    errors = joint_errors(pred, target)[..., None]
+    within = jnp.mean((errors < jnp.asarray(AUC_THRESHOLDS)) * 1.0, axis=-1)
+    return 100.0 * masked_mean(within, valid)
+
+
+def pckh(
+    pred: Float[Array, "n 16 2"],
+    target: Float[Array, "n 16 2"],
+    head_size: Float[Array, "n"],
+    valid: Bool[Array, "n 16"],
+    threshold: float = 0.5,
+) -> dict[str, Float[Array, ""]]:
+    """PCKh: percentage of joints within `threshold` head sizes of the truth (Table 2).
+
+    Args:
+        pred: predicted joints, px.
+        target: annotated joints, px.
+        head_size: PCKh's yardstick, px; people without one (0) do not count.
+        valid: annotated joints.
+        threshold: in head sizes.
+
+    Returns:
+        Per group of `skeleton.PCKH_GROUPS`, and "mean" over all joints but pelvis and thorax.
+        NaN where nothing is annotated.
+    """
+    distance = jnp.linalg.norm(pred - target, axis=-1)
+    correct = (distance <= threshold * head_size[:, None]) * 1.0
+    counted = valid & (head_size > 0)[:, None]
+
+    def score(joints):
+        index = jnp.asarray(joints)
+        return 100.0 * masked_mean(correct[:, index], counted[:, index])
+
+    scores = {name: score(joints) for name, joints in PCKH_GROUPS.items()}
+    scores["mean"] = score([j for j in range(pred.shape[1]) if j not in (PELVIS, THORAX)])
+    return scores
+
+
+def symmetry(pose: Float[Array, "n 16 3"]) -> dict[str, Float[Array, "n"]]:
+    """Left-right difference of each limb's bone (Table 4), in the pose's unit, per pose.
+
+    A pose without any depth scores well too, and so does the degenerate minimum of Eq. 3: read it
+    beside `bone_sum_ratio` and the error.
+    """
+    return {
+        limb: jnp.abs(
+            jnp.linalg.norm(pose[:, right[0]] - pose[:, right[1]], axis=-1)
+            - jnp.linalg.norm(pose[:, left[0]] - pose[:, left[1]], axis=-1)
+        )
+        for limb, (right, left) in SYMMETRIC_LIMBS.items()
+    }
+
+
+def bone_sum_ratio(
+    joints: Float[Array, "n 16 2"],
+    depth: Float[Array, "n 16"],
+    target: Float[Array, "n 16 3"],
+) -> Float[Array, "n"]:
+    """How much longer the predicted skeleton is than the truth, in the image's own scale.
+
+    Sums of the 14 bones, each relative to the sum of the same pose's bones in the image plane.
+    1 is right; above, depths are exaggerated (as when Eq. 3 collapses); below, flattened.
+
+    Args:
+        joints: 2D joints, any unit.
+        depth: predicted depths, the same unit.
+        target: true pose, mm.
+    """
+    flat = geometry.bone_length_sum(joints)
+    whole = geometry.bone_length_sum(jnp.concatenate([joints, depth[..., None]], axis=-1))
+    true_flat = geometry.bone_length_sum(target[..., :2])
+    true_whole = geometry.bone_length_sum(target)
+    return (whole / flat) / (true_whole / true_flat)

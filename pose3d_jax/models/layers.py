@@ -1,0 +1,60 @@
+"""The layers that the network is made of, with the paper's settings.
+
+A 1×1 convolution is `nnx.Linear` over the channels: the same numbers as a convolution, computed as
+one matrix product. Parameters, statistics and their gradients are float32; `dtype` is the
+precision of the arithmetic.
+"""
+
+import functools
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+#: PyTorch's defaults, which the release was trained with: eps 1e-5, running statistics that move
+#: by a tenth of the way to the batch's.
+BATCH_NORM_EPSILON = 1e-5
+BATCH_NORM_MOMENTUM = 0.9
+
+
+class NormRelu(nnx.Module):
+    """Batch normalisation, then ReLU.
+
+    Args:
+        features: channels.
+        axis_name: the `pmap` axis over which batch statistics are averaged, so that a batch
+            spread over devices is normalised as one; None normalises each device's share alone.
+        dtype: of the result; statistics are always computed in float32.
+        rngs: NNX's random streams.
+    """
+
+    def __init__(self, features: int, *, axis_name: str | None, dtype, rngs: nnx.Rngs):
+        self.norm = nnx.BatchNorm(
+            features,
+            epsilon=BATCH_NORM_EPSILON,
+            momentum=BATCH_NORM_MOMENTUM,
+            axis_name=axis_name,
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        """Normalises with the batch's statistics in training mode, the running ones else."""
+        return nnx.relu(self.norm(x))
+
+
+def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
+    """2×2 max pooling as a maximum of four strided slices.
+
+    XLA's own pooling is as fast forwards, but its gradient (select-and-scatter) is several times
+    slower than that of `maximum`.
+    """
+    slices = (x[:, i::2, j::2] for i in (0, 1) for j in (0, 1))
+    return functools.reduce(jnp.maximum, slices)
+
+
+def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
+    """Nearest-neighbour ×2 upsampling."""
+    batch, height, width, channels = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
+    return x.reshape(batch, 2 * height, 2 * width, channels)

@@ -1,0 +1,212 @@
+"""The whole network: stem, stacked hourglasses with heat-map heads, and the depth module."""
+
+import jax.numpy as jnp
+import ml_collections
+from flax import nnx
+from jaxtyping import Array, Float
+
+from pose3d_jax.models.depth import DepthHead
+from pose3d_jax.models.hourglass import Hourglass
+from pose3d_jax.models.layers import NormRelu, max_pool
+from pose3d_jax.models.residual import Residual, residual_chain
+from pose3d_jax.skeleton import NUM_JOINTS
+
+#: Heat-maps have a quarter of the input's resolution.
+STRIDE = 4
+
+
+class ConvStem(nnx.Module):
+    """The paper's stem: 7×7 convolution of stride 2, then residuals and a 2×2 max pool.
+
+    64 and 128 channels at 256 features, in proportion otherwise.
+    """
+
+    def __init__(self, features: int, *, axis_name, dtype, rngs: nnx.Rngs):
+        shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
+        quarter, half = features // 4, features // 2
+        self.conv = nnx.Conv(
+            3, quarter, kernel_size=(7, 7), strides=2, padding=3, dtype=dtype, rngs=rngs
+        )
+        self.norm = NormRelu(quarter, **shared)
+        self.residual1 = Residual(quarter, half, **shared)
+        self.residual2 = Residual(half, half, **shared)
+        self.residual3 = Residual(half, features, **shared)
+
+    def __call__(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b s/4 s/4 c"]:
+        """Features at a quarter of the resolution."""
+        x = self.residual1(self.norm(self.conv(images)))
+        return self.residual3(self.residual2(max_pool(x)))
+
+
+class PatchStem(nnx.Module):
+    """A stem for CPUs: one linear layer over 4×4 patches, then a residual.
+
+    Nothing runs above a quarter of the input's resolution, where a convolution's weight gradient
+    is slowest on a CPU.
+    """
+
+    def __init__(self, features: int, *, axis_name, dtype, rngs: nnx.Rngs):
+        self.patch = nnx.Linear(STRIDE * STRIDE * 3, features, dtype=dtype, rngs=rngs)
+        self.residual = Residual(features, features, axis_name=axis_name, dtype=dtype, rngs=rngs)
+
+    def __call__(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b s/4 s/4 c"]:
+        """Features at a quarter of the resolution."""
+        batch, side, _, channels = images.shape
+        patches = images.reshape(batch, side // STRIDE, STRIDE, side // STRIDE, STRIDE, channels)
+        patches = patches.transpose(0, 1, 3, 2, 4, 5)
+        return self.residual(self.patch(patches.reshape(*patches.shape[:3], -1)))
+
+
+STEMS = {"conv": ConvStem, "patch": PatchStem}
+
+
+class Stack(nnx.Module):
+    """One hourglass with its heat-map head, and the merge that feeds what comes after.
+
+    The next stack's input is the sum of the input, the head's features and the heat-maps, the
+    last two through 1×1 convolutions. The last stack's sum feeds the depth module ("heat-maps
+    and lower-layer image features are summed", Fig. 2).
+    """
+
+    def __init__(
+        self,
+        levels: int,
+        modules: int,
+        features: int,
+        num_joints: int,
+        *,
+        output_init,
+        axis_name,
+        dtype,
+        rngs: nnx.Rngs,
+    ):
+        shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
+        self.hourglass = Hourglass(levels, modules, features, **shared)
+        self.residuals = residual_chain(modules, features, features, **shared)
+        self.linear = nnx.Linear(features, features, dtype=dtype, rngs=rngs)
+        self.norm = NormRelu(features, **shared)
+        self.heatmaps = nnx.Linear(
+            features, num_joints, kernel_init=output_init, dtype=dtype, rngs=rngs
+        )
+        self.merge_features = nnx.Linear(features, features, dtype=dtype, rngs=rngs)
+        self.merge_heatmaps = nnx.Linear(num_joints, features, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "b h w c"]
+    ) -> tuple[Float[Array, "b h w joints"], Float[Array, "b h w c"]]:
+        """Heat-maps, and the input of what comes after."""
+        features = self.norm(self.linear(self.residuals(self.hourglass(x))))
+        heatmaps = self.heatmaps(features)
+        return heatmaps, x + self.merge_features(features) + self.merge_heatmaps(heatmaps)
+
+
+class PoseNetwork(nnx.Module):
+    """Image to 2D heat-maps and depths (Fig. 2 of the paper).
+
+    At 2 stacks, 2 modules, 4 levels and 256 features it has the paper's 14,429,104 parameters.
+    Modules start in training mode; `eval()` and `train()` switch batch normalisation.
+
+    Args:
+        input_side: side of the input image, px.
+        stacks: hourglasses in a row.
+        modules: residual modules per place in an hourglass.
+        levels: how many times an hourglass halves the resolution.
+        features: channels.
+        depth_levels: how many times the depth module halves the resolution.
+        depth_modules: residual modules per level of the depth module.
+        stem: "conv" (the paper's) or "patch" (fast on CPUs).
+        zero_init_outputs: start both output layers at zero.
+        output_scale: factor on both outputs. With RMSprop, whose steps do not depend on the
+            gradient's size, a factor below 1 is a smaller learning rate for the last layers.
+        num_joints: heat-maps and depths to predict.
+        axis_name: `pmap` axis of synchronised batch statistics, or None.
+        dtype: of the arithmetic; parameters and outputs are float32.
+        rngs: NNX's random streams.
+
+    Raises:
+        ValueError: the input's side is not divisible by what the network needs.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_side: int = 256,
+        stacks: int = 2,
+        modules: int = 2,
+        levels: int = 4,
+        features: int = 256,
+        depth_levels: int = 4,
+        depth_modules: int = 2,
+        stem: str = "conv",
+        zero_init_outputs: bool = False,
+        output_scale: float = 1.0,
+        num_joints: int = NUM_JOINTS,
+        axis_name: str | None = None,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        divisor = STRIDE * 2 ** max(levels, depth_levels)
+        if input_side % divisor:
+            raise ValueError(
+                f"The network's input side must be divisible by {divisor} "
+                f"(a quarter, halved {max(levels, depth_levels)} times), but is {input_side}."
+            )
+        if stem not in STEMS:
+            raise ValueError(f"Unknown stem {stem!r}; choose one of {', '.join(STEMS)}.")
+        self.input_side = input_side
+        self.output_scale = output_scale
+        self.dtype = dtype
+        shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
+        output_init = (
+            nnx.initializers.zeros if zero_init_outputs else nnx.initializers.lecun_normal()
+        )
+        self.stem = STEMS[stem](features, **shared)
+        self.stacks = nnx.List(
+            Stack(levels, modules, features, num_joints, output_init=output_init, **shared)
+            for _ in range(stacks)
+        )
+        self.depth = DepthHead(
+            depth_levels,
+            depth_modules,
+            features,
+            side=input_side // STRIDE,
+            num_joints=num_joints,
+            output_init=output_init,
+            **shared,
+        )
+
+    def __call__(
+        self, images: Float[Array, "b s s 3"], *, with_depth: bool = True
+    ) -> tuple[list[Float[Array, "b s/4 s/4 joints"]], Float[Array, "b joints"] | None]:
+        """Predicts heat-maps and depths.
+
+        Args:
+            images: RGB in [0, 1].
+            with_depth: False leaves out the depth module (stage 1).
+
+        Returns:
+            One array of heat-maps per stack, the last the best; and the depths, in the units of
+            the normalised crop (`geometry`), or None. All float32.
+        """
+        x = self.stem(images.astype(self.dtype))
+        heatmaps = []
+        for stack in self.stacks:
+            maps, x = stack(x)
+            heatmaps.append(maps.astype(jnp.float32) * self.output_scale)
+        depth = self.depth(x) * self.output_scale if with_depth else None
+        return heatmaps, depth
+
+
+def build_network(
+    config: ml_collections.ConfigDict, *, seed: int, axis_name: str | None = None
+) -> PoseNetwork:
+    """The network of a config's `model` section, freshly initialised.
+
+    Args:
+        config: the fields of `PoseNetwork`, and `dtype` by name.
+        seed: of the initial parameters.
+        axis_name: `pmap` axis of synchronised batch statistics, or None.
+    """
+    sizes = dict(config)
+    dtype = jnp.dtype(sizes.pop("dtype"))
+    return PoseNetwork(**sizes, dtype=dtype, axis_name=axis_name, rngs=nnx.Rngs(seed))

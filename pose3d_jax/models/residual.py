@@ -1,0 +1,59 @@
+"""The pre-activation residual module of the stacked hourglass (Newell et al. 2016)."""
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from pose3d_jax.models.layers import NormRelu
+
+
+class Residual(nnx.Module):
+    """Three times batch norm – ReLU – convolution (1×1, 3×3, 1×1), plus a skip.
+
+    The middle works on half of the output's channels. The skip is the identity, or a 1×1
+    convolution where the number of channels changes.
+
+    Args:
+        in_features: channels of the input.
+        out_features: channels of the output.
+        axis_name: see `NormRelu`.
+        dtype: of the arithmetic.
+        rngs: NNX's random streams.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, axis_name, dtype, rngs: nnx.Rngs):
+        middle = out_features // 2
+        norm = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
+        conv = {"dtype": dtype, "rngs": rngs}
+        self.norm1 = NormRelu(in_features, **norm)
+        self.conv1 = nnx.Linear(in_features, middle, **conv)
+        self.norm2 = NormRelu(middle, **norm)
+        self.conv2 = nnx.Conv(middle, middle, kernel_size=(3, 3), **conv)
+        self.norm3 = NormRelu(middle, **norm)
+        self.conv3 = nnx.Linear(middle, out_features, **conv)
+        has_skip = in_features != out_features
+        self.skip = nnx.Linear(in_features, out_features, **conv) if has_skip else None
+
+    def __call__(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h w out"]:
+        """Applies the module."""
+        y = self.conv1(self.norm1(x))
+        y = self.conv2(self.norm2(y))
+        y = self.conv3(self.norm3(y))
+        return y + (x if self.skip is None else self.skip(x))
+
+
+def residual_chain(
+    count: int, in_features: int, out_features: int, *, axis_name, dtype, rngs: nnx.Rngs
+) -> nnx.Sequential:
+    """`count` residual modules in a row; the first changes the number of channels."""
+    return nnx.Sequential(
+        *(
+            Residual(
+                in_features if i == 0 else out_features,
+                out_features,
+                axis_name=axis_name,
+                dtype=dtype,
+                rngs=rngs,
+            )
+            for i in range(count)
+        )
+    )
