@@ -63,33 +63,37 @@ def no_augmentation(batch_size: int) -> Augmentation:
 
 
 def draw_augmentation(
-    key: PRNGKeyArray, apply: Bool[Array, "b"], config: ml_collections.ConfigDict
+    keys: PRNGKeyArray, apply: Bool[Array, "b"], config: ml_collections.ConfigDict
 ) -> Augmentation:
     """Draws the 2D augmentation of Newell et al., as the release has it.
 
     Args:
-        key: random key.
+        keys: one random key per image, so that an image's augmentation does not depend on how
+            the batch is spread over devices.
         apply: which images are augmented; the others stay as they are.
         config: `scale_sigma` and `scale_limit` (exponents of 2), `rotation_sigma`,
             `rotation_limit` (degrees) and `rotation_probability`, `mirror_probability`,
             `colour_range` (lowest and highest factor).
     """
-    keys = jax.random.split(key, 5)
-    shape = apply.shape
-    exponent = config.scale_sigma * jax.random.normal(keys[0], shape)
-    exponent = jnp.clip(exponent, -config.scale_limit, config.scale_limit)
-    degrees = config.rotation_sigma * jax.random.normal(keys[1], shape)
-    degrees = jnp.clip(degrees, -config.rotation_limit, config.rotation_limit)
-    turned = jax.random.bernoulli(keys[2], config.rotation_probability, shape)
-    mirrored = jax.random.bernoulli(keys[3], config.mirror_probability, shape)
-    lowest, highest = config.colour_range
-    colour = jax.random.uniform(keys[4], (*shape, 3), minval=lowest, maxval=highest)
-    return Augmentation(
-        scale=jnp.where(apply, 2.0**exponent, 1.0),
-        rotation=jnp.where(apply & turned, jnp.deg2rad(degrees), 0.0),
-        mirror=apply & mirrored,
-        colour=jnp.where(apply[:, None], colour, 1.0),
-    )
+
+    def draw(key: PRNGKeyArray) -> Augmentation:
+        scale_key, rotation_key, turn_key, mirror_key, colour_key = jax.random.split(key, 5)
+        exponent = config.scale_sigma * jax.random.normal(scale_key)
+        degrees = config.rotation_sigma * jax.random.normal(rotation_key)
+        degrees = jnp.clip(degrees, -config.rotation_limit, config.rotation_limit)
+        turned = jax.random.bernoulli(turn_key, config.rotation_probability)
+        lowest, highest = config.colour_range
+        return Augmentation(
+            scale=2.0 ** jnp.clip(exponent, -config.scale_limit, config.scale_limit),
+            rotation=jnp.where(turned, jnp.deg2rad(degrees), 0.0),
+            mirror=jax.random.bernoulli(mirror_key, config.mirror_probability),
+            colour=jax.random.uniform(colour_key, (3,), minval=lowest, maxval=highest),
+        )
+
+    def choose(drawn, neutral):
+        return jnp.where(apply.reshape(-1, *(1 for _ in drawn.shape[1:])), drawn, neutral)
+
+    return jax.tree.map(choose, jax.vmap(draw)(keys), no_augmentation(len(apply)))
 
 
 def crop_to_image(
