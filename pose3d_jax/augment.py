@@ -96,6 +96,7 @@ def draw_augmentation(
     return jax.tree.map(choose, jax.vmap(draw)(keys), no_augmentation(len(apply)))
 
 
+@geometry.full_precision
 def crop_to_image(
     box: Float[Array, "b 3"], side: int, augmentation: Augmentation
 ) -> Float[Array, "b 2 3"]:

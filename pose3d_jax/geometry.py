@@ -6,10 +6,15 @@ unit, relative to the root, away from the camera. *Millimetres*: camera axes (x 
 z forward), relative to the root.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from pose3d_jax.skeleton import BONES, ROOT
+
+#: Accelerators multiply float32 matrices with 10 bits of mantissa (TF32) unless told otherwise:
+#: good for networks, but a quarter of a pixel, or half a millimetre, in coordinates.
+full_precision = jax.default_matmul_precision("highest")
 
 
 def norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
@@ -87,6 +92,7 @@ def to_millimetres(
     return pose * scale[..., None, None]
 
 
+@full_precision
 def similarity_align(
     pose: Float[Array, "*batch 16 3"],
     target: Float[Array, "*batch 16 3"],
@@ -124,12 +130,14 @@ def scale_align(
     return pose * (along / jnp.where(spread > 0, spread, 1.0))[..., None, None]
 
 
+@full_precision
 def invert_affine(matrix: Float[Array, "*batch 2 3"]) -> Float[Array, "*batch 2 3"]:
     """The inverse of an affine map of the plane."""
     linear = jnp.linalg.inv(matrix[..., :2])
     return jnp.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
 
 
+@full_precision
 def apply_affine(
     matrix: Float[Array, "*batch 2 3"], points: Float[Array, "*batch n 2"]
 ) -> Float[Array, "*batch n 2"]:
