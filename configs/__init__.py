@@ -1,0 +1,1 @@
+"""Experiments: `stageN.py` trains up to and including stage N; see `curriculum`."""

@@ -143,22 +143,10 @@ def symmetry(pose: Float[Array, "n 16 3"]) -> dict[str, Float[Array, "n"]]:
 
 
 def bone_sum_ratio(
-    joints: Float[Array, "n 16 2"],
-    depth: Float[Array, "n 16"],
-    target: Float[Array, "n 16 3"],
+    pred: Float[Array, "n 16 3"], target: Float[Array, "n 16 3"]
 ) -> Float[Array, "n"]:
-    """How much longer the predicted skeleton is than the truth, in the image's own scale.
+    """Sum of the 14 bones over the truth's, per pose; both in the same unit, before scaling to mm.
 
-    Sums of the 14 bones, each relative to the sum of the same pose's bones in the image plane.
     1 is right; above, depths are exaggerated (as when Eq. 3 collapses); below, flattened.
-
-    Args:
-        joints: 2D joints, any unit.
-        depth: predicted depths, the same unit.
-        target: true pose, mm.
     """
-    flat = geometry.bone_length_sum(joints)
-    whole = geometry.bone_length_sum(jnp.concatenate([joints, depth[..., None]], axis=-1))
-    true_flat = geometry.bone_length_sum(target[..., :2])
-    true_whole = geometry.bone_length_sum(target)
-    return (whole / flat) / (true_whole / true_flat)
+    return geometry.bone_length_sum(pred) / geometry.bone_length_sum(target)

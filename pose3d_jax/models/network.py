@@ -198,15 +198,14 @@ class PoseNetwork(nnx.Module):
 
 
 def build_network(
-    config: ml_collections.ConfigDict, *, seed: int, axis_name: str | None = None
+    config: ml_collections.ConfigDict, *, dtype: str, seed: int, axis_name: str | None = None
 ) -> PoseNetwork:
     """The network of a config's `model` section, freshly initialised.
 
     Args:
-        config: the fields of `PoseNetwork`, and `dtype` by name.
+        config: sizes, by the names of `PoseNetwork`'s arguments.
+        dtype: precision of the arithmetic, by name.
         seed: of the initial parameters.
         axis_name: `pmap` axis of synchronised batch statistics, or None.
     """
-    sizes = dict(config)
-    dtype = jnp.dtype(sizes.pop("dtype"))
-    return PoseNetwork(**sizes, dtype=dtype, axis_name=axis_name, rngs=nnx.Rngs(seed))
+    return PoseNetwork(**config, dtype=jnp.dtype(dtype), axis_name=axis_name, rngs=nnx.Rngs(seed))

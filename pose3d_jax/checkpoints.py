@@ -1,0 +1,248 @@
+"""Orbax checkpoints of one stage, with the config that made them beside them.
+
+A stage's directory holds `config.json` and `checkpoints/STEP/`, where STEP counts the stage's
+iterations. A checkpoint is a flat dictionary of arrays (`params/stem/patch/kernel`, …) with a
+checksum of each. Orbax writes it beside and renames it when it is whole: an interrupted save leaves
+the ones before it untouched, and `restore` recognises a damaged one and takes the one before.
+"""
+
+import json
+import logging
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+import orbax.checkpoint as ocp
+
+from pose3d_jax.errors import UserError
+
+log = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.json"
+CHECKPOINTS = "checkpoints"
+
+#: Sections of a config that do not change what a stage computes.
+OPERATIONAL = ("run", "last_stage")
+
+
+def flatten(tree: Any) -> dict[str, np.ndarray]:
+    """A tree of arrays as a flat dictionary on the host, with readable names.
+
+    The arrays are copies: on a CPU, a device's buffer may be reused by the next step.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {_name(path): np.array(leaf) for path, leaf in leaves}
+
+
+def unflatten(arrays: dict[str, np.ndarray], like: Any) -> Any:
+    """The inverse of `flatten`, in the structure of `like`.
+
+    Raises:
+        UserError: names or shapes are not those of `like`.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    expected = {_name(path): np.shape(leaf) for path, leaf in leaves}
+    found = {name: array.shape for name, array in arrays.items()}
+    if expected != found:
+        names = sorted(expected.keys() | found.keys())
+        different = next(name for name in names if expected.get(name) != found.get(name))
+        raise UserError(
+            f"The checkpoint is of another network: {different} is {found.get(different)} there "
+            f"and {expected.get(different)} in the config."
+        )
+    return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in expected])
+
+
+def _name(path) -> str:
+    return "/".join(
+        str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path
+    )
+
+
+class StageCheckpoints:
+    """The checkpoints of one stage; a context manager that waits for the last save.
+
+    Args:
+        directory: the stage's.
+        keep: how many checkpoints to keep.
+    """
+
+    def __init__(self, directory: str | os.PathLike, keep: int = 2):
+        self.directory = Path(directory)
+        self._manager = ocp.CheckpointManager(
+            os.path.abspath(self.directory / CHECKPOINTS),
+            item_names=("state", "checksums"),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=True
+            ),
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, exception_type, exception, traceback):
+        # An error on the way out must not hide the one that led here.
+        if exception is None:
+            self.wait()
+        self._manager.close()
+
+    def steps(self) -> list[int]:
+        """The iterations of which there is a checkpoint, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: Any) -> None:
+        """Saves a state; the writing goes on while the caller does.
+
+        Raises:
+            UserError: the previous save, or the start of this one, failed.
+        """
+        arrays = flatten(state)
+        with _explained(self.directory):
+            # One save at a time, so that a failure is known before the next one begins.
+            self._manager.wait_until_finished()
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(arrays),
+                    checksums=ocp.args.JsonSave(_checksums(arrays)),
+                ),
+            )
+
+    def wait(self) -> None:
+        """Waits until what was saved is on disk.
+
+        Raises:
+            UserError: it could not be written.
+        """
+        with _explained(self.directory):
+            self._manager.wait_until_finished()
+
+    def restore(self, like: Any) -> Any | None:
+        """The newest state that is whole, or None where there is none.
+
+        Damaged checkpoints are reported, and moved aside so that their step can be saved again.
+
+        Args:
+            like: a state of the same structure and shapes.
+
+        Raises:
+            UserError: it is of another network.
+        """
+        for step in reversed(self.steps()):
+            try:
+                arrays = self._read(step)
+            except Exception as error:  # Orbax and TensorStore raise many kinds.
+                log.warning(
+                    "checkpoint %s is damaged (%s); falling back to the one before",
+                    self.directory / CHECKPOINTS / str(step),
+                    str(error).strip().splitlines()[0][:200],
+                )
+                self._set_aside(step)
+                continue
+            return unflatten(arrays, like)
+        return None
+
+    def _read(self, step: int) -> dict[str, np.ndarray]:
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(), checksums=ocp.args.JsonRestore()
+            ),
+        )
+        if restored.checksums != _checksums(restored.state):
+            raise ValueError("checksums differ")
+        return restored.state
+
+    def _set_aside(self, step: int) -> None:
+        place = self.directory / CHECKPOINTS / str(step)
+        if jax.process_index() == 0:
+            place.rename(self.directory / f"damaged-{step}")
+        self._manager.reload()
+
+
+def _checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:
+    return {name: zlib.crc32(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+
+class _explained:
+    """Turns a failed write into a sentence."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, exception_type, error, traceback):
+        if isinstance(error, Exception):
+            raise UserError(
+                f"Saving a checkpoint below {self.directory} failed: "
+                f"{str(error).strip().splitlines()[0][:300]}. The checkpoints before it are "
+                "whole; make room or mend the disk, and run the same command again."
+            ) from error
+
+
+def stage_config(config: ml_collections.ConfigDict, number: int) -> dict[str, Any]:
+    """The part of a config that decides what stages 1 … `number` compute, as plain JSON values."""
+    tree = json.loads(config.to_json_best_effort())
+    tree["stages"] = {f"stage{i}": tree["stages"][f"stage{i}"] for i in range(1, number + 1)}
+    return {name: value for name, value in tree.items() if name not in OPERATIONAL}
+
+
+def claim_directory(
+    directory: str | os.PathLike, config: ml_collections.ConfigDict, number: int
+) -> None:
+    """Writes a stage's config into its directory, or checks that it is the one already there.
+
+    Raises:
+        UserError: the directory was made by another config; the message says what differs.
+    """
+    directory = Path(directory)
+    wanted = stage_config(config, number)
+    path = directory / CONFIG_FILE
+    if path.exists():
+        differences = list(_differences(read_config(directory).to_dict(), wanted))
+        if differences:
+            raise UserError(
+                f"{directory} was made by another config: {'; '.join(differences)}. Continue it "
+                "with its own values, or choose another directory with --workdir DIR."
+            )
+        return
+    if jax.process_index() == 0:
+        directory.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(wanted, indent=2) + "\n")
+        partial.rename(path)
+
+
+def read_config(directory: str | os.PathLike) -> ml_collections.ConfigDict:
+    """The config of a stage's directory.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    path = Path(directory) / CONFIG_FILE
+    try:
+        return ml_collections.ConfigDict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise UserError(
+            f"{directory} is no stage of a run: it has no {CONFIG_FILE}. Stages are directories "
+            "like runs/tiny/3D+2D-w-geo/stage3."
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}.") from error
+
+
+def _differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(there.keys() | here.keys()):
+            yield from _differences(
+                there.get(key, "absent"), here.get(key, "absent"), f"{name}.{key}" if name else key
+            )
+    elif there != here:
+        yield f"{name} is {there!r} there, {here!r} here"

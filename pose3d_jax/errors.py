@@ -1,0 +1,51 @@
+"""Errors that a user can mend, and how the programs show them."""
+
+import errno
+import logging
+import sys
+from collections.abc import Callable
+
+from absl import app
+
+
+class UserError(Exception):
+    """A mistake or a gap that a person can mend: one sentence on what, where, and how."""
+
+
+class Interrupted(Exception):
+    """A program was asked to stop, and has saved what it had.
+
+    Attributes:
+        exit_code: what a shell expects of a program that a signal ended.
+    """
+
+    def __init__(self, signal_number: int, message: str):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+def run_program(main: Callable[[list[str]], None]) -> None:
+    """Runs a program; a user's mistake becomes one sentence and an exit code, not a traceback.
+
+    Flags are parsed by absl, which reports unknown ones in the same way.
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
+    )
+    # Orbax and others describe every step at INFO.
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    try:
+        app.run(main)
+    except UserError as error:
+        _stop(f"error: {error}", 1)
+    except Interrupted as interrupted:
+        _stop(str(interrupted), interrupted.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _stop(f"error: No space left on the device of {error.filename or 'an output file'}.", 1)
+
+
+def _stop(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)
