@@ -1,0 +1,127 @@
+"""What the builders of official releases share: a plan, and TFDS's side of carrying it out."""
+
+import collections
+import dataclasses
+import itertools
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from pose3d_jax.errors import UserError
+from tfds_builders import work
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a release becomes records.
+
+    Attributes:
+        items: the work, in order.
+        make: turns an item into records.
+        unit: what `expected` counts: "records", or what an item is, such as "videos".
+        expected: how many there are of that in a complete release, by split and row.
+        missing: what a complete release has and this one has not, in sentences.
+        remarks: what is in the release and left out, and why.
+        metadata: what is stored beside the records.
+    """
+
+    items: Sequence[work.Item]
+    make: work.Make
+    unit: str
+    expected: Mapping[tuple[str, ...], int]
+    missing: tuple[str, ...] = ()
+    remarks: tuple[work.Remark, ...] = ()
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def trial(self, records: int) -> "Plan":
+        """The part of a plan that makes at most so many records a split, from all over it."""
+        chosen = []
+        for _, group in itertools.groupby(self.items, key=lambda item: item.split):
+            items = list(group)
+            count = min(len(items), records, 16)
+            for k in range(count):
+                item = items[k * len(items) // count]
+                share = records // count + (k < records % count)
+                chosen.append(dataclasses.replace(item, limit=share))
+        return dataclasses.replace(
+            self, items=tuple(chosen), metadata={**self.metadata, "limit": records}
+        )
+
+
+def stop_if_missing(missing: Sequence[str], instructions: str) -> None:
+    """Raises one `UserError` that lists everything missing."""
+    if missing:
+        listed = "\n".join(f"  - {sentence}" for sentence in missing)
+        raise UserError(
+            f"The release is incomplete:\n{listed}\n{instructions.strip()}\n"
+            "To go on with what is there, add --partial."
+        )
+
+
+class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A builder whose records come from a plan.
+
+    `tfds_builders.prepare` makes the plan, carries it out in parallel and sets `plan` and `cache`;
+    TFDS then only writes. Under `tfds build` there is neither, and the items are made as TFDS asks
+    for them; with `use_beam`, Beam's workers make them.
+    """
+
+    plan: Plan | None = None
+    cache: Path | None = None
+    #: Work in threads of this process, not in others: for makers that use JAX.
+    in_process = False
+    use_beam = False
+
+    def __init__(self, *, file_format: Any = None, **kwargs: Any):
+        super().__init__(file_format=file_format or "array_record", **kwargs)
+
+    def make_plan(
+        self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
+    ) -> Plan:
+        """Reads what is in a release.
+
+        Args:
+            manual_dir: where the user keeps the official files.
+            scratch: a directory for intermediate files, kept until the data set is finished.
+            partial: go on when something is missing, and list it in the plan.
+            trial: only some of the plan will be carried out; what is costly may be left out.
+
+        Raises:
+            UserError: the release is unreadable, or incomplete and not `partial`.
+        """
+        raise NotImplementedError
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+        if self.plan is None:
+            scratch = Path(self.data_dir_root) / ".preparing" / f"{self.name}-tfds"
+            self.plan = self.make_plan(Path(dl_manager.manual_dir), scratch, partial=False)
+            self.cache = scratch / "items"
+        self.info.metadata.update(self.plan.metadata)
+        splits = collections.defaultdict(list)
+        for item in self.plan.items:
+            splits[item.split].append(item)
+        return {split: self._generate_examples(items) for split, items in splits.items()}
+
+    def _generate_examples(self, items: Sequence[work.Item]):
+        make, cache = self.plan.make, self.cache
+        if not self.use_beam:
+            return itertools.chain.from_iterable(_examples(item, make, cache) for item in items)
+        import apache_beam as beam
+
+        return (
+            beam.Create(items) | beam.Reshuffle() | beam.FlatMap(_examples, make=make, cache=cache)
+        )
+
+    def _post_download_and_prepare_hook(self) -> None:
+        if self.cache is not None and self.cache.parent.name.endswith("-tfds"):
+            shutil.rmtree(self.cache.parent)
+
+
+def _examples(
+    item: work.Item, make: work.Make, cache: Path
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for record in work.do(make, item, cache).load():
+        yield record["image_id"], record

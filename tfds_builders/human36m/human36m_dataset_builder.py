@@ -1,0 +1,194 @@
+"""Human3.6M (Ionescu et al., TPAMI 2014): people in a laboratory with motion capture.
+
+Splits by subject, as the paper has them: `train` S1, S5, S6, S7, S8 and `test` S9, S11. The
+configuration `every_5` (the default) takes every 5th frame, 10 fps (Sec. 4.1.2); `every_N` any
+other step. Records hold the person's square box, 256 px: the joints' extent times 1.25. They
+need no margin, since this data set is not augmented, and the box is the network's input as it is.
+
+Joint 7: Human3.6M has no thorax as MPII means it. In `train` it is the midpoint of the shoulders.
+In `test` it is Human3.6M's spine joint, with which the paper's evaluation compares the midpoint of
+a prediction's joints 6 and 8 (Sec. 4.1.2 and the released evaluation). `joints_2d` are the
+release's own projections, lens distortion included; the midpoint is projected consistently.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from pose3d_jax import records, skeleton
+from pose3d_jax.errors import UserError
+from tfds_builders import base, work
+from tfds_builders.human36m import release
+from tfds_builders.human36m.release import Sequence36m
+from tfds_builders.human36m.sequence import IMAGE_SIDE, Task, make_records
+
+SPLITS = {"train": release.TRAIN_SUBJECTS, "test": release.TEST_SUBJECTS}
+INSTRUCTIONS = """
+From http://vision.imar.ro/human3.6m (which asks for a licence) download, for each of the subjects
+S1, S5, S6, S7, S8 (training) and S9, S11 (test), "Videos", "D2 positions" and "D3 positions mono"
+and leave them in the manual directory as they are, or unpack them; either is read:
+  DIR/Videos_S1.tgz, DIR/Poses_D2_Positions_S1.tgz, DIR/Poses_D3_Positions_mono_S1.tgz
+  DIR/s1/Videos.tgz, DIR/s1/D2_Positions.tgz, DIR/s1/D3_Positions_mono.tgz
+  DIR/S1/Videos/*.mp4, DIR/S1/MyPoseFeatures/{D2_Positions,D3_Positions_mono}/*.cdf
+  DIR/S1/Videos/*.mp4, DIR/S1/{Poses_D2_Positions,Poses_D3_Positions_mono}/*.cdf
+("mono universal" is another thing: everybody scaled to the same height.)
+"""
+
+
+@dataclasses.dataclass
+class Config(tfds.core.BuilderConfig):
+    """Configuration `every_N`: keep every Nth frame of the 50 fps."""
+
+    step: int = 5
+
+
+def make_config(name: str) -> Config:
+    """The configuration of a name, `every_N`.
+
+    Raises:
+        ValueError: another name.
+    """
+    word, _, number = name.partition("_")
+    if word != "every" or not number.isdecimal() or int(number) < 1:
+        raise ValueError("configurations are named every_N: human36m/every_5 keeps every 5th frame")
+    return Config(name=name, description=f"Every {number}th frame.", step=int(number))
+
+
+class Builder(base.RecordBuilder):
+    """Builder of `human36m`; see the module."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
+    MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
+    BUILDER_CONFIGS = [make_config("every_5"), make_config("every_64")]  # noqa: RUF012
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=__doc__,
+            features=records.features(),
+            metadata=records.metadata(
+                image_side=IMAGE_SIDE,
+                bone_length_sum=skeleton.HUMAN36M_BONE_LENGTH_SUM,
+                step=self.builder_config.step,
+            ),
+            homepage="http://vision.imar.ro/human3.6m",
+        )
+
+    def make_plan(
+        self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
+    ) -> base.Plan:
+        """See `base.RecordBuilder.make_plan`; a trial needs one subject of each split."""
+        found, missing = _find(manual_dir)
+        if not any(found.values()):
+            raise UserError(f"There is nothing of Human3.6M in {manual_dir}.\n{INSTRUCTIONS}")
+        if not partial:
+            base.stop_if_missing(missing, INSTRUCTIONS)
+        complete = [s for s, kinds in found.items() if len(kinds) == len(release.KINDS)]
+        if trial:
+            complete = [
+                subject
+                for subjects in SPLITS.values()
+                for subject in [s for s in complete if s in subjects][:1]
+            ]
+        directories, failed = _unpack({s: found[s] for s in complete}, scratch)
+        missing += failed
+        items, gaps, remarks = [], [], []
+        for split, subjects in SPLITS.items():
+            for subject in subjects:
+                if subject in directories:
+                    items += _items(
+                        split, subject, directories[subject], self.builder_config.step, gaps,
+                        remarks,
+                    )  # fmt: skip
+        missing += gaps
+        if not partial:
+            base.stop_if_missing(missing, INSTRUCTIONS)
+        return base.Plan(
+            items=tuple(items),
+            make=make_records,
+            unit="videos",
+            expected={
+                (split, subject, action): release.VIDEOS_PER_ACTION
+                for split, subjects in SPLITS.items()
+                for subject in subjects
+                for action in release.ACTIONS
+            },
+            missing=tuple(missing),
+            remarks=tuple(remarks),
+        )
+
+
+def _find(manual_dir: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
+    """Per subject, where the three kinds of files are; and what is nowhere."""
+    found: dict[str, dict[str, Path]] = {}
+    missing = []
+    for subject in release.SUBJECTS:
+        found[subject] = {}
+        for name, kind in release.KINDS.items():
+            path = release.find(manual_dir, subject, kind)
+            if path is not None:
+                found[subject][name] = path
+            else:
+                missing.append(
+                    f"{subject} {name}: neither {kind.archives[0].format(subject)} nor "
+                    f"{subject}/{kind.directories[0]}/*{kind.suffix}"
+                )
+    return found, missing
+
+
+def _unpack(
+    found: Mapping[str, Mapping[str, Path]], scratch: Path
+) -> tuple[dict[str, dict[str, Path]], list[str]]:
+    """Unpacks the archives among what was found; subjects of damaged archives drop out."""
+    archives = {
+        path: (scratch / subject / name, release.KINDS[name].suffix)
+        for subject, kinds in found.items()
+        for name, path in kinds.items()
+        if path.is_file()
+    }
+    failed = dict(release.unpack_all(archives))
+    return {
+        subject: {
+            name: archives[path][0] if path in archives else path for name, path in kinds.items()
+        }
+        for subject, kinds in found.items()
+        if not any(path in failed for path in kinds.values())
+    }, list(failed.values())
+
+
+def _items(
+    split: str,
+    subject: str,
+    directories: Mapping[str, Path],
+    step: int,
+    missing: list[str],
+    remarks: list[work.Remark],
+) -> list[work.Item]:
+    """The sequences of a subject that have video and poses; notes what is missing or left out."""
+    files: dict[str, dict[Sequence36m, Path]] = {
+        name: release.sequences(directories[name], subject, kind.suffix)
+        for name, kind in release.KINDS.items()
+    }
+    for name in release.KINDS:
+        missing += release.gaps(subject, name, list(files[name]))
+    items = []
+    for sequence in dict.fromkeys(key for found in files.values() for key in found):
+        lacking = [name for name in release.KINDS if sequence not in files[name]]
+        if sequence.action not in release.ACTIONS:
+            remarks.append(work.Remark(str(sequence), "not one of the 15 actions, left out"))
+        elif lacking:
+            remarks.append(work.Remark(str(sequence), f"no {' and no '.join(lacking)}, left out"))
+        else:
+            items.append(
+                work.Item(
+                    split=split,
+                    name=str(sequence),
+                    row=(subject, sequence.action),
+                    inputs=tuple(str(files[name][sequence]) for name in release.KINDS),
+                    task=Task(sequence, step, shoulder_thorax=split == "train"),
+                )
+            )
+    return items

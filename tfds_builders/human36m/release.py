@@ -1,0 +1,200 @@
+"""Finding one's way in Human3.6M's official files: archives, directories, videos and poses."""
+
+import concurrent.futures
+import dataclasses
+import gzip
+import os
+import re
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import tqdm
+
+from pose3d_jax.errors import UserError
+
+TRAIN_SUBJECTS = ("S1", "S5", "S6", "S7", "S8")
+TEST_SUBJECTS = ("S9", "S11")
+SUBJECTS = TRAIN_SUBJECTS + TEST_SUBJECTS
+#: The rows of Table 1.
+ACTIONS = (
+    "Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases",
+    "Sitting", "SittingDown", "Smoking", "Waiting", "WalkDog", "Walking", "WalkPair",
+)  # fmt: skip
+_OTHER_NAMES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog", "WalkTogether": "WalkPair"}
+TAKES = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Camera:
+    """A pinhole: focal lengths and principal point, px (Human3.6M's calibration)."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+
+CAMERAS = {
+    "54138969": Camera(1145.0494, 1143.7811, 512.5415, 515.4515),
+    "55011271": Camera(1149.6757, 1147.5917, 508.8486, 508.0649),
+    "58860488": Camera(1149.1407, 1148.7990, 519.8158, 501.4026),
+    "60457274": Camera(1145.5114, 1144.7739, 514.9682, 501.8820),
+}
+#: Videos of an action that a complete subject has.
+VIDEOS_PER_ACTION = TAKES * len(CAMERAS)
+#: (subject, action, camera) of videos that the official release lacks.
+KNOWN_GAPS = {("S11", "Directions", "54138969")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One of the three things that a subject consists of.
+
+    Attributes:
+        archives: its names: `{}` is the subject.
+        directories: where it is once unpacked, below the subject's directory.
+        suffix: of its files.
+    """
+
+    archives: tuple[str, ...]
+    directories: tuple[str, ...]
+    suffix: str
+
+
+def _poses(name: str) -> Kind:
+    return Kind(
+        (f"Poses_{name}_{{}}.tgz", f"{{}}/{name}.tgz", f"{{}}/Poses_{name}.tgz"),
+        (f"MyPoseFeatures/{name}", f"Poses_{name}"),
+        ".cdf",
+    )
+
+
+KINDS = {
+    "Videos": Kind(("Videos_{}.tgz", "{}/Videos.tgz"), ("Videos",), ".mp4"),
+    "D2_Positions": _poses("D2_Positions"),
+    "D3_Positions_mono": _poses("D3_Positions_mono"),
+}
+#: Where h36m-fetch puts archives and what it unpacks.
+_ROOTS = ("", "extracted", "archives")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequence36m:
+    """One take of an action, seen by one camera."""
+
+    subject: str
+    name: str
+    camera: str
+
+    @property
+    def action(self) -> str:
+        """The row of Table 1, or a name that is not in it."""
+        base = re.sub(r" \d+$", "", self.name)
+        return _OTHER_NAMES.get(base, base)
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.name}.{self.camera}"
+
+
+def find(manual_dir: Path, subject: str, kind: Kind) -> Path | None:
+    """The directory of a subject's files, else their archive, else None."""
+    names = (subject, subject.lower())
+    for root in _ROOTS:
+        for name in names:
+            for directory in kind.directories:
+                path = manual_dir / root / name / directory
+                if path.is_dir() and any(path.glob(f"*{kind.suffix}")):
+                    return path
+    for root in _ROOTS:
+        for name in names:
+            for archive in kind.archives:
+                path = manual_dir / root / archive.format(name)
+                if path.is_file():
+                    return path
+    return None
+
+
+def unpack_all(
+    archives: Mapping[Path, tuple[Path, str]],
+) -> Iterator[tuple[Path, str]]:
+    """Unpacks archives side by side, those that are not unpacked yet.
+
+    Args:
+        archives: archive to (directory, suffix of the wanted files).
+
+    Yields:
+        The archives that could not be unpacked, each with a sentence.
+    """
+    if not archives:
+        return
+    # Threads: decompression releases Python's lock.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        futures = {
+            pool.submit(_unpack, archive, directory, suffix): archive
+            for archive, (directory, suffix) in archives.items()
+        }
+        done = concurrent.futures.as_completed(futures)
+        for future in tqdm.tqdm(done, total=len(futures), desc="Unpacking", unit="archive"):
+            try:
+                future.result()
+            except UserError as error:
+                yield futures[future], str(error)
+
+
+def _unpack(archive: Path, directory: Path, suffix: str) -> None:
+    """Writes an archive's files of one kind into a directory, which appears when it is whole."""
+    if directory.exists():
+        return
+    temporary = directory.with_name(directory.name + ".part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        # A stream, read once from front to back: listing it first would decompress it twice.
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            for member in tar:
+                name = Path(member.name).name
+                # The `_ALL` videos show the four cameras side by side.
+                if member.isfile() and name.endswith(suffix) and "_ALL" not in name:
+                    with tar.extractfile(member) as source, open(temporary / name, "wb") as target:
+                        shutil.copyfileobj(source, target, 1 << 20)
+            while stream.read(1 << 20):  # To the checksum at the end.
+                pass
+        temporary.rename(directory)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(
+            f"{archive} is truncated or damaged ({error}); download it again."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sequences(directory: Path, subject: str, suffix: str) -> dict[Sequence36m, Path]:
+    """The files of a subject by sequence; other files are passed over."""
+    found = {}
+    for path in sorted(directory.glob(f"*{suffix}")):
+        match = re.fullmatch(r"(.+)\.(\d{8})", path.name.removesuffix(suffix))
+        if match and match[2] in CAMERAS and "_ALL" not in match[1]:
+            found[Sequence36m(subject, match[1], match[2])] = path
+    return found
+
+
+def gaps(subject: str, kind: str, present: Sequence[Sequence36m]) -> list[str]:
+    """What a subject lacks of a kind, in sentences: takes by action and camera."""
+    counts: dict[tuple[str, str], int] = {}
+    for sequence in present:
+        key = sequence.action, sequence.camera
+        counts[key] = counts.get(key, 0) + 1
+    lacking = []
+    for action in ACTIONS:
+        for camera in CAMERAS:
+            count = counts.get((action, camera), 0)
+            known = kind == "Videos" and (subject, action, camera) in KNOWN_GAPS
+            if count < TAKES - known:
+                lacking.append(f"{action}.{camera} ({count} of {TAKES})")
+    if not lacking:
+        return []
+    more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
+    return [f"{subject} {kind}: too few files of {', '.join(lacking[:4])}{more}"]

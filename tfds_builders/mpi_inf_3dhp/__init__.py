@@ -1,0 +1,1 @@
+"""The test set of MPI-INF-3DHP."""

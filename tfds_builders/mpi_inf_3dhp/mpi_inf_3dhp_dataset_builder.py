@@ -1,0 +1,216 @@
+"""MPI-INF-3DHP's test set (Mehta et al., 3DV 2017): for evaluation only.
+
+One split, `test`: the valid frames of the six sequences TS1 to TS6 (2,929 in the official files).
+`subject` is the sequence, which tells the scene: TS1 and TS2 are a studio with green screen, TS3
+and TS4 one without, TS5 and TS6 are outdoors (`SCENES`). `action` is one of the seven activities.
+
+`joints_2d` are `annot2`. `joints_3d` are `univ_annot3`, scaled to a common height, against which
+the paper and its predecessors score; they do not project onto `joints_2d`. Joint 7 is the spine of
+the 17 annotated joints; neither it nor joint 6 counts in the protocol. Records hold the person's
+square box, 256 px: the joints' extent times 1.25, as in Human3.6M.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from pose3d_jax import records, skeleton
+from pose3d_jax.errors import UserError
+from tfds_builders import base, work
+from tfds_builders.crop import crop_square, square_around, to_crop
+
+IMAGE_SIDE = 256
+BOX_MARGIN = 1.25
+FRAMES_PER_ITEM = 50
+#: Which of the 17 annotated joints are the skeleton's 16.
+JOINTS = np.array([10, 9, 8, 11, 12, 13, 14, 15, 1, 0, 4, 3, 2, 5, 6, 7])
+NUM_SOURCE_JOINTS = 17
+ACTIVITIES = (
+    "Stand/Walk", "Exercise", "Sit on chair", "Crouch/Reach", "On the floor", "Sports",
+    "Miscellaneous",
+)  # fmt: skip
+#: Frames of the official sequences, annotated or not.
+FRAMES = {"TS1": 6151, "TS2": 6080, "TS3": 5838, "TS4": 6007, "TS5": 320, "TS6": 492}
+VALID_FRAMES = 2929
+SCENES = {
+    "Studio GS": ("TS1", "TS2"),
+    "Studio no GS": ("TS3", "TS4"),
+    "Outdoor": ("TS5", "TS6"),
+}
+INSTRUCTIONS = """
+From http://gvv.mpi-inf.mpg.de/3dhp-dataset download the test set (mpi_inf_3dhp_test_set.zip, 7 GB)
+and unpack it in the manual directory:
+  DIR/mpi_inf_3dhp_test_set/TS1/annot_data.mat, DIR/mpi_inf_3dhp_test_set/TS1/imageSequence/*.jpg
+and so on to TS6 (DIR/TS1/… is found as well).
+"""
+
+
+class Builder(base.RecordBuilder):
+    """Builder of `mpi_inf_3dhp`; see the module."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
+    MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=__doc__,
+            features=records.features(),
+            # Nothing is trained on it: the protocol takes each person's true bone lengths.
+            metadata=records.metadata(image_side=IMAGE_SIDE, bone_length_sum=0.0),
+            homepage="http://gvv.mpi-inf.mpg.de/3dhp-dataset",
+        )
+
+    def make_plan(
+        self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
+    ) -> base.Plan:
+        """See `base.RecordBuilder.make_plan`."""
+        del scratch, trial
+        return make_plan(manual_dir, partial=partial)
+
+
+def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
+    """Reads the annotations and finds the images; see `base.RecordBuilder.make_plan`."""
+    roots = [manual_dir, manual_dir / "mpi_inf_3dhp_test_set"]
+    roots += [root / "mpi_inf_3dhp_test_set" for root in roots]
+    root = next((r for r in roots if any((r / name).is_dir() for name in FRAMES)), None)
+    if root is None:
+        raise UserError(f"There is no test set of MPI-INF-3DHP in {manual_dir}.\n{INSTRUCTIONS}")
+    items, missing = [], []
+    expected: dict[tuple[str, ...], int] = {}
+    for name, frames in FRAMES.items():
+        path = root / name / "annot_data.mat"
+        if not path.is_file():
+            missing.append(f"{name}: {path} is not there")
+            continue
+        annotation = read_annotation(path)
+        if len(annotation["valid"]) != frames:
+            missing.append(
+                f"{name}: {len(annotation['valid']):,} frames of {frames:,} are annotated"
+            )
+        images = root / name / "imageSequence"
+        there = {entry.name for entry in images.iterdir()} if images.is_dir() else set()
+        absent = 0
+        for activity in range(len(ACTIVITIES)):
+            chosen = annotation["valid"] & (annotation["activity"] == activity + 1)
+            wanted = np.flatnonzero(chosen).tolist()
+            if not wanted:
+                continue
+            row = (name, ACTIVITIES[activity])
+            expected["test", *row] = len(wanted)
+            usable = [index for index in wanted if _image_name(index) in there]
+            absent += len(wanted) - len(usable)
+            items += _items(row, path, images, usable)
+        if absent:
+            missing.append(f"{name}: {absent:,} annotated frames have no image in {images}")
+    if not partial:
+        base.stop_if_missing(missing, INSTRUCTIONS)
+    return base.Plan(
+        items=tuple(items),
+        make=make_records,
+        unit="records",
+        expected=expected,
+        missing=tuple(missing),
+    )
+
+
+def _image_name(index: int) -> str:
+    return f"img_{index + 1:06d}.jpg"
+
+
+def _items(
+    row: tuple[str, str], annotation: Path, images: Path, indices: list[int]
+) -> list[work.Item]:
+    chunks = [
+        indices[start : start + FRAMES_PER_ITEM]
+        for start in range(0, len(indices), FRAMES_PER_ITEM)
+    ]
+    return [
+        work.Item(
+            split="test",
+            name=f"{' '.join(row)}, frames {chunk[0]} to {chunk[-1]}",
+            row=row,
+            inputs=(str(annotation), *(str(images / _image_name(index)) for index in chunk)),
+            task=tuple(chunk),
+        )
+        for chunk in chunks
+    ]
+
+
+def read_annotation(path: str | Path) -> dict[str, Any]:
+    """Reads `annot_data.mat` (MATLAB v7.3, that is HDF5).
+
+    Returns:
+        `joints_2d` (frames, 16, 2) px, `joints_3d` (frames, 16, 3) mm of the height-normalised
+        person, `valid` (frames,) bool, `activity` (frames,) from 1.
+
+    Raises:
+        UserError: damaged, or not that file.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError(
+            "Reading .mat v7.3 needs h5py: pip install 'pose3d_jax[prepare]'"
+        ) from error
+    try:
+        with h5py.File(path) as file:
+            # MATLAB's [3 17 1 N] is (N, 1, 17, 3) here: reshaped, for N may be 1.
+            joints_2d = file["annot2"][:].reshape(-1, NUM_SOURCE_JOINTS, 2)
+            joints_3d = file["univ_annot3"][:].reshape(-1, NUM_SOURCE_JOINTS, 3)
+            valid = file["valid_frame"][:].reshape(-1).astype(bool)
+            activity = file["activity_annotation"][:].reshape(-1).astype(int)
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged or not MPI-INF-3DHP's annot_data.mat ({error}); unpack or download "
+            "the test set again."
+        ) from error
+    if not len(joints_2d) == len(joints_3d) == len(valid) == len(activity):
+        raise UserError(f"{path}: its arrays differ in their number of frames.")
+    return {
+        "joints_2d": joints_2d[:, JOINTS],
+        "joints_3d": joints_3d[:, JOINTS],
+        "valid": valid,
+        "activity": activity,
+    }
+
+
+def make_records(item: work.Item) -> work.Made:
+    """Cuts out the person in some frames of a sequence."""
+    sequence, activity = item.row
+    annotation = read_annotation(item.inputs[0])
+    made, errors = [], []
+    for index, path in list(zip(item.task, item.inputs[1:], strict=True))[: item.limit]:
+        try:
+            with Image.open(path) as file:
+                image = np.asarray(file.convert("RGB"))
+        except OSError as error:
+            errors.append(f"{path} is damaged ({error})")
+            continue
+        joints_2d = annotation["joints_2d"][index]
+        center, side = square_around(joints_2d, BOX_MARGIN)
+        crop, to_source = crop_square(image, center, side, IMAGE_SIDE)
+        in_crop = to_crop(joints_2d, to_source)
+        head = in_crop[skeleton.HEAD_TOP] - in_crop[skeleton.NECK]
+        made.append(
+            {
+                "image": records.encode_image(crop),
+                "joints_2d": in_crop,
+                "joints_valid": np.ones(skeleton.NUM_JOINTS, bool),
+                "joints_3d": annotation["joints_3d"][index].astype(np.float32),
+                "has_3d": True,
+                "box": np.array([IMAGE_SIDE / 2, IMAGE_SIDE / 2, IMAGE_SIDE], np.float32),
+                "head_size": np.float32(np.linalg.norm(head)),
+                "image_id": f"{sequence}_{index:06d}",
+                "subject": sequence,
+                "action": activity,
+                "camera": "",
+                "frame": index,
+                "to_source": to_source,
+            }
+        )
+    return work.Made(made, errors=tuple(errors))

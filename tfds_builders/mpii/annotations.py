@@ -1,0 +1,156 @@
+"""Reading MPII's annotations: `mpii_human_pose_v1_u12_1.mat` and `valid.h5`."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose3d_jax.errors import UserError
+from tfds_builders.work import Remark
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+    """One annotated person, as in the file: coordinates are MATLAB's, first pixel's centre at 1.
+
+    Attributes:
+        image: file name.
+        image_index: 0-based row of `annolist`.
+        person_index: 0-based row of `annorect`.
+        center: `objpos`.
+        scale: the person's height / 200 px.
+        points: the annotated joints: index, x, y.
+        head_size: 0.6 times the diagonal of the head box; 0 where there is none.
+    """
+
+    image: str
+    image_index: int
+    person_index: int
+    center: tuple[float, float]
+    scale: float
+    points: tuple[tuple[int, float, float], ...]
+    head_size: float
+
+
+def person_box(center: tuple[float, float], scale: float) -> tuple[tuple[float, float], float]:
+    """The box rule of the stacked hourglass (Newell et al., 2016), whose training we follow.
+
+    Args:
+        center: `objpos`, px.
+        scale: the person's height / 200 px.
+
+    Returns:
+        The box's centre, moved down by 15 × scale so that feet are not cut off, and its scale,
+        25 % larger. The side is 200 × scale px.
+    """
+    return (center[0], center[1] + 15 * scale), 1.25 * scale
+
+
+def read_release(path: Path) -> Any:
+    """The struct `RELEASE` of the annotations.
+
+    Raises:
+        UserError: not that file, or not a whole one.
+    """
+    try:
+        import scipy.io
+    except ImportError as error:
+        raise UserError("Reading .mat needs SciPy: pip install 'pose3d_jax[prepare]'") from error
+    try:
+        content = scipy.io.loadmat(
+            path, squeeze_me=True, struct_as_record=False, variable_names=["RELEASE"]
+        )
+    except NotImplementedError as error:
+        raise UserError(
+            f"{path} is a MATLAB v7.3 file; the official annotations are v5. Use the file from "
+            "mpii_human_pose_v1_u12_2.zip as it is."
+        ) from error
+    except Exception as error:  # Whatever SciPy runs into: a truncated file has many faces.
+        raise UserError(
+            f"{path} is damaged or no MATLAB file ({error}). Unpack or download "
+            "mpii_human_pose_v1_u12_2.zip again."
+        ) from error
+    release = content.get("RELEASE")
+    for name in ("annolist", "img_train"):
+        if not hasattr(release, name):
+            raise UserError(
+                f"{path} has no RELEASE.{name}: these are not the annotations of "
+                "mpii_human_pose_v1_u12_2.zip."
+            )
+    return release
+
+
+def image_names(release: Any) -> list[str]:
+    """File names, in the order of `annolist`."""
+    return [str(entry.image.name) for entry in np.atleast_1d(release.annolist)]
+
+
+def people(release: Any) -> Iterator[Person | Remark]:
+    """Everyone in the training images: usable people, and remarks on the others."""
+    train = np.atleast_1d(release.img_train)
+    for i, entry in enumerate(np.atleast_1d(release.annolist)):
+        if not train[i]:
+            continue
+        for j, rect in enumerate(np.atleast_1d(getattr(entry, "annorect", ()))):
+            yield _person(str(entry.image.name), i, j, rect)
+
+
+def _person(image: str, i: int, j: int, rect: Any) -> Person | Remark:
+    name = f"{image} person {j}"
+    scale, place, points = (_field(rect, key) for key in ("scale", "objpos", "annopoints"))
+    points = _field(points, "point")
+    for value, what in ((points, "joints"), (scale, "scale"), (place, "position")):
+        if value is None:
+            return Remark(name, f"person without {what}, left out")
+    scale = float(scale)
+    center = (float(place.x), float(place.y))
+    if not (np.isfinite([scale, *center]).all() and scale > 0):
+        return Remark(name, "person with an impossible scale or position, left out")
+    points = tuple((int(p.id), float(p.x), float(p.y)) for p in np.atleast_1d(points))
+    corners = [_field(rect, key) for key in ("x1", "y1", "x2", "y2")]
+    head_size = 0.0
+    if all(corner is not None for corner in corners):
+        x1, y1, x2, y2 = (float(corner) for corner in corners)
+        head_size = 0.6 * float(np.hypot(x2 - x1, y2 - y1))
+    return Person(image, i, j, center, scale, points, head_size)
+
+
+def _field(struct: Any, name: str) -> Any:
+    """A field of a MATLAB struct, or None where it is missing or empty."""
+    value = getattr(struct, name, None)
+    return None if value is None or np.size(value) == 0 else value
+
+
+def read_validation(path: Path, names: list[str]) -> set[tuple[int, int]]:
+    """The people of the validation split, as (image index, person index).
+
+    Args:
+        path: `valid.h5` of the Stacked Hourglass release.
+        names: file names in the order of `annolist`, against which it is checked.
+
+    Raises:
+        UserError: not that file, or it belongs to other annotations.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError("Reading .h5 needs h5py: pip install 'pose3d_jax[prepare]'") from error
+    try:
+        with h5py.File(path) as file:
+            images = file["index"][:].astype(int).tolist()
+            persons = file["person"][:].astype(int).tolist()
+            files = [bytes(name).decode() for name in file["imgname"][:]]
+    except (OSError, KeyError) as error:
+        raise UserError(
+            f"{path} is damaged, or not the valid.h5 of the Stacked Hourglass release ({error})."
+        ) from error
+    for index, name in zip(images, files, strict=True):
+        if index >= len(names) or names[index] != name:
+            there = names[index] if index < len(names) else "nothing"
+            raise UserError(
+                f"{path} says that image {index} is {name}; the annotations have {there} there. "
+                "The two files belong to different releases."
+            )
+    return set(zip(images, persons, strict=True))

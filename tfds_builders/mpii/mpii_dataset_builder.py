@@ -1,0 +1,196 @@
+"""MPII Human Pose (Andriluka et al., CVPR 2014): people in the wild with 2D joints.
+
+Splits: `validation`, the 2,958 people of Tompson et al. (CVPR 2015) as listed in the `valid.h5` of
+the Stacked Hourglass release, and `train`, all other usable people of the training images. A
+person is usable with joints, scale and position. Records have no depth; `subject` and `frame` are
+the person's and the image's 0-based indices in the annotations (`person` and `index` in
+`valid.h5`). `head_size` is 0 where the head is not annotated: such a person has no PCKh.
+
+The image of a record is 512 px, twice the box: augmentation enlarges the box by up to √2 and
+turns it by up to 60°, which passes the 45° at which a square reaches √2 times as far; √2 · √2 = 2.
+The box is then 256 px, the resolution of the network's input, so that an image that is not
+enlarged loses nothing; the box is larger than that in the source for most people.
+"""
+
+import collections
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from pose3d_jax import records
+from pose3d_jax.skeleton import NUM_JOINTS
+from tfds_builders import base, work
+from tfds_builders.crop import crop_square, to_crop
+from tfds_builders.mpii.annotations import (
+    Person,
+    image_names,
+    people,
+    person_box,
+    read_release,
+    read_validation,
+)
+
+IMAGE_SIDE = 512
+#: How much of the source a record shows, in boxes.
+MARGIN = 2.0
+#: Images in an item: some seconds of work.
+IMAGES_PER_ITEM = 50
+VALIDATION_PEOPLE = 2958
+
+ANNOTATIONS = "mpii_human_pose_v1_u12_1.mat"
+INSTRUCTIONS = f"""
+From http://human-pose.mpi-inf.mpg.de download the images (mpii_human_pose_v1.tar.gz, 12 GB) and
+the annotations (mpii_human_pose_v1_u12_2.zip), and unpack both in the manual directory; beside
+them goes valid.h5, the validation split, which is among the annotations of the Stacked Hourglass
+release (https://github.com/princeton-vl/pose-hg-train, data/mpii/annot/valid.h5):
+  DIR/mpii_human_pose_v1/images/*.jpg
+  DIR/mpii_human_pose_v1_u12_2/{ANNOTATIONS}
+  DIR/valid.h5
+"""
+
+
+class Builder(base.RecordBuilder):
+    """Builder of `mpii`; see the module."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
+    MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=__doc__,
+            features=records.features(),
+            metadata=records.metadata(image_side=IMAGE_SIDE, bone_length_sum=0.0),
+            homepage="http://human-pose.mpi-inf.mpg.de",
+        )
+
+    def make_plan(
+        self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
+    ) -> base.Plan:
+        """See `base.RecordBuilder.make_plan`."""
+        del scratch, trial
+        return make_plan(manual_dir, partial=partial)
+
+
+def _find(manual_dir: Path, *candidates: str) -> Path | None:
+    return next((manual_dir / c for c in candidates if (manual_dir / c).exists()), None)
+
+
+def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
+    """Reads the annotations and finds the images; see `base.RecordBuilder.make_plan`."""
+    images = _find(manual_dir, "mpii_human_pose_v1/images", "images")
+    annotations = _find(manual_dir, f"mpii_human_pose_v1_u12_2/{ANNOTATIONS}", ANNOTATIONS)
+    split = _find(manual_dir, "valid.h5")
+    absent = [
+        f"{what}: not in {manual_dir / where}"
+        for found, what, where in (
+            (images, "the images", "mpii_human_pose_v1/images"),
+            (annotations, "the annotations", f"mpii_human_pose_v1_u12_2/{ANNOTATIONS}"),
+            (split, "the validation split, valid.h5", "valid.h5"),
+        )
+        if found is None
+    ]
+    if absent:  # Without one of these there is nothing, not a part.
+        base.stop_if_missing(absent, INSTRUCTIONS)
+    release = read_release(annotations)
+    names = image_names(release)
+    validation = read_validation(split, names)
+    there = {entry.name for entry in images.iterdir()}
+    remarks: list[work.Remark] = []
+    by_image: dict[tuple[str, str], list[Person]] = collections.defaultdict(list)
+    expected: collections.Counter = collections.Counter()
+    needed = set()
+    for person in people(release):
+        if isinstance(person, work.Remark):
+            remarks.append(person)
+            continue
+        place = "validation" if (person.image_index, person.person_index) in validation else "train"
+        expected[place,] += 1
+        needed.add(person.image)
+        if person.image in there:
+            by_image[place, person.image].append(person)
+    missing = []
+    if absent := sorted(needed - there):
+        missing.append(
+            f"{len(absent):,} of {len(needed):,} images, the first: {images / absent[0]}"
+        )
+    if expected["validation",] < len(validation):
+        missing.append(
+            f"{len(validation) - expected['validation',]} people of {split} are not among the "
+            f"usable people of {annotations}"
+        )
+    if not partial:
+        base.stop_if_missing(missing, INSTRUCTIONS)
+    return base.Plan(
+        items=_items(by_image, images),
+        make=make_records,
+        unit="records",
+        expected=expected,
+        missing=tuple(missing),
+        remarks=tuple(remarks),
+    )
+
+
+def _items(by_image: dict[tuple[str, str], list[Person]], images: Path) -> tuple[work.Item, ...]:
+    items = []
+    for split in ("train", "validation"):
+        names = sorted(name for place, name in by_image if place == split)
+        for start in range(0, len(names), IMAGES_PER_ITEM):
+            chunk = names[start : start + IMAGES_PER_ITEM]
+            items.append(
+                work.Item(
+                    split=split,
+                    name=f"{split} images {chunk[0]} to {chunk[-1]}",
+                    row=(),
+                    inputs=tuple(str(images / name) for name in chunk),
+                    task=tuple(tuple(by_image[split, name]) for name in chunk),
+                )
+            )
+    return tuple(items)
+
+
+def make_records(item: work.Item) -> work.Made:
+    """Cuts out everyone in some images."""
+    made, errors = [], []
+    for path, group in zip(item.inputs, item.task, strict=True):
+        if item.limit is not None and len(made) >= item.limit:
+            break
+        try:
+            with Image.open(path) as file:
+                image = np.asarray(file.convert("RGB"))
+        except OSError as error:
+            errors.append(f"{path} is damaged ({error})")
+            continue
+        made += [_record(person, image) for person in group]
+    return work.Made(made[: item.limit], errors=tuple(errors))
+
+
+def _record(person: Person, image: np.ndarray) -> dict:
+    center, scale = person_box(person.center, person.scale)
+    side = 200.0 * scale
+    # MATLAB's first pixel has its centre at 1; ours, at 0.5.
+    center = np.array(center) - 0.5
+    crop, to_source = crop_square(image, center, MARGIN * side, IMAGE_SIDE)
+    joints = np.zeros((NUM_JOINTS, 2), np.float32)
+    valid = np.zeros(NUM_JOINTS, bool)
+    for joint, *xy in person.points:
+        joints[joint] = to_crop(np.array(xy) - 0.5, to_source)
+        valid[joint] = True
+    return {
+        "image": records.encode_image(crop),
+        "joints_2d": joints,
+        "joints_valid": valid,
+        "joints_3d": np.zeros((NUM_JOINTS, 3), np.float32),
+        "has_3d": False,
+        "box": np.array([IMAGE_SIDE / 2, IMAGE_SIDE / 2, IMAGE_SIDE / MARGIN], np.float32),
+        "head_size": np.float32(person.head_size / to_source[0, 0]),
+        "image_id": f"{Path(person.image).stem}_{person.person_index}",
+        "subject": str(person.person_index),
+        "action": "",
+        "camera": "",
+        "frame": person.image_index,
+        "to_source": to_source,
+    }

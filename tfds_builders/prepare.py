@@ -1,0 +1,274 @@
+"""Prepares a data set: `python -m tfds_builders.prepare NAME [--manual_dir DIR]`.
+
+Everything unfinished lives in one hidden directory beside the data sets, `.preparing/NAME`; the
+data set appears in its place whole, by a rename. The same command after an interruption goes on.
+"""
+
+import argparse
+import collections
+import contextlib
+import errno
+import fcntl
+import io
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from pose3d_jax.errors import UserError
+from tfds_builders import beam, summary, work
+from tfds_builders.base import Plan, RecordBuilder
+from tfds_builders.catalog import (
+    DATASETS,
+    GENERATED,
+    NotPreparedError,
+    UnknownDatasetError,
+    command,
+    has_records,
+    is_prepared,
+    load_builder,
+    open_dataset,
+)
+
+__all__ = [
+    "NotPreparedError",
+    "UnknownDatasetError",
+    "command",
+    "is_prepared",
+    "open_dataset",
+    "prepare",
+]
+
+
+def prepare(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    *,
+    manual_dir: str | os.PathLike | None = None,
+    limit: int | None = None,
+    partial: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+    beam_runner: str | None = None,
+    beam_options: Sequence[str] = (),
+) -> Path:
+    """Prepares one data set, or finds that it is prepared already.
+
+    Args:
+        name: data set or data set/configuration.
+        data_dir: where data sets are kept; by default TFDS's own place.
+        manual_dir: where the official files are.
+        limit: a trial with at most so many records a split.
+        partial: go on with an incomplete release.
+        overwrite: prepare it anew even if it is there.
+        workers: processes; by default one per CPU.
+        beam_runner: carry the work out on Apache Beam, with this runner.
+        beam_options: Beam's own command-line options, `--key=value`.
+
+    Returns:
+        The directory of the data set.
+
+    Raises:
+        UserError: something is wrong with the release: a sentence that says what.
+        UnknownDatasetError: no such data set or configuration.
+    """
+    builder = load_builder(name, data_dir)
+    place = Path(builder.data_dir)
+    if has_records(builder) and not overwrite and _is_what_is_asked(builder, limit, partial):
+        print(f"{name} is prepared already: {place} (--overwrite prepares it anew)")
+        return place
+    manual_dir = _check_manual_dir(name, builder, manual_dir)
+    if workers is None:
+        workers = os.cpu_count() or 1
+    config = builder.builder_config
+    scratch = Path(builder.data_dir_root, ".preparing", builder.name)
+    if config:
+        scratch /= config.name
+    with work.interruptible(), _explained(scratch, name), _only_one(scratch, name):
+        plan = builder.make_plan(
+            manual_dir, scratch / "release", partial=partial, trial=bool(limit)
+        )
+        if limit:
+            plan = plan.trial(limit)
+        cache = scratch / "items"
+        if not beam_runner:
+            _make_all(plan, cache, workers, partial, threads=builder.in_process)
+        # TFDS writes below the hidden directory: a killed process leaves nothing elsewhere.
+        shutil.rmtree(scratch / "written", ignore_errors=True)
+        writer = load_builder(name, scratch / "written")
+        writer.plan, writer.cache = plan, cache
+        _write(writer, beam_runner, beam_options, workers)
+        results = [(item, work.do(plan.make, item, cache)) for item in plan.items]
+        _stop_on_failures(results, partial)
+        _check_totals(writer, results)
+        summary.finish(writer, plan, results, title=f"{name}: {place}")
+        _publish(Path(writer.data_dir), place, scratch)
+        shutil.rmtree(scratch)
+        with contextlib.suppress(OSError):  # Unless others are being prepared.
+            os.removedirs(scratch.parent)
+    print((place / summary.SUMMARY).read_text())
+    return place
+
+
+def _is_what_is_asked(builder: Any, limit: int | None, partial: bool) -> bool:
+    """A trial does not stand for the whole, nor a part for what is complete by now."""
+    metadata = tfds.builder_from_directory(builder.data_dir).info.metadata
+    complete = not metadata.get("missing")
+    return metadata.get("limit") == limit and (complete or partial)
+
+
+def _check_manual_dir(name: str, builder: Any, manual_dir: str | os.PathLike | None) -> Path:
+    if builder.name in GENERATED:
+        return Path()
+    if manual_dir is None:
+        raise UserError(
+            f"{name} is made from files that you download yourself; say where they are with "
+            f"--manual_dir.\n{builder.MANUAL_DOWNLOAD_INSTRUCTIONS.strip()}"
+        )
+    manual_dir = Path(os.path.abspath(os.path.expanduser(manual_dir)))
+    if not manual_dir.is_dir():
+        raise UserError(f"--manual_dir {manual_dir}: there is no such directory.")
+    return manual_dir
+
+
+@contextlib.contextmanager
+def _only_one(scratch: Path, name: str) -> Iterator[None]:
+    """Keeps two processes from preparing the same data set at once."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (scratch / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"Another process is preparing {name} in {scratch}.") from None
+        yield
+
+
+def _make_all(plan: Plan, cache: Path, workers: int, partial: bool, *, threads: bool) -> None:
+    """Makes every item; fails only when all have been tried, so that all failures are told."""
+    work.forget_failures(cache)
+    results = list(work.do_all(plan.make, plan.items, cache, workers, threads=threads))
+    _stop_on_failures(results, partial)
+
+
+def _stop_on_failures(results: Sequence[tuple[work.Item, work.Receipt]], partial: bool) -> None:
+    failures = [error for _, receipt in results for error in receipt.errors]
+    if failures and not partial:
+        raise UserError(
+            "\n".join(failures) + "\nWhat could be made is kept. Mend these files and run the same "
+            "command again, or leave them out with --partial."
+        )
+    if not any(receipt.records for _, receipt in results):
+        raise UserError("\n".join(["There is not one record in this release.", *failures]))
+
+
+def _write(
+    writer: RecordBuilder, beam_runner: str | None, beam_options: Sequence[str], workers: int
+) -> None:
+    """Lets TFDS write the records as ArrayRecord files."""
+    options = None
+    if beam_runner:
+        options = beam.options(beam_runner, beam_options, workers)
+        writer.use_beam = True
+    config = tfds.download.DownloadConfig(
+        beam_runner=beam_runner, beam_options=options, try_download_gcs=False
+    )
+    with contextlib.redirect_stdout(io.StringIO()):  # It speaks of downloads.
+        writer.download_and_prepare(download_config=config)
+
+
+def _check_totals(writer: RecordBuilder, results: Sequence[tuple[work.Item, work.Receipt]]) -> None:
+    """Compares what was written with what was made: a Beam runner may lose records in silence."""
+    made = collections.Counter()
+    for item, receipt in results:
+        made[item.split] += receipt.records
+    for split, count in made.items():
+        written = writer.info.splits[split].num_examples
+        if written != count:
+            raise UserError(
+                f"Split {split}: {count} records were made and {written} written. The runner lost "
+                "some; nothing was kept of its output. Try another runner."
+            )
+
+
+def _publish(written: Path, place: Path, scratch: Path) -> None:
+    """Puts the finished data set in its place, whole, and an old one out of it."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.exists():
+        shutil.rmtree(scratch / "replaced", ignore_errors=True)
+        place.rename(scratch / "replaced")
+    written.rename(place)
+
+
+@contextlib.contextmanager
+def _explained(scratch: str, name: str) -> Iterator[None]:
+    """Turns what may happen to any long run into a sentence."""
+    again = "What is finished is kept; run the same command again to go on."
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"No space left for {name} in {scratch}. Free some, or choose another disk with "
+            f"--data_dir. {again}"
+        ) from error
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"A worker process was killed, most likely for want of memory. Use fewer --workers. "
+            f"{again}"
+        ) from error
+    except KeyboardInterrupt:
+        raise UserError(f"Interrupted. {again}") from None
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tfds_builders.prepare",
+        description="Prepares a data set for training and evaluation.",
+        epilog="What to download and where to put it: tfds_builders/README.md.",
+    )
+    parser.add_argument("name", metavar="NAME", help=f"{', '.join(DATASETS)}, or NAME/CONFIG")
+    parser.add_argument("--manual_dir", help="where the official files are")
+    parser.add_argument("--data_dir", help="where data sets are kept (default: TFDS's own place)")
+    parser.add_argument("--limit", type=int, help="a trial: at most so many records a split")
+    parser.add_argument("--partial", action="store_true", help="go on with an incomplete release")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="prepare it anew even if it is there"
+    )
+    parser.add_argument("--workers", type=int, help="processes (default: one per CPU)")
+    parser.add_argument("--beam_runner", help="work on Apache Beam: DirectRunner, FlinkRunner, …")
+    parser.add_argument(
+        "--beam_option", dest="beam_options", action="append", default=[],
+        metavar="--KEY=VALUE", help="an option of the Beam runner; may be repeated",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    for key in ("limit", "workers"):
+        if getattr(options, key) is not None and getattr(options, key) < 1:
+            parser.error(f"--{key} must be at least 1")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = vars(_parse(arguments))
+    name = options.pop("name")
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    tfds.disable_progress_bar()
+    try:
+        # `synthetic` stands for what it is trained and tested on.
+        for each in ("synthetic/lab", "synthetic/wild") if name == "synthetic" else (name,):
+            prepare(each, **options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What a prepared data set contains, told to a person: a table, what was left out, a picture."""
+
+import collections
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfds_builders import work
+from tfds_builders.base import Plan, RecordBuilder
+
+#: Files beside the records: the summary, and its remarks in full.
+SUMMARY = "summary.txt"
+REMARKS = "remarks.txt"
+Results = Sequence[tuple[work.Item, work.Receipt]]
+
+
+def finish(writer: RecordBuilder, plan: Plan, results: Results, *, title: str) -> None:
+    """Completes a data set that is written but not yet in its place.
+
+    Adds to its metadata what is missing, and beside its records a summary and a contact sheet of
+    each split.
+    """
+    directory = Path(writer.data_dir)
+    missing = [*plan.missing, *(error for _, receipt in results for error in receipt.errors)]
+    remarks = [*plan.remarks, *(r for _, receipt in results for r in receipt.remarks)]
+    writer.info.metadata["missing"] = missing
+    writer.info.metadata["remarks"] = collections.Counter(remark.why for remark in remarks)
+    writer.info.metadata.save_metadata(directory)
+    if remarks:
+        lines = [f"{remark.what}: {remark.why}\n" for remark in remarks]
+        (directory / REMARKS).write_text("".join(lines))
+    splits = list(dict.fromkeys(item.split for item, _ in results))
+    for split in splits:
+        contact_sheet(list(_sample(results, split)), directory / f"{split}.png")
+    lines = [title, ""]
+    if limit := plan.metadata.get("limit"):
+        lines += [f"A trial of at most {limit} records a split.", ""]
+    lines += [*table(plan, results), "", *_told(remarks)]
+    if missing:
+        lines += ["Missing:", *(f"  {sentence}" for sentence in missing), ""]
+    lines += ["Look at " + ", ".join(f"{split}.png" for split in splits) + " beside the records."]
+    (directory / SUMMARY).write_text("\n".join(lines) + "\n")
+
+
+def contact_sheet(records: Sequence[dict], path: Path) -> None:
+    """Writes a picture of some records with their joints drawn."""
+    from PIL import Image
+
+    try:  # TEMPORARY until it is there
+        from pose3d_jax import plotting
+    except ImportError:
+        return
+    Image.fromarray(plotting.contact_sheet(records)).save(path)
+
+
+def _sample(results: Results, split: str, count: int = 24) -> Iterable[dict]:
+    """Some records from all over a split."""
+    receipts = [r for item, r in results if item.split == split and r.records]
+    picked = np.linspace(0, len(receipts) - 1, count).round().astype(int).tolist()
+    for index, times in collections.Counter(picked).items():
+        records = receipts[index].load()
+        for k in sorted(set(np.linspace(0, len(records) - 1, times + 2).astype(int)[1:-1])):
+            yield records[k]
+
+
+def table(plan: Plan, results: Results) -> list[str]:
+    """Counts by split and row, beside what a complete release has."""
+    records: collections.Counter = collections.Counter()
+    items: collections.Counter = collections.Counter()
+    for item, receipt in results:
+        row = (item.split, *item.row)
+        records[row] += receipt.records
+        items[row] += bool(receipt.records)
+    made = records if plan.unit == "records" else items
+    rows = []
+    for row in dict.fromkeys([*plan.expected, *records]):
+        expected = plan.expected.get(row)
+        of = f"{made[row]:,}" + (f" of {expected:,}" if expected is not None else "")
+        rows.append([*row, of] + ([] if plan.unit == "records" else [f"{records[row]:,}"]))
+    splits = collections.Counter()
+    for row, count in records.items():
+        splits[row[0]] += count
+    head = [""] * (len(rows[0]) - (1 if plan.unit == "records" else 2))
+    head += [plan.unit] if plan.unit == "records" else [plan.unit, "records"]
+    lines = _aligned([head, *rows])
+    return [*lines, "", *(f"{split}: {count:,} records" for split, count in splits.items())]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _told(remarks: Iterable[work.Remark]) -> list[str]:
+    """Remarks, those of the same words together."""
+    groups: dict[str, list[str]] = {}
+    for remark in remarks:
+        groups.setdefault(remark.why, []).append(remark.what)
+    if not groups:
+        return []
+    lines = ["Worth knowing:"]
+    for why, whats in groups.items():
+        more = f" and {len(whats) - 5:,} more" if len(whats) > 5 else ""
+        lines.append(f"  {why} ({len(whats):,}): {', '.join(whats[:5])}{more}")
+    return [*lines, ""]
