@@ -1,0 +1,184 @@
+"""Forward kinematics: joint angles and bone lengths to joint positions.
+
+Axes of a person who stands upright: x to the person's right, y down, z to the front. Lengths are
+in metres here and everywhere in the renderer (float32 likes numbers near 1); records hold mm.
+
+A limb's angles mean the same on both sides of the body: the left side is the right side mirrored.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from pose3d_jax import skeleton
+
+#: Every joint angle and its anatomical range in degrees. Zero is standing upright with hanging
+#: arms. Flexion bends forward (knees: backward); `side` leans and `twist` turns to the person's
+#: right; a shoulder's `plane` is the vertical plane of its elevation, 0 in front, 90 sideways
+#: (as ISB recommends, which has no gimbal lock near the body); `rotation` is outward, about the
+#: limb's own axis. The root's two angles place the whole body in space and have no range.
+ANGLE_RANGES = {
+    "root_pitch": (-180, 180), "root_roll": (-180, 180),
+    "trunk_flexion": (-25, 75), "trunk_side": (-30, 30), "trunk_twist": (-40, 40),
+    "neck_flexion": (-40, 45), "neck_side": (-30, 30), "neck_twist": (-60, 60),
+} | {
+    f"{side}_{name}": limits
+    for side in ("right", "left")
+    for name, limits in {
+        "shoulder_plane": (-30, 130), "shoulder_elevation": (-45, 170),
+        "shoulder_rotation": (-90, 80), "elbow": (0, 145),
+    }.items()
+} | {
+    f"{side}_{name}": limits
+    for side in ("right", "left")
+    for name, limits in {
+        "hip_flexion": (-20, 120), "hip_abduction": (-15, 45),
+        "hip_rotation": (-30, 45), "knee": (0, 145),
+    }.items()
+}  # fmt: skip
+ANGLE_NAMES = tuple(ANGLE_RANGES)
+ANGLE_LIMITS = np.array(list(ANGLE_RANGES.values()), np.float32)
+ANKLE_LIMITS = (-25.0, 45.0)
+
+_TRUNK, _NECK = slice(2, 5), slice(5, 8)
+_ARMS, _LEGS = slice(8, 16), slice(16, 24)
+#: `MIRROR_SIGNS * angles[..., MIRROR_ANGLES]` is the same pose seen in a mirror.
+MIRROR_ANGLES = np.array([
+    ANGLE_NAMES.index(
+        name.replace("right", "?").replace("left", "right").replace("?", "left")
+    )
+    for name in ANGLE_NAMES
+])  # fmt: skip
+MIRROR_SIGNS = np.array(
+    [-1 if name.endswith(("root_roll", "side", "twist")) else 1 for name in ANGLE_NAMES],
+    np.float32,
+)
+
+
+class Bones(NamedTuple):
+    """Bone lengths in metres; both sides of the body share them."""
+
+    shin: Float[Array, ""]
+    thigh: Float[Array, ""]
+    hip: Float[Array, ""]
+    spine: Float[Array, ""]
+    head: Float[Array, ""]
+    forearm: Float[Array, ""]
+    upper_arm: Float[Array, ""]
+    shoulder: Float[Array, ""]
+
+    def total(self) -> Float[Array, ""]:
+        """The sum of the 14 bones that measure a skeleton's size (Sec. 4.1.2)."""
+        return (
+            self.spine
+            + self.head
+            + 2
+            * sum([self.shin, self.thigh, self.hip, self.forearm, self.upper_arm, self.shoulder])
+        )
+
+
+#: Human3.6M's average person.
+CANONICAL_BONES = Bones(*(
+    np.float32(length / 1000)
+    for length in (
+        skeleton.SHIN, skeleton.THIGH, skeleton.HIP, skeleton.SPINE + skeleton.THORAX_NECK,
+        skeleton.HEAD, skeleton.FOREARM, skeleton.UPPER_ARM, skeleton.SHOULDER,
+    )
+))  # fmt: skip
+#: Where the thorax lies on the straight line from pelvis to neck.
+_THORAX_FRACTION = skeleton.SPINE / (skeleton.SPINE + skeleton.THORAX_NECK)
+
+
+class Figure(NamedTuple):
+    """A posed skeleton. Rotations take a segment's own axes to the world's; pairs: right, left."""
+
+    joints: Float[Array, "16 3"]
+    pelvis: Float[Array, "3 3"]
+    chest: Float[Array, "3 3"]
+    head: Float[Array, "3 3"]
+    upper_arms: Float[Array, "2 3 3"]
+    forearms: Float[Array, "2 3 3"]
+    thighs: Float[Array, "2 3 3"]
+    shins: Float[Array, "2 3 3"]
+    feet: Float[Array, "2 3 3"]
+
+
+def rotation(axis: int, angle: Float[Array, ""]) -> Float[Array, "3 3"]:
+    """The right-handed rotation by `angle` (radians) about a coordinate axis."""
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    return (
+        jnp.zeros((3, 3), jnp.float32)
+        .at[axis, axis].set(1).at[i, i].set(cos).at[j, j].set(cos).at[i, j].set(-sin)
+        .at[j, i].set(sin)
+    )  # fmt: skip
+
+
+def _arm(chest, neck, bones, angles, side):
+    """Shoulder, elbow, wrist and the rotations of both segments; `side` is +1 right, -1 left."""
+    plane, elevation, twist, elbow = angles
+    # The shoulder blade follows an arm that is lifted above the horizontal.
+    shrug = 0.3 * jnp.maximum(elevation - jnp.deg2rad(60.0), 0) - jnp.deg2rad(27.0)
+    shoulder = neck + chest @ rotation(2, -side * shrug) @ jnp.array(
+        [side * bones.shoulder, 0.0, 0.0]
+    )
+    upper = (
+        chest @ rotation(1, side * plane) @ rotation(0, elevation)
+        @ rotation(1, side * (twist - plane))
+    )  # fmt: skip
+    fore = upper @ rotation(0, elbow)
+    elbow = shoulder + upper[:, 1] * bones.upper_arm
+    return shoulder, elbow, elbow + fore[:, 1] * bones.forearm, upper, fore
+
+
+def _leg(pelvis, root, bones, angles, side):
+    """Hip, knee, ankle and the rotations of thigh, shin and foot."""
+    flexion, abduction, twist, knee = angles
+    hip = root + pelvis @ jnp.array([side * bones.hip, 0.0, 0.0])
+    thigh = pelvis @ rotation(0, flexion) @ rotation(2, -side * abduction)
+    thigh = thigh @ rotation(1, side * twist)
+    shin = thigh @ rotation(0, -knee)
+    # The foot is as level as the ankle allows.
+    level = jnp.arctan2(shin[1, 2], shin[1, 1])
+    limits = jnp.deg2rad(jnp.array(ANKLE_LIMITS))
+    foot = shin @ rotation(0, jnp.clip(level, -limits[1], -limits[0]))
+    knee = hip + thigh[:, 1] * bones.thigh
+    return hip, knee, knee + shin[:, 1] * bones.shin, thigh, shin, foot
+
+
+def forward_kinematics(angles: Float[Array, "24"], bones: Bones, yaw: Float[Array, ""]) -> Figure:
+    """Poses a skeleton with its pelvis at the origin of a world whose y axis points down.
+
+    Args:
+        angles: degrees, in the order of `ANGLE_NAMES`.
+        bones: metres.
+        yaw: radians about the vertical; at 0 the person faces +z.
+    """
+    angles = jnp.deg2rad(angles)
+    root = jnp.zeros(3, jnp.float32)
+    pelvis = rotation(1, yaw) @ rotation(0, -angles[0]) @ rotation(2, angles[1])
+
+    def bend(flexion, side, twist):
+        return rotation(0, -flexion) @ rotation(2, side) @ rotation(1, twist)
+
+    chest = pelvis @ bend(*angles[_TRUNK])
+    head = chest @ bend(*angles[_NECK])
+    neck = root - chest[:, 1] * bones.spine
+    thorax = root + _THORAX_FRACTION * (neck - root)
+    head_top = neck - head[:, 1] * bones.head
+
+    sides = jnp.array([1.0, -1.0])
+    shoulders, elbows, wrists, upper_arms, forearms = jax.vmap(
+        _arm, in_axes=(None, None, None, 0, 0)
+    )(chest, neck, bones, angles[_ARMS].reshape(2, 4), sides)
+    hips, knees, ankles, thighs, shins, feet = jax.vmap(_leg, in_axes=(None, None, None, 0, 0))(
+        pelvis, root, bones, angles[_LEGS].reshape(2, 4), sides
+    )
+    joints = jnp.stack([
+        ankles[0], knees[0], hips[0], hips[1], knees[1], ankles[1], root, thorax,
+        neck, head_top, wrists[0], elbows[0], shoulders[0], shoulders[1], elbows[1], wrists[1],
+    ])  # fmt: skip
+    return Figure(joints, pelvis, chest, head, upper_arms, forearms, thighs, shins, feet)
