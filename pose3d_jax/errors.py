@@ -29,13 +29,13 @@ def run_program(main: Callable[[list[str]], None]) -> None:
 
     Flags are parsed by absl, which reports unknown ones in the same way.
     """
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
-    )
-    # Orbax and others describe every step at INFO.
-    logging.getLogger("absl").setLevel(logging.WARNING)
+
+    def program(argv: list[str]) -> None:
+        _log_plainly()
+        main(argv)
+
     try:
-        app.run(main)
+        app.run(program)
     except UserError as error:
         _stop(f"error: {error}", 1)
     except Interrupted as interrupted:
@@ -44,6 +44,15 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         if error.errno != errno.ENOSPC:
             raise
         _stop(f"error: No space left on the device of {error.filename or 'an output file'}.", 1)
+
+
+def _log_plainly() -> None:
+    """Time and message, instead of absl's format; libraries speak up only when they must."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
+    )
+    logging.getLogger("pose3d_jax").setLevel(logging.INFO)
+    logging.getLogger("__main__").setLevel(logging.INFO)
 
 
 def _stop(message: str, code: int) -> None:

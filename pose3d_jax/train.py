@@ -118,7 +118,7 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
         for name in ("lab", "wild")
     }
     # What turns a prediction into mm belongs to the network that learnt from this data.
-    config.data.bone_length_sum = domains["lab"].bone_length_sum
+    config.data.bone_length_sum = config.data.bone_length_sum or domains["lab"].bone_length_sum
     for number in numbers:
         claim_directory(workdir / f"stage{number}", config, number)
     return Run(
@@ -313,7 +313,7 @@ def predictions(run: Run, state: TrainState, domain: str, limit: int | None):
 def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: MetricsLog) -> None:
     """Scores some held-out records of both domains, and draws a few."""
     side, size = run.config.model.input_side, run.config.data.bone_length_sum
-    for name, domain in run.domains.items():
+    for name in run.domains:
         poses, labels = predictions(run, state, name, run.config.run.evaluate_images)
         row = evaluate.summarise(poses, labels, side, size, with_depth=stage.with_depth)
         metrics.write(step, {f"{name}-test {key}": value for key, value in row.items()})
@@ -321,10 +321,6 @@ def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: Metr
         log.info(
             "%s %d · %s-test (%d images): %s", stage.name, step, name, len(labels.joints), text
         )
-        if jax.process_index() == 0:
-            path = run.workdir / stage.name / "pictures" / f"{name}-{step:06d}.png"
-            path.parent.mkdir(exist_ok=True)
-            evaluate.draw_some(domain.test, poses, side, len(labels.joints)).save(path)
 
 
 def compare_modes(run: Run, stage: Stage, state: TrainState, metrics: MetricsLog) -> None:
