@@ -59,15 +59,16 @@ def load_builder(name: str, data_dir: str | os.PathLike | None = None) -> Any:
         if dataset in GENERATED
         else f"tfds_builders.{dataset}.{dataset}_dataset_builder"
     )
-    configs = getattr(module, "make_config", None)
-    try:
-        if config and configs is not None:
-            config = configs(config)
-        elif config and config not in module.Builder.builder_configs:
-            known = ", ".join(f"{dataset}/{key}" for key in module.Builder.builder_configs)
-            raise ValueError(f"there are {known or dataset + ' alone'}")
-    except ValueError as error:
-        raise UnknownDatasetError(f"There is no data set {name!r}: {error}.") from error
+    known = module.Builder.builder_configs
+    if config and config not in known:
+        try:
+            config = module.make_config(config)
+        except (AttributeError, ValueError) as error:
+            names = ", ".join(f"{dataset}/{key}" for key in known) or dataset
+            raise UnknownDatasetError(
+                f"There is no data set {name!r}; there are {names}"
+                + (f" ({error})." if isinstance(error, ValueError) else ".")
+            ) from error
     if data_dir is not None:
         data_dir = os.path.abspath(os.path.expanduser(data_dir))
     return module.Builder(config=config or None, data_dir=data_dir)
@@ -110,6 +111,7 @@ def open_dataset(
     metadata = dataset.info.metadata or {}
     if metadata.get("limit"):
         logging.warning("%s is a trial of %s records a split.", name, metadata["limit"])
-    elif metadata.get("missing"):
-        logging.warning("%s is incomplete: %s", name, "; ".join(metadata["missing"][:3]))
+    elif missing := metadata.get("missing"):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        logging.warning("%s is incomplete: %s%s", name, missing[0], more)
     return dataset

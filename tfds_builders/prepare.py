@@ -258,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = vars(_parse(arguments))
     name = options.pop("name")
-    logging.getLogger("absl").setLevel(logging.WARNING)
+    logging.getLogger("absl").setLevel(logging.ERROR)
     tfds.disable_progress_bar()
     try:
         # `synthetic` stands for what it is trained and tested on.

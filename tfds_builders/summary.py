@@ -73,24 +73,31 @@ def table(plan: Plan, results: Results) -> list[str]:
         records[row] += receipt.records
         items[row] += bool(receipt.records)
     made = records if plan.unit == "records" else items
-    rows = []
-    for row in dict.fromkeys([*plan.expected, *records]):
-        expected = plan.expected.get(row)
-        of = f"{made[row]:,}" + (f" of {expected:,}" if expected is not None else "")
-        rows.append([*row, of] + ([] if plan.unit == "records" else [f"{records[row]:,}"]))
-    splits = collections.Counter()
-    for row, count in records.items():
-        splits[row[0]] += count
-    head = [""] * (len(rows[0]) - (1 if plan.unit == "records" else 2))
-    head += [plan.unit] if plan.unit == "records" else [plan.unit, "records"]
-    lines = _aligned([head, *rows])
-    return [*lines, "", *(f"{split}: {count:,} records" for split, count in splits.items())]
+    cells = {
+        row: f"{made[row]:,}" + (f" of {plan.expected[row]:,}" if row in plan.expected else "")
+        for row in dict.fromkeys([*plan.expected, *records])
+    }
+    if all(len(row) == 3 for row in cells):
+        groups = list(dict.fromkeys(row[:2] for row in cells))
+        actions = list(dict.fromkeys(row[2] for row in cells))
+        lines = [[plan.unit, *(f"{split} {subject}" for split, subject in groups)]]
+        for action in actions:
+            lines.append([action, *(cells.get((*group, action), "") for group in groups)])
+        totals = [sum(n for row, n in records.items() if row[:2] == group) for group in groups]
+        lines.append(["records in all", *(f"{total:,}" for total in totals)])
+    else:
+        lines = [[plan.unit, ""], *([" ".join(row), cell] for row, cell in cells.items())]
+    return aligned(lines)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of columns: the first flush left, the others flush right."""
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     return [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        "  ".join(
+            cell.rjust(width) if k else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in rows
     ]
 

@@ -121,6 +121,13 @@ def _fingerprint(make: Make, item: Item) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def _read_receipt(path: Path) -> Receipt:
+    found = json.loads(path.read_text())
+    found["remarks"] = tuple(Remark(*remark) for remark in found["remarks"])
+    found["errors"] = tuple(found["errors"])
+    return Receipt(**found)
+
+
 def do(make: Make, item: Item, cache: Path) -> Receipt:
     """Makes one item, unless its receipt is there already.
 
@@ -132,10 +139,7 @@ def do(make: Make, item: Item, cache: Path) -> Receipt:
     name = _fingerprint(make, item)
     receipt_path, records_path = cache / f"{name}.json", cache / f"{name}.records"
     if receipt_path.exists():
-        receipt = Receipt(**json.loads(receipt_path.read_text()))
-        return dataclasses.replace(
-            receipt, remarks=tuple(Remark(*remark) for remark in receipt.remarks)
-        )
+        return _read_receipt(receipt_path)
     try:
         made = make(item)
     except UserError as error:
@@ -150,7 +154,7 @@ def do(make: Make, item: Item, cache: Path) -> Receipt:
 def forget_failures(cache: Path) -> None:
     """Forgets the items that had errors, so that they are tried anew."""
     for path in cache.glob("*.json"):
-        if json.loads(path.read_text())["errors"]:
+        if _read_receipt(path).errors:
             path.unlink()
 
 

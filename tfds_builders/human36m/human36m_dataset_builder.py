@@ -48,11 +48,11 @@ def make_config(name: str) -> Config:
     """The configuration of a name, `every_N`.
 
     Raises:
-        ValueError: another name.
+        ValueError: it is not such a name.
     """
     word, _, number = name.partition("_")
     if word != "every" or not number.isdecimal() or int(number) < 1:
-        raise ValueError("configurations are named every_N: human36m/every_5 keeps every 5th frame")
+        raise ValueError("every_N keeps every Nth frame")
     return Config(name=name, description=f"Every {number}th frame.", step=int(number))
 
 
@@ -111,7 +111,7 @@ class Builder(base.RecordBuilder):
             make=make_records,
             unit="videos",
             expected={
-                (split, subject, action): release.VIDEOS_PER_ACTION
+                (split, subject, action): release.expected_videos(subject, action)
                 for split, subjects in SPLITS.items()
                 for subject in subjects
                 for action in release.ACTIONS
@@ -127,15 +127,16 @@ def _find(manual_dir: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
     missing = []
     for subject in release.SUBJECTS:
         found[subject] = {}
+        lacking = []
         for name, kind in release.KINDS.items():
             path = release.find(manual_dir, subject, kind)
             if path is not None:
                 found[subject][name] = path
             else:
-                missing.append(
-                    f"{subject} {name}: neither {kind.archives[0].format(subject)} nor "
-                    f"{subject}/{kind.directories[0]}/*{kind.suffix}"
-                )
+                archive, directory = kind.archives[0].format(subject), kind.directories[0]
+                lacking.append(f"{archive} or {subject}/{directory}/*{kind.suffix}")
+        if lacking:
+            missing.append(f"{subject}: {', '.join(lacking)}")
     return found, missing
 
 

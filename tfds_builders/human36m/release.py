@@ -43,10 +43,13 @@ CAMERAS = {
     "58860488": Camera(1149.1407, 1148.7990, 519.8158, 501.4026),
     "60457274": Camera(1145.5114, 1144.7739, 514.9682, 501.8820),
 }
-#: Videos of an action that a complete subject has.
-VIDEOS_PER_ACTION = TAKES * len(CAMERAS)
 #: (subject, action, camera) of videos that the official release lacks.
 KNOWN_GAPS = {("S11", "Directions", "54138969")}
+
+
+def expected_videos(subject: str, action: str) -> int:
+    """How many videos of an action the official release has."""
+    return sum(TAKES - ((subject, action, camera) in KNOWN_GAPS) for camera in CAMERAS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,9 @@ import numpy as np
 from pose3d_jax.errors import UserError
 from tfds_builders.work import Remark
 
+#: A person of 10,000 px: no image has one.
+_MAX_SCALE = 50.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Person:
@@ -106,7 +109,7 @@ def _person(image: str, i: int, j: int, rect: Any) -> Person | Remark:
             return Remark(name, f"person without {what}, left out")
     scale = float(scale)
     center = (float(place.x), float(place.y))
-    if not (np.isfinite([scale, *center]).all() and scale > 0):
+    if not (np.isfinite([scale, *center]).all() and 0 < scale < _MAX_SCALE):
         return Remark(name, "person with an impossible scale or position, left out")
     points = tuple((int(p.id), float(p.x), float(p.y)) for p in np.atleast_1d(points))
     corners = [_field(rect, key) for key in ("x1", "y1", "x2", "y2")]

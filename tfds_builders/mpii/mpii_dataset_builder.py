@@ -37,7 +37,8 @@ IMAGE_SIDE = 512
 MARGIN = 2.0
 #: Images in an item: some seconds of work.
 IMAGES_PER_ITEM = 50
-VALIDATION_PEOPLE = 2958
+IMAGES = 24_987
+VALIDATION_PEOPLE = 2_958
 
 ANNOTATIONS = "mpii_human_pose_v1_u12_1.mat"
 INSTRUCTIONS = f"""
@@ -100,8 +101,15 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
     validation = read_validation(split, names)
     there = {entry.name for entry in images.iterdir()}
     remarks: list[work.Remark] = []
+    for path, listed, official, what in (
+        (annotations, len(names), IMAGES, "images"),
+        (split, len(validation), VALIDATION_PEOPLE, "people"),
+    ):
+        if listed != official:
+            why = f"lists {listed:,} {what}; the official file, {official:,}"
+            remarks.append(work.Remark(str(path), why))
     by_image: dict[tuple[str, str], list[Person]] = collections.defaultdict(list)
-    expected: collections.Counter = collections.Counter()
+    expected = {("train",): 0, ("validation",): 0}
     needed = set()
     for person in people(release):
         if isinstance(person, work.Remark):

@@ -1,0 +1,410 @@
+import os
+import shutil
+
+import numpy as np
+import pytest
+from miniature import (
+    COLORS,
+    index_places,
+    pack,
+    poses,
+    project,
+    read_index,
+    write_cdf,
+    write_human36m,
+    write_video,
+)
+
+from pose3d_jax import records, skeleton
+from pose3d_jax.errors import UserError
+from tfds_builders import work
+from tfds_builders.catalog import load_builder
+from tfds_builders.human36m import human36m_dataset_builder as human36m
+from tfds_builders.human36m import release, sequence
+from tfds_builders.human36m.release import Sequence36m
+
+CAMERA = "54138969"
+
+
+def make_plan(root, scratch, **options):
+    builder = load_builder("human36m", scratch)
+    return builder.make_plan(root, scratch / "release", **{"partial": True, **options})
+
+
+def make_all(plan):
+    made = {}
+    for item in plan.items:
+        for record in plan.make(item).records:
+            made[item.split, record["image_id"]] = record
+    return made
+
+
+@pytest.fixture(scope="module")
+def release_and_truth(tmp_path_factory):
+    root = tmp_path_factory.mktemp("human36m")
+    names = ("Directions 1", "TakingPhoto", "WalkTogether 2")
+    return root, write_human36m(root, names=names, cameras=(CAMERA, "58860488"), frames=17)
+
+
+@pytest.fixture(scope="module")
+def made(release_and_truth, tmp_path_factory):
+    return make_all(make_plan(release_and_truth[0], tmp_path_factory.mktemp("data")))
+
+
+def in_source(record, points):
+    to_source = record["to_source"].astype(np.float64)
+    return points @ to_source[:, :2].T + to_source[:, 2]
+
+
+def from_source(record, points):
+    to_source = record["to_source"].astype(np.float64)
+    return (points - to_source[:, 2]) / np.diag(to_source)
+
+
+def test_splits_actions_frames_and_names(made):
+    assert {(split, r["subject"]) for (split, _), r in made.items()} == {
+        ("train", "S1"),
+        ("test", "S9"),
+    }
+    assert {r["action"] for r in made.values()} == {"Directions", "Photo", "WalkPair"}
+    assert len(made) == 2 * 3 * 2 * 4
+    for (_, name), record in made.items():
+        assert record["frame"] in (0, 5, 10, 15)
+        assert name.endswith(f"_{record['camera']}_{record['frame']:06d}")
+        assert record["has_3d"] and record["joints_valid"].all()
+
+
+def test_each_picture_is_the_frame_of_its_pose(made, release_and_truth):
+    """Every frame carries its index, whatever the container says of frame rates."""
+    _, truth = release_and_truth
+    for record in made.values():
+        name = record["image_id"].split("_")[1].replace("-", " ")
+        pose = truth[record["subject"], name, record["camera"]][record["frame"]]
+        places = index_places(project(pose, record["camera"]))
+        image = records.decode_image(record["image"])
+        assert read_index(image, from_source(record, places)) == record["frame"]
+
+
+def test_joints_are_the_truth_in_millimetres(made, release_and_truth):
+    _, truth = release_and_truth
+    for (split, _), record in made.items():
+        name = record["image_id"].split("_")[1].replace("-", " ")
+        pose = truth[record["subject"], name, record["camera"]][record["frame"]].copy()
+        if split == "train":
+            pose[7] = (pose[12] + pose[13]) / 2
+        np.testing.assert_allclose(record["joints_3d"], pose, atol=1e-2)
+
+
+def test_projection_lands_on_the_2d_joints_in_both_splits(made):
+    for record in made.values():
+        projected = project(record["joints_3d"].astype(np.float64), record["camera"])
+        np.testing.assert_allclose(in_source(record, record["joints_2d"]), projected, atol=2e-2)
+
+
+def test_the_picture_shows_each_joint_at_its_place(made):
+    checked = set()
+    for record in made.values():
+        image = records.decode_image(record["image"])
+        assert image.shape == (256, 256, 3)
+        joints = record["joints_2d"]
+        for joint, (x, y) in enumerate(joints):
+            apart = np.sort(np.linalg.norm(joints - (x, y), axis=1))[1]
+            if joint != 7 and apart > 16:  # Not drawn where training has it; discs that overlap.
+                seen = image[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].mean((0, 1))
+                assert np.linalg.norm(COLORS - seen, axis=1).argmin() == joint
+                checked.add(joint)
+    assert checked == set(range(16)) - {7}
+
+
+def test_the_box_is_the_image_and_holds_the_person_with_a_margin(made):
+    for record in made.values():
+        np.testing.assert_array_equal(record["box"], [128, 128, 256])
+        joints = record["joints_2d"]
+        extent = joints.max(axis=0) - joints.min(axis=0)
+        np.testing.assert_allclose(extent.max() * 1.25, 256, rtol=1e-4)
+        np.testing.assert_allclose((joints.max(axis=0) + joints.min(axis=0)) / 2, 128, atol=0.01)
+        head = np.linalg.norm(joints[9] - joints[8])
+        np.testing.assert_allclose(record["head_size"], head, rtol=1e-5)
+
+
+def test_the_32_joints_are_read_in_the_skeletons_order(tmp_path):
+    """Facts of the release: 32 joints, of which these sixteen, spine for thorax."""
+    everything = np.arange(2 * 32 * 3, dtype=float).reshape(2, 32, 3)
+    write_cdf(tmp_path / "p.cdf", everything.reshape(2, -1))
+    chosen = sequence.read_poses(tmp_path / "p.cdf", 3)[:, sequence.JOINTS]
+    order = [3, 2, 1, 6, 7, 8, 0, 12, 13, 15, 27, 26, 25, 17, 18, 19]
+    np.testing.assert_array_equal(chosen, everything[:, order])
+
+
+@pytest.mark.parametrize("shape", [(4, 96), (1, 4, 96), (4, 32, 3)])
+def test_poses_of_every_written_shape(tmp_path, shape):
+    pose = np.random.default_rng(0).normal(size=(4, 96)).astype(np.float32)
+    write_cdf(tmp_path / "p.cdf", pose.reshape(shape))
+    read = sequence.read_poses(tmp_path / "p.cdf", 3)
+    np.testing.assert_allclose(read.reshape(4, 96), pose, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "action"),
+    [
+        ("Directions", "Directions"),
+        ("Directions 1", "Directions"),
+        ("SittingDown 2", "SittingDown"),
+        ("Photo 1", "Photo"),
+        ("TakingPhoto", "Photo"),
+        ("WalkingDog 1", "WalkDog"),
+        ("WalkDog", "WalkDog"),
+        ("WalkTogether 1", "WalkPair"),
+        ("Walking", "Walking"),
+    ],
+)
+def test_actions_are_the_rows_of_table_1(name, action):
+    assert Sequence36m("S1", name, CAMERA).action == action
+    assert action in release.ACTIONS
+
+
+def test_midpoint_of_the_shoulders_projects_consistently():
+    joints = poses(5, seed=3)
+    joints[:, 12, 2] -= 200
+    flat, solid = sequence.thorax_between_shoulders(project(joints, CAMERA), joints)
+    np.testing.assert_allclose(solid[:, 7], joints[:, [12, 13]].mean(1))
+    np.testing.assert_allclose(flat[:, 7], project(solid, CAMERA)[:, 7], atol=1e-9)
+    kept = np.arange(16) != 7
+    np.testing.assert_array_equal(solid[:, kept], joints[:, kept])
+
+
+# Layouts
+
+
+def layout_fetch(root, tmp_path):
+    """As h36m-fetch unpacks."""
+    for subject in ("S1", "S9"):
+        directory = tmp_path / "extracted" / subject
+        shutil.copytree(root / subject / "Videos", directory / "Videos")
+        for kind in ("D2_Positions", "D3_Positions_mono"):
+            shutil.copytree(root / subject / "MyPoseFeatures" / kind, directory / f"Poses_{kind}")
+
+
+def layout_archives(root, tmp_path):
+    """As it is downloaded."""
+    for subject in ("S1", "S9"):
+        pack(root / subject / "Videos", tmp_path / f"Videos_{subject}.tgz", f"{subject}/Videos")
+        for kind in ("D2_Positions", "D3_Positions_mono"):
+            inside = f"{subject}/MyPoseFeatures/{kind}"
+            pack(root / inside, tmp_path / f"Poses_{kind}_{subject}.tgz", inside)
+
+
+def layout_new_archives(root, tmp_path):
+    """As it is downloaded nowadays."""
+    for subject in ("S1", "S9"):
+        folder = tmp_path / subject.lower()
+        pack(root / subject / "Videos", folder / "Videos.tgz", "Videos")
+        for kind in ("D2_Positions", "D3_Positions_mono"):
+            pack(root / subject / "MyPoseFeatures" / kind, folder / f"{kind}.tgz", kind)
+
+
+@pytest.mark.parametrize("layout", [layout_fetch, layout_archives, layout_new_archives])
+def test_every_layout_gives_the_same_items(layout, release_and_truth, tmp_path):
+    root, _ = release_and_truth
+    manual = tmp_path / "manual"
+    layout(root, manual)
+    expected = make_plan(root, tmp_path / "data")
+    plan = make_plan(manual, tmp_path / "data")
+    assert [item.name for item in plan.items] == [item.name for item in expected.items]
+    for item, other in zip(plan.items, expected.items, strict=True):
+        for path, original in zip(item.inputs, other.inputs, strict=True):
+            with open(path, "rb") as one, open(original, "rb") as two:
+                assert one.read() == two.read()
+
+
+def test_all_camera_views_at_once_are_not_unpacked(release_and_truth, tmp_path):
+    videos = tmp_path / "S1" / "Videos"
+    videos.mkdir(parents=True)
+    (videos / "_ALL 1.54138969.mp4").write_bytes(b"big")
+    (videos / "Eating.54138969.mp4").write_bytes(b"small")
+    pack(videos, tmp_path / "Videos_S1.tgz", "S1/Videos")
+    target = tmp_path / "out"
+    assert list(release.unpack_all({tmp_path / "Videos_S1.tgz": (target, ".mp4")})) == []
+    assert os.listdir(target) == ["Eating.54138969.mp4"]
+    assert list(release.sequences(videos, "S1", ".mp4")) == [Sequence36m("S1", "Eating", CAMERA)]
+
+
+# Bad input
+
+
+def test_a_wrong_directory(tmp_path):
+    with pytest.raises(UserError, match=r"nothing of Human3\.6M in"):
+        make_plan(tmp_path, tmp_path / "data")
+
+
+def test_everything_missing_is_told_at_once(release_and_truth, tmp_path):
+    with pytest.raises(UserError) as error:
+        make_plan(release_and_truth[0], tmp_path, partial=False)
+    text = str(error.value)
+    for subject in ("S5", "S6", "S7", "S8", "S11"):
+        assert f"  - {subject}: Videos_{subject}.tgz" in text
+        assert f"Poses_D3_Positions_mono_{subject}.tgz" in text
+    assert "S1: " not in text and "--partial" in text and "vision.imar.ro" in text
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    """All 840 − 1 videos with their poses; the files are links to the same three."""
+    root = tmp_path_factory.mktemp("complete")
+    source = tmp_path_factory.mktemp("one")
+    write_human36m(source, subjects=("S1",), frames=2)
+    files = {
+        ".mp4": source / f"S1/Videos/Directions 1.{CAMERA}.mp4",
+        "D2_Positions": source / f"S1/MyPoseFeatures/D2_Positions/Directions 1.{CAMERA}.cdf",
+        "D3_Positions_mono": source
+        / f"S1/MyPoseFeatures/D3_Positions_mono/Directions 1.{CAMERA}.cdf",
+    }
+    for subject in release.SUBJECTS:
+        for kind in release.KINDS.values():
+            directory = root / subject / kind.directories[0]
+            directory.mkdir(parents=True)
+            original = files[kind.suffix if kind.suffix == ".mp4" else directory.name]
+            for action in release.ACTIONS:
+                for take in ("", " 1"):
+                    for camera in release.CAMERAS:
+                        name = f"{action}{take}.{camera}"
+                        gap = subject == "S11" and name == f"Directions.{CAMERA}"
+                        if not (gap and kind.suffix == ".mp4"):
+                            os.link(original, directory / f"{name}{kind.suffix}")
+    return root
+
+
+def test_the_complete_release_is_complete_but_for_its_known_gap(complete, tmp_path):
+    plan = make_plan(complete, tmp_path, partial=False)
+    assert len(plan.items) == 839
+    assert plan.missing == ()
+    assert plan.remarks == (work.Remark(f"S11 Directions.{CAMERA}", "no Videos, left out"),)
+    counts = {}
+    for item in plan.items:
+        counts[item.split, *item.row] = counts.get((item.split, *item.row), 0) + 1
+    assert counts == plan.expected
+    assert {item.split: item.task.shoulder_thorax for item in plan.items} == {
+        "train": True,
+        "test": False,
+    }
+
+
+def test_a_sequence_without_video_stops_unless_a_part_is_wanted(complete, tmp_path):
+    video = complete / "S5" / "Videos" / "Eating.55011271.mp4"
+    kept = tmp_path / "kept.mp4"
+    shutil.move(video, kept)
+    try:
+        with pytest.raises(UserError, match=r"S5 Videos: too few files of Eating\.55011271 \(1 of"):
+            make_plan(complete, tmp_path, partial=False)
+        plan = make_plan(complete, tmp_path, partial=True)
+    finally:
+        shutil.move(kept, video)
+    assert len(plan.items) == 838
+    assert work.Remark("S5 Eating.55011271", "no Videos, left out") in plan.remarks
+
+
+def test_a_trial_looks_at_one_subject_of_each_split(complete, tmp_path):
+    plan = make_plan(complete, tmp_path, partial=False, trial=True).trial(4)
+    assert {item.row[0] for item in plan.items} == {"S1", "S9"}
+    assert sum(len(plan.make(item).records) for item in plan.items) == 8
+
+
+def test_truncated_archives_are_named(release_and_truth, tmp_path):
+    manual = tmp_path / "manual"
+    layout_archives(release_and_truth[0], manual)
+    archive = manual / "Videos_S9.tgz"
+    archive.write_bytes(archive.read_bytes()[:-200])
+    plan = make_plan(manual, tmp_path / "data")
+    assert {item.row[0] for item in plan.items} == {"S1"}
+    assert any(f"{archive} is truncated or damaged" in sentence for sentence in plan.missing)
+    assert not (tmp_path / "data" / "release" / "S9" / "Videos").exists()
+    assert not list((tmp_path / "data").rglob("*.part"))
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200])
+def test_archives_cut_anywhere_are_noticed(tmp_path, keep):
+    """Even within the end of the archive, where tar itself would notice nothing."""
+    files = tmp_path / "Videos"
+    files.mkdir()
+    (files / "Eating.54138969.mp4").write_bytes(os.urandom(4000))
+    pack(files, tmp_path / "a.tgz", "Videos")
+    whole = (tmp_path / "a.tgz").read_bytes()
+    (tmp_path / "a.tgz").write_bytes(whole[:keep] if keep else whole[:-4])
+    failed = dict(release.unpack_all({tmp_path / "a.tgz": (tmp_path / "out", ".mp4")}))
+    assert list(failed) == [tmp_path / "a.tgz"]
+    assert not (tmp_path / "out").exists()
+
+
+def item_of(root, **task):
+    name = f"Directions 1.{CAMERA}"
+    directory = root / "S1"
+    return work.Item(
+        split="train",
+        name=f"S1 {name}",
+        row=("S1", "Directions"),
+        inputs=(
+            str(directory / "Videos" / f"{name}.mp4"),
+            str(directory / "MyPoseFeatures" / "D2_Positions" / f"{name}.cdf"),
+            str(directory / "MyPoseFeatures" / "D3_Positions_mono" / f"{name}.cdf"),
+        ),
+        task=sequence.Task(
+            Sequence36m("S1", "Directions 1", CAMERA),
+            **{"step": 2, "shoulder_thorax": True, **task},
+        ),
+    )
+
+
+def test_a_video_shorter_than_its_poses(tmp_path):
+    write_human36m(tmp_path, subjects=("S1",), frames=9, video_frames=6)
+    made = sequence.make_records(item_of(tmp_path))
+    assert [record["frame"] for record in made.records] == [0, 2, 4]
+    (remark,) = made.remarks
+    assert "6 of 9 frames" in remark.what and "shorter than its poses" in remark.why
+
+
+def test_a_video_longer_than_its_poses_has_no_pose_to_spare(tmp_path):
+    write_human36m(tmp_path, subjects=("S1",), frames=9)
+    item = item_of(tmp_path)
+    for path, dimensions in zip(item.inputs[1:], (2, 3), strict=True):
+        kept = sequence.read_poses(path, dimensions)[:5]
+        os.remove(path)
+        write_cdf(tmp_path / path, kept.reshape(5, -1))
+    made = sequence.make_records(item)
+    assert [record["frame"] for record in made.records] == [0, 2, 4]
+    assert made.remarks == ()
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 3], lambda b: b"nonsense" * 100])
+def test_damaged_files_are_named(tmp_path, which, damage):
+    write_human36m(tmp_path, subjects=("S1",), frames=5)
+    item = item_of(tmp_path)
+    path = item.inputs[which]
+    with open(path, "rb") as file:
+        content = file.read()
+    with open(path, "wb") as file:
+        file.write(damage(content))
+    with pytest.raises(UserError, match="damaged") as error:
+        sequence.make_records(item)
+    assert path in str(error.value)
+
+
+def test_every_frame_is_decoded_in_order(tmp_path):
+    """B-frames are stored out of order; their index is their place in time."""
+    pictures = [np.full((64, 64, 3), 8 * k, np.uint8) for k in range(30)]
+    write_video(tmp_path / "v.mp4", pictures)
+    means = [f.to_ndarray(format="gray").mean() for f in sequence.read_frames(tmp_path / "v.mp4")]
+    assert len(means) == 30 and (np.diff(means) > 4).all()
+
+
+def test_configurations_are_steps():
+    assert human36m.make_config("every_64").step == 64
+    for name in ("every_0", "every_", "fast", "every_-5"):
+        with pytest.raises(ValueError, match="every_N"):
+            human36m.make_config(name)
+
+
+def test_the_scale_of_scoring_is_in_the_metadata(tmp_path):
+    info = load_builder("human36m/every_7", tmp_path).info
+    assert info.metadata["bone_length_sum"] == skeleton.HUMAN36M_BONE_LENGTH_SUM
+    assert info.metadata["image_side"] == 256 and info.metadata["step"] == 7

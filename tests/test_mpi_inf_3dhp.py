@@ -1,0 +1,120 @@
+import h5py
+import numpy as np
+import pytest
+from miniature import COLORS, index_places, read_index, write_mpi_inf_3dhp
+
+from pose3d_jax import records
+from pose3d_jax.errors import UserError
+from tfds_builders.mpi_inf_3dhp import mpi_inf_3dhp_dataset_builder as mpi
+
+#: MPII's order in the data set's 17 joints: ankle … wrist (the release's documentation).
+ORDER = [10, 9, 8, 11, 12, 13, 14, 15, 1, 0, 4, 3, 2, 5, 6, 7]
+FRAMES = {"TS1": 9, "TS3": 1, "TS5": 4}
+
+
+@pytest.fixture
+def release(tmp_path):
+    return tmp_path, write_mpi_inf_3dhp(tmp_path, FRAMES, valid=(0, 2, 7))
+
+
+def make_all(plan):
+    return {r["image_id"]: r for item in plan.items for r in plan.make(item).records}
+
+
+def in_source(record, points):
+    return points @ record["to_source"][:, :2].T + record["to_source"][:, 2]
+
+
+def test_valid_frames_become_records_with_their_joints_and_activities(release):
+    root, truth = release
+    plan = mpi.make_plan(root, partial=True)
+    made = make_all(plan)
+    assert sorted(made) == [
+        "TS1_000000", "TS1_000002", "TS1_000007", "TS3_000000", "TS5_000000", "TS5_000002",
+    ]  # fmt: skip
+    actions = [made[name]["action"] for name in ("TS1_000000", "TS1_000002", "TS1_000007")]
+    assert actions == ["Stand/Walk", "Sit on chair", "Stand/Walk"]  # Activities 1, 3, 1.
+    assert sum(plan.expected.values()) == 6
+    for name, record in made.items():
+        sequence, frame = name.split("_")
+        assert (record["subject"], record["frame"]) == (sequence, int(frame))
+        annotation = {key: value[int(frame), ORDER] for key, value in truth[sequence].items()}
+        np.testing.assert_allclose(record["joints_3d"], annotation["univ_annot3"], rtol=1e-5)
+        np.testing.assert_allclose(
+            in_source(record, record["joints_2d"]), annotation["annot2"], atol=1e-2
+        )
+        assert record["has_3d"] and record["joints_valid"].all()
+        head = np.linalg.norm(record["joints_2d"][9] - record["joints_2d"][8])
+        np.testing.assert_allclose(record["head_size"], head, rtol=1e-5)
+
+
+def test_pictures_are_those_of_the_frames(release):
+    """Image files count from 1, annotations from 0."""
+    root, truth = release
+    for name, record in make_all(mpi.make_plan(root, partial=True)).items():
+        sequence, frame = name.split("_")
+        places = index_places(truth[sequence]["annot2"][int(frame)])
+        scale = record["to_source"][0, 0]
+        inside = (places - record["to_source"][:, 2]) / scale
+        image = records.decode_image(record["image"])
+        assert read_index(image, inside) == int(frame)
+        x, y = record["joints_2d"][6].astype(int)
+        seen = image[y - 1 : y + 2, x - 1 : x + 2].mean((0, 1))
+        np.testing.assert_allclose(seen, COLORS[6], atol=40)
+
+
+def test_a_single_frame_keeps_its_axes(release):
+    """N = 1 is where squeezing would take joints for frames."""
+    root, truth = release
+    path = root / "mpi_inf_3dhp_test_set" / "TS3" / "annot_data.mat"
+    annotation = mpi.read_annotation(path)
+    assert annotation["joints_3d"].shape == (1, 16, 3)
+    np.testing.assert_allclose(annotation["joints_2d"][0], truth["TS3"]["annot2"][0, ORDER])
+
+
+def test_what_is_missing_is_told_at_once(release):
+    root, _ = release
+    with pytest.raises(UserError) as error:
+        mpi.make_plan(root, partial=False)
+    text = str(error.value)
+    assert "TS1: 9 frames of 6,151 are annotated" in text
+    for name in ("TS2", "TS4", "TS6"):
+        assert f"{name}: " in text
+    assert "mpi_inf_3dhp_test_set.zip" in text and "--partial" in text
+
+
+def test_the_expected_counts_are_the_official_ones(release, monkeypatch):
+    """With every frame of the official number there, nothing is missing."""
+    root, _ = release
+    monkeypatch.setattr(mpi, "FRAMES", FRAMES)
+    assert mpi.make_plan(root, partial=False).missing == ()
+
+
+def test_a_missing_and_a_corrupt_image(release, monkeypatch):
+    root, _ = release
+    monkeypatch.setattr(mpi, "FRAMES", FRAMES)
+    images = root / "mpi_inf_3dhp_test_set" / "TS1" / "imageSequence"
+    (images / "img_000003.jpg").unlink()
+    with pytest.raises(UserError, match="TS1: 1 annotated frames have no image"):
+        mpi.make_plan(root, partial=False)
+    (images / "img_000001.jpg").write_bytes(b"nonsense")
+    outcomes = [mpi.make_records(item) for item in mpi.make_plan(root, partial=True).items]
+    errors = [error for outcome in outcomes for error in outcome.errors]
+    assert len(errors) == 1 and "img_000001.jpg is damaged" in errors[0]
+    assert {r["image_id"] for o in outcomes for r in o.records if r["subject"] == "TS1"} == {
+        "TS1_000007"
+    }
+
+
+def test_a_wrong_directory_and_damaged_annotations(release, tmp_path_factory):
+    root, _ = release
+    with pytest.raises(UserError, match="no test set of MPI-INF-3DHP in"):
+        mpi.make_plan(tmp_path_factory.mktemp("empty"), partial=True)
+    path = root / "mpi_inf_3dhp_test_set" / "TS1" / "annot_data.mat"
+    with h5py.File(path, "a") as file:
+        del file["univ_annot3"]
+    with pytest.raises(UserError, match=r"annot_data\.mat is damaged or not"):
+        mpi.make_plan(root, partial=True)
+    path.write_bytes(b"MATLAB 5.0 MAT-file")
+    with pytest.raises(UserError, match=r"annot_data\.mat is damaged or not"):
+        mpi.make_plan(root, partial=True)

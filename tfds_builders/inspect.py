@@ -1,0 +1,190 @@
+"""Shows what is in a prepared data set: `python -m tfds_builders.inspect NAME`.
+
+Counts, ranges, bone lengths beside the canonical ones, and a contact sheet of every split.
+"""
+
+import argparse
+import collections
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Float
+
+from pose3d_jax import geometry, skeleton
+from pose3d_jax.errors import UserError
+from tfds_builders import summary
+from tfds_builders.catalog import open_dataset
+
+_SHEET = 24
+
+
+def read_labels(source: Sequence[Mapping[str, Any]], limit: int | None = None) -> dict[str, Any]:
+    """Reads the labels of a split, without decoding its images.
+
+    Args:
+        source: a data source with undecoded images.
+        limit: read only so many records, evenly spread; None for all.
+
+    Returns:
+        Every feature but the image, stacked: (records, …).
+    """
+    count = len(source) if limit is None else min(limit, len(source))
+    columns = collections.defaultdict(list)
+    for index in np.linspace(0, len(source) - 1, count).astype(int).tolist():
+        for name, value in source[index].items():
+            if name != "image":
+                columns[name].append(value.decode() if isinstance(value, bytes) else value)
+    return {name: np.asarray(values) for name, values in columns.items()}
+
+
+def projection_error(labels: Mapping[str, Any]) -> Float[np.ndarray, "n 16"] | None:
+    """How far Human3.6M's 3D joints project from its 2D joints, px of the video.
+
+    Lens distortion, which the pinhole leaves out, makes some pixels. None for records whose camera
+    is not one of Human3.6M's.
+    """
+    from tfds_builders.human36m.release import CAMERAS
+
+    if not all(camera in CAMERAS for camera in labels["camera"]):
+        return None
+    lens = [CAMERAS[camera] for camera in labels["camera"]]
+    focal = np.array([(c.fx, c.fy) for c in lens])[:, None]
+    center = np.array([(c.cx, c.cy) for c in lens])[:, None]
+    joints = labels["joints_3d"].astype(np.float64)
+    joints = labels["joints_3d"]
+    projected = focal * joints[..., :2] / joints[..., 2:] + center
+    annotated = geometry.apply_affine(labels["to_source"], labels["joints_2d"])
+    return np.linalg.norm(projected - annotated, axis=-1)
+
+
+def describe(labels: Mapping[str, Any], image_side: int) -> list[str]:
+    """Counts and ranges of a split, in lines."""
+    lines = []
+    for name in ("subject", "action", "camera"):
+        counts = collections.Counter(labels[name].tolist())
+        if len(counts) <= 40 and not all(value == "" or value.isdecimal() for value in counts):
+            listed = ", ".join(f"{value} {count:,}" for value, count in sorted(counts.items()))
+            lines.append(f"{name}s: {listed}")
+    valid = labels["joints_valid"]
+    inside = ((labels["joints_2d"] >= 0) & (labels["joints_2d"] < image_side)).all(axis=-1)
+    lines.append(
+        f"joints: {100 * valid.mean():.1f} % annotated, "
+        f"{100 * inside[valid].mean():.1f} % of these in the image"
+    )
+    scale = labels["to_source"][:, 0, 0]
+    known = labels["head_size"] > 0
+    lines.append(_range("box side in the source, px", labels["box"][:, 2] * scale))
+    lines.append(_range("head size in the box of 256 px", (
+        labels["head_size"] * 256 / labels["box"][:, 2])[known]
+    ) + f"; unknown for {np.count_nonzero(~known):,}")  # fmt: skip
+    if labels["has_3d"].any():
+        root = labels["joints_3d"][labels["has_3d"], skeleton.ROOT]
+        lines.append(_range("distance of the pelvis, mm", np.linalg.norm(root, axis=-1)))
+    return lines
+
+
+def _range(name: str, values: np.ndarray) -> str:
+    if not len(values):
+        return f"{name}: none"
+    low, median, high = np.percentile(values, [0, 50, 100])
+    return f"{name}: {low:.0f} to {high:.0f}, median {median:.0f}"
+
+
+def describe_bones(labels: Mapping[str, Any], bone_length_sum: float) -> list[str]:
+    """Mean and standard deviation of every bone beside the canonical length, in lines."""
+    chosen = labels["has_3d"]
+    lengths = np.asarray(geometry.bone_lengths(labels["joints_3d"][chosen]))
+    rows = [["bone", "mean", "sd", "canonical"]]
+    names = [f"{skeleton.JOINT_NAMES[a]} – {skeleton.JOINT_NAMES[b]}" for a, b in skeleton.BONES]
+    for name, values, canonical in zip(names, lengths.T, skeleton.BONE_LENGTHS, strict=True):
+        rows.append([name, f"{values.mean():.1f}", f"{values.std():.1f}", f"{canonical:.1f}"])
+    total = lengths.sum(axis=1)
+    canonical = f"{skeleton.BONE_LENGTHS.sum():.1f}"
+    rows.append(["sum", f"{total.mean():.1f}", f"{total.std():.1f}", canonical])
+    lines = ["bone lengths, mm:", *(f"  {line}" for line in summary.aligned(rows))]
+    if bone_length_sum:
+        lines.append(f"  sum that poses are scaled to (AvgSumLen): {bone_length_sum:.1f}")
+    subjects = labels["subject"][chosen]
+    listed = [f"{s} {total[subjects == s].mean():.1f}" for s in sorted(set(subjects.tolist()))]
+    if len(listed) <= 40:
+        lines.append(f"  sum by subject: {', '.join(listed)}")
+    return lines
+
+
+def inspect(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    *,
+    limit: int | None = None,
+    out: str | os.PathLike | None = None,
+) -> str:
+    """Describes a prepared data set.
+
+    Args:
+        name: data set or data set/configuration.
+        data_dir: where data sets are kept; by default TFDS's own place.
+        limit: read only so many records of each split, evenly spread.
+        out: directory for the contact sheets; None for none.
+
+    Raises:
+        NotPreparedError: it is not there.
+    """
+    dataset = open_dataset(name, data_dir)
+    metadata = dataset.info.metadata
+    lines = [f"{name}: {dataset.data_dir}"]
+    for key in ("image_side", "bone_length_sum", "step", "limit"):
+        if metadata.get(key):
+            lines.append(f"  {key}: {metadata[key]}")
+    lines += [f"  missing: {sentence}" for sentence in metadata.get("missing", ())]
+    for split in dataset.info.splits:
+        source = dataset.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        labels = read_labels(source, limit)
+        read = len(labels["frame"])
+        of = "" if read == len(source) else f" ({read:,} read)"
+        lines += ["", f"{split}: {len(source):,} records{of}"]
+        told = describe(labels, metadata["image_side"])
+        if labels["has_3d"].any():
+            told += describe_bones(labels, metadata["bone_length_sum"])
+        error = projection_error(labels)
+        if error is not None:
+            told.append(
+                f"joints_3d project {np.median(error):.2f} px (median) and {error.max():.2f} px "
+                "(at most) from joints_2d, in the video"
+            )
+        if out is not None:
+            path = Path(out) / f"{name.replace('/', '_')}_{split}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picked = np.linspace(0, len(source) - 1, min(_SHEET, len(source))).astype(int)
+            summary.contact_sheet([source[index] for index in picked.tolist()], path)
+            told.append(f"contact sheet: {path}")
+        lines += [f"  {line}" for line in told]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tfds_builders.inspect", description="Shows what is in a prepared data set."
+    )
+    parser.add_argument("name", metavar="NAME", help="data set, or data set/configuration")
+    parser.add_argument("--data_dir", help="where data sets are kept (default: TFDS's own place)")
+    parser.add_argument("--limit", type=int, help="read only so many records of each split")
+    parser.add_argument("--out", default=".", help="directory for the contact sheets (default: .)")
+    options = vars(parser.parse_args(arguments))
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    try:
+        print(inspect(options.pop("name"), **options))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
