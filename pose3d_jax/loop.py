@@ -1,0 +1,201 @@
+"""The training loop of one stage, and what it tells and checks on the way."""
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+import optax
+
+from pose3d_jax import evaluate, input_pipeline, training
+from pose3d_jax.checkpoints import StageCheckpoints
+from pose3d_jax.errors import Interrupted, UserError
+from pose3d_jax.input_pipeline import Domain
+from pose3d_jax.interruption import Interruption
+from pose3d_jax.progress import MetricsLog, Pace
+from pose3d_jax.stages import Stage
+from pose3d_jax.training import Network, TrainState, hyperparameters
+
+log = logging.getLogger(__name__)
+
+#: Held-out batches on which evaluation mode is compared with training mode after a stage.
+COMPARED_BATCHES = 20
+
+
+class Run(NamedTuple):
+    """What all stages of a run share."""
+
+    config: ml_collections.ConfigDict
+    workdir: Path
+    domains: dict[str, Domain]
+    image_side: int
+    network: Network
+    optimizer: optax.GradientTransformation
+    predict: Callable[[TrainState, dict], dict]
+
+
+def iterate(
+    run: Run,
+    stage: Stage,
+    state: TrainState,
+    checkpoints: StageCheckpoints,
+    metrics: MetricsLog,
+    interruption: Interruption,
+) -> None:
+    """The training loop: from a state to the stage's last iteration.
+
+    Raises:
+        Interrupted: a signal came; the state is saved.
+        UserError: the loss is not finite.
+    """
+    settings = run.config.run
+    train_step = training.make_train_step(run.config, run.network, run.optimizer, stage)
+    start = int(state.step)
+    state = training.replicate(state)
+    pace = Pace(stage.steps, start, run.config.data.batch_size)
+    pending: list[training.Metrics] = []
+
+    for step, batch in zip(range(start, stage.steps), batches(run, stage, "train", start)):
+        batch = training.split_over_devices(batch)
+        state, scalars = train_step(state, batch, hyperparameters(stage, step))
+        pending.append(scalars)
+        done = step + 1
+        if done == start + 1:
+            jax.block_until_ready(scalars)
+            pace.restart(done)  # The first step compiles.
+
+        last = done == stage.steps
+        reports = last or done % settings.log_every == 0
+        stop = interruption.asked(collectively=reports)
+        saves = last or stop or done % settings.save_every == 0
+        if reports or saves:
+            # Here the host waits for the devices, and only here.
+            means = collect(run, stage, pending, done, checkpoints)
+            pending.clear()
+            metrics.write(done, {**means, "learning_rate": stage.learning_rate(step)})
+            summary = " · ".join(f"{name} {value:.4g}" for name, value in means.items())
+            log.info("%s %d/%d · %s · %s", stage.name, done, stage.steps, summary, pace.text(done))
+        if saves:
+            checkpoints.save(done, state)
+        if stop:
+            checkpoints.wait()
+            raise Interrupted(
+                stop,
+                f"stopped after iteration {done} of {stage.name}, which is saved; "
+                "the same command goes on from there",
+            )
+        if last or done % settings.evaluate_every == 0:
+            validate(run, stage, state, done, metrics)
+            pace.restart(done)
+    compare_modes(run, stage, state, metrics)
+
+
+def batches(run: Run, stage: Stage, split: str, start: int = 0) -> Iterator[dict]:
+    """This host's batches of a stage, of training or of held-out records."""
+    return input_pipeline.training_batches(
+        [getattr(run.domains[name], split) for name in stage.domains],
+        batch_size=run.config.data.batch_size,
+        seed=stream_seed(run, stage),
+        start=start,
+        image_side=run.image_side,
+        threads=run.config.run.reading_threads,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def stream_seed(run: Run, stage: Stage) -> int:
+    """The seed of a stage's order of records; no two of a run's stages read the same stream."""
+    return 1000 * run.config.seed + 10 * stage.number
+
+
+def collect(
+    run: Run,
+    stage: Stage,
+    pending: list[training.Metrics],
+    done: int,
+    checkpoints: StageCheckpoints,
+) -> dict[str, float]:
+    """Means of the scalars since the last call.
+
+    Raises:
+        UserError: one is not finite; the message names the iteration, its records, and the last
+            good checkpoint.
+    """
+    fetched = jax.device_get(pending)
+    for step, scalars in enumerate(fetched, done - len(fetched)):
+        if not (np.isfinite(scalars["loss"]) and np.isfinite(scalars["update_norm"])):
+            names = input_pipeline.batch_ids(
+                [run.domains[name].train for name in stage.domains],
+                batch_size=run.config.data.batch_size,
+                seed=stream_seed(run, stage),
+                step=step,
+            )
+            good = checkpoints.steps()
+            raise UserError(
+                f"The loss or the update is not finite in iteration {step + 1} of {stage.name} "
+                f"(loss {scalars['loss']}, update {scalars['update_norm']}). Its records: "
+                f"{', '.join(names)}. The last good checkpoint is "
+                + (f"that of iteration {good[-1]}" if good else "that of the stage before")
+                + f" in {checkpoints.directory}. If the records are sound, lower "
+                f"--config.stages.{stage.name}.learning_rate."
+            )
+    return {
+        name: float(np.mean([scalars[name] for scalars in fetched]))
+        for name in fetched[0]
+        if np.isfinite(fetched[0][name])
+    }
+
+
+def predictions(run: Run, state: TrainState, domain: str, limit: int | None):
+    """Poses and labels of a domain's held-out records."""
+    return evaluate.predict_split(
+        run.predict,
+        state,
+        run.domains[domain].test,
+        side=run.config.model.input_side,
+        skeleton_size=run.config.data.bone_length_sum,
+        batch_size=max(run.config.data.batch_size, 32),
+        image_side=run.image_side,
+        threads=run.config.run.reading_threads,
+        limit=limit,
+    )
+
+
+def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: MetricsLog) -> None:
+    """Scores some held-out records of both domains, and draws a few."""
+    side, size = run.config.model.input_side, run.config.data.bone_length_sum
+    for name in run.domains:
+        poses, labels = predictions(run, state, name, run.config.run.evaluate_images)
+        row = evaluate.summarise(poses, labels, side, size, with_depth=stage.with_depth)
+        metrics.write(step, {f"{name}-test {key}": value for key, value in row.items()})
+        text = ", ".join(f"{key} {value:.4g}" for key, value in row.items())
+        log.info(
+            "%s %d · %s-test (%d images): %s", stage.name, step, name, len(labels.joints), text
+        )
+
+
+def compare_modes(run: Run, stage: Stage, state: TrainState, metrics: MetricsLog) -> None:
+    """Compares the loss with running statistics to that with the batches' own, on held-out data.
+
+    Running statistics that lag behind are the defect most reported of hourglass ports: a network
+    that trains well and predicts badly.
+    """
+    hyper = hyperparameters(stage, stage.steps - 1)
+    losses = []
+    for running in (True, False):
+        step = training.make_loss_step(run.config, run.network, stage, running=running)
+        held_out = itertools.islice(batches(run, stage, "test"), COMPARED_BATCHES)
+        results = [step(state, training.split_over_devices(b), hyper)["loss"] for b in held_out]
+        losses.append(float(np.mean(jax.device_get(results))))
+    ratio = losses[0] / losses[1]
+    metrics.write(stage.steps, {"evaluation_to_training_mode": ratio})
+    log.log(
+        logging.INFO if 0.9 <= ratio <= 1.1 else logging.WARNING,
+        "%s: held-out loss %.4g in evaluation mode, %.4g in training mode: ratio %.3f",
+        stage.name, *losses, ratio,
+    )  # fmt: skip
