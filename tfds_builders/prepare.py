@@ -45,6 +45,10 @@ __all__ = [
     "prepare",
 ]
 
+#: Where unfinished work is kept, in the directory of the data sets.
+HIDDEN = ".preparing"
+LOCK = "lock"
+
 
 def prepare(
     name: str,
@@ -87,7 +91,7 @@ def prepare(
     if workers is None:
         workers = os.cpu_count() or 1
     config = builder.builder_config
-    scratch = Path(builder.data_dir_root, ".preparing", builder.name)
+    scratch = Path(builder.data_dir_root, HIDDEN, builder.name)
     if config:
         scratch /= config.name
     with work.interruptible(), _explained(scratch, name), _only_one(scratch, name):
@@ -109,9 +113,9 @@ def prepare(
         _check_totals(writer, results)
         summary.finish(writer, plan, results, title=f"{name}: {place}")
         _publish(Path(writer.data_dir), place, scratch)
-        shutil.rmtree(scratch)
-        with contextlib.suppress(OSError):  # Unless others are being prepared.
-            os.removedirs(scratch.parent)
+        for part in scratch.iterdir():
+            if part.name != LOCK:
+                shutil.rmtree(part)
     print((place / summary.SUMMARY).read_text())
     return place
 
@@ -141,12 +145,22 @@ def _check_manual_dir(name: str, builder: Any, manual_dir: str | os.PathLike | N
 def _only_one(scratch: Path, name: str) -> Iterator[None]:
     """Keeps two processes from preparing the same data set at once."""
     scratch.mkdir(parents=True, exist_ok=True)
-    with (scratch / "lock").open("w") as lock:
+    lock_path = scratch / LOCK
+    with lock_path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"Another process is preparing {name} in {scratch}.") from None
-        yield
+        try:
+            yield
+        finally:
+            # What is kept for the next run stays; if there is nothing, nothing does.
+            lock_path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                for directory in (scratch, *scratch.parents):
+                    directory.rmdir()
+                    if directory.name == HIDDEN:
+                        break
 
 
 def _make_all(plan: Plan, cache: Path, workers: int, partial: bool, *, threads: bool) -> None:

@@ -182,7 +182,7 @@ def do_all(
         workers: how many processes or threads.
         threads: threads of this process instead of processes.
     """
-    if threads:
+    if threads or workers == 1:
         pool = concurrent.futures.ThreadPoolExecutor(workers)
     else:
         # Spawned, not forked: the caller may have threads (JAX, Beam), as video decoders do.

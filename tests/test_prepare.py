@@ -1,0 +1,309 @@
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from miniature import write_human36m, write_mpii_people
+
+from pose3d_jax.errors import UserError
+from tfds_builders import base, generated, prepare, work
+
+NAMES = ("Directions 1", "Eating", "Waiting 2")
+HUMAN36M = "human36m/every_4"
+
+
+@pytest.fixture(scope="module")
+def mpii(tmp_path_factory):
+    root = tmp_path_factory.mktemp("mpii")
+    write_mpii_people(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def human36m(tmp_path_factory):
+    root = tmp_path_factory.mktemp("human36m")
+    write_human36m(root, names=NAMES, frames=9)
+    return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(human36m, tmp_path_factory):
+    """The part of Human3.6M, prepared without incident."""
+    data_dir = tmp_path_factory.mktemp("undisturbed")
+    prepare.prepare(HUMAN36M, data_dir, manual_dir=human36m, partial=True, workers=1)
+    return read(HUMAN36M, data_dir)
+
+
+def read(name, data_dir):
+    """All records by split, in the data set's order."""
+    dataset = prepare.open_dataset(name, data_dir)
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    return {
+        split: [dict(record) for record in dataset.as_data_source(split, decoders=decoders)]
+        for split in dataset.info.splits
+    }
+
+
+def assert_same(left, right):
+    assert left.keys() == right.keys()
+    for split in left:
+        assert len(left[split]) == len(right[split])
+        for one, other in zip(left[split], right[split], strict=True):
+            for key in one:
+                np.testing.assert_array_equal(one[key], other[key])
+
+
+def command_line(*arguments, **options):
+    command = [sys.executable, "-m", "tfds_builders.prepare", *map(str, arguments)]
+    return subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+def files(directory):
+    return sorted(p.relative_to(directory).as_posix() for p in Path(directory).rglob("*"))
+
+
+def test_what_is_not_prepared_names_the_command(tmp_path):
+    assert not prepare.is_prepared("mpii", tmp_path)
+    with pytest.raises(prepare.NotPreparedError) as error:
+        prepare.open_dataset("mpii", tmp_path)
+    command = f"python -m tfds_builders.prepare mpii --manual_dir DIR --data_dir {tmp_path}"
+    assert command in str(error.value)
+    assert prepare.command("synthetic/lab") == "python -m tfds_builders.prepare synthetic/lab"
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("coco", "mpii"), ("synthetic/nowhere", "synthetic/lab"), ("human36m/fast", "every_N"),
+     ("mpii/large", "there are mpii")],
+)  # fmt: skip
+def test_unknown_names_tell_the_known_ones(name, known):
+    with pytest.raises(prepare.UnknownDatasetError, match=known):
+        prepare.open_dataset(name)
+
+
+def test_a_release_becomes_a_data_set(mpii, tmp_path, capsys):
+    place = prepare.prepare("mpii", tmp_path, manual_dir=mpii, workers=2)
+    assert prepare.is_prepared("mpii", tmp_path)
+    records = read("mpii", tmp_path)
+    assert {split: len(found) for split, found in records.items()} == {"train": 4, "validation": 2}
+    assert all(record["image"].startswith(b"\xff\xd8") for record in records["train"])
+    metadata = prepare.open_dataset("mpii", tmp_path).info.metadata
+    assert metadata["image_side"] == 512 and metadata["bone_length_sum"] == 0
+    assert metadata["missing"] == [] and "limit" not in metadata
+    assert "4 of 4" in (place / "summary.txt").read_text()
+    assert not (tmp_path / ".preparing").exists()
+    before = files(tmp_path)
+    capsys.readouterr()
+    prepare.prepare("mpii", tmp_path, manual_dir=mpii)
+    assert "is prepared already" in capsys.readouterr().out
+    assert files(tmp_path) == before
+
+
+def test_tfds_itself_gives_the_same_records(mpii, tmp_path):
+    """What `tfds build` does: no plan, no pool, the builder alone."""
+    prepare.prepare("mpii", tmp_path / "ours", manual_dir=mpii, workers=1)
+    from tfds_builders.mpii.mpii_dataset_builder import Builder
+
+    builder = Builder(data_dir=tmp_path / "theirs")
+    config = tfds.download.DownloadConfig(manual_dir=mpii)
+    builder.download_and_prepare(download_config=config)
+    assert_same(read("mpii", tmp_path / "theirs"), read("mpii", tmp_path / "ours"))
+    assert not list((tmp_path / "theirs").glob(".preparing/*"))
+
+
+def test_a_part_is_told_and_does_not_stand_for_the_whole(undisturbed, human36m, tmp_path):
+    with pytest.raises(UserError, match=r"S5: Videos_S5\.tgz"):
+        prepare.prepare("human36m", tmp_path, manual_dir=human36m)
+    assert files(tmp_path) == []
+    place = prepare.prepare("human36m", tmp_path, manual_dir=human36m, partial=True, workers=1)
+    metadata = prepare.open_dataset("human36m", tmp_path).info.metadata
+    assert any(sentence.startswith("S5: ") for sentence in metadata["missing"])
+    summary = (place / "summary.txt").read_text()
+    assert "1 of 8" in summary and "0 of 8" in summary and "Missing:" in summary
+    with pytest.raises(UserError, match=r"S5: Videos_S5\.tgz"):
+        prepare.prepare("human36m", tmp_path, manual_dir=human36m)
+    assert prepare.is_prepared("human36m", tmp_path)
+
+
+def test_a_trial_is_replaced_by_the_whole(undisturbed, human36m, tmp_path):
+    options = {"manual_dir": human36m, "partial": True, "workers": 1}
+    prepare.prepare(HUMAN36M, tmp_path, limit=4, **options)
+    assert prepare.open_dataset(HUMAN36M, tmp_path).info.metadata["limit"] == 4
+    trial = read(HUMAN36M, tmp_path)
+    assert {split: len(found) for split, found in trial.items()} == {"train": 4, "test": 4}
+    assert len({record["action"] for record in trial["train"]}) == len(NAMES)
+    prepare.prepare(HUMAN36M, tmp_path, **options)
+    assert_same(read(HUMAN36M, tmp_path), undisturbed)
+
+
+def test_kill_minus_nine_and_the_same_command_again(undisturbed, human36m, tmp_path):
+    arguments = (HUMAN36M, "--manual_dir", human36m, "--data_dir", tmp_path, "--partial")
+    process = command_line(*arguments, "--workers", 1, start_new_session=True)
+    items = tmp_path / ".preparing" / "human36m" / "every_4" / "items"
+    deadline = time.monotonic() + 60
+    while len(list(items.glob("*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not prepare.is_prepared(HUMAN36M, tmp_path)
+    finished = {path.name: path.stat().st_mtime_ns for path in items.glob("*.json")}
+    assert finished
+    process = command_line(*arguments, "--workers", 1)
+    remade = {}
+    while process.poll() is None:
+        with contextlib.suppress(FileNotFoundError):  # It is removed at the end.
+            remade |= {path.name: path.stat().st_mtime_ns for path in items.glob("*.json")}
+    assert process.wait() == 0, process.communicate()
+    assert {name: remade[name] for name in finished} == finished
+    assert_same(read(HUMAN36M, tmp_path), undisturbed)
+    assert not (tmp_path / ".preparing").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_one_sentence(human36m, tmp_path, number):
+    process = command_line(
+        HUMAN36M, "--manual_dir", human36m, "--data_dir", tmp_path, "--partial", "--workers", 1
+    )
+    items = tmp_path / ".preparing" / "human36m" / "every_4" / "items"
+    deadline = time.monotonic() + 60
+    while not list(items.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "error: Interrupted." in errors and "Traceback" not in errors
+    assert not prepare.is_prepared(HUMAN36M, tmp_path)
+
+
+def test_a_damaged_video_stops_after_all_else_is_made(tmp_path, capsys):
+    release = tmp_path / "release"
+    write_human36m(release, names=("Directions 1", "Eating"), frames=3)
+    video = release / "S1" / "Videos" / "Eating.54138969.mp4"
+    video.write_bytes(video.read_bytes()[:500])
+    arguments = [HUMAN36M, "--manual_dir", str(release), "--data_dir", str(tmp_path / "data")]
+    # Complete but for the video, as far as this test is concerned.
+    options = {"manual_dir": release, "partial": True, "workers": 1}
+    prepare.prepare(HUMAN36M, tmp_path / "data", **options)
+    records = read(HUMAN36M, tmp_path / "data")
+    assert {record["action"] for record in records["train"]} == {b"Directions"}
+    assert {record["action"] for record in records["test"]} == {b"Directions", b"Eating"}
+    metadata = prepare.open_dataset(HUMAN36M, tmp_path / "data").info.metadata
+    assert any(f"{video} is damaged" in sentence for sentence in metadata["missing"])
+    assert prepare.main([*arguments]) == 1
+    assert "error: The release is incomplete" in capsys.readouterr().err
+
+
+def test_errors_of_items_are_all_told_and_the_rest_is_kept(mpii, tmp_path):
+    import shutil
+
+    release, data = tmp_path / "release", tmp_path / "data"
+    shutil.copytree(mpii, release)
+    images = sorted((release / "mpii_human_pose_v1" / "images").iterdir())
+    whole = {path: path.read_bytes() for path in (images[1], images[3])}
+    for path, content in whole.items():
+        path.write_bytes(content[:1000])
+    with pytest.raises(UserError) as error:
+        prepare.prepare("mpii", data, manual_dir=release, workers=1)
+    for path in whole:
+        assert f"{path} is damaged" in str(error.value)
+    assert not prepare.is_prepared("mpii", data)
+    for path, content in whole.items():
+        path.write_bytes(content)
+    prepare.prepare("mpii", data, manual_dir=release, workers=1)
+    assert len(read("mpii", data)["train"]) == 4
+
+
+def test_no_space_left_is_a_sentence_and_the_command_goes_on(mpii, tmp_path, monkeypatch):
+    import errno
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    written = work._write
+    monkeypatch.setattr(work, "_write", full)
+    # Threads, since other processes would not see the patch.
+    from tfds_builders.mpii.mpii_dataset_builder import Builder
+
+    monkeypatch.setattr(Builder, "in_process", True)
+    with pytest.raises(UserError, match=r"No space left for mpii in .*--data_dir"):
+        prepare.prepare("mpii", tmp_path, manual_dir=mpii)
+    assert not prepare.is_prepared("mpii", tmp_path)
+    monkeypatch.setattr(work, "_write", written)
+    prepare.prepare("mpii", tmp_path, manual_dir=mpii)
+
+
+def test_a_runner_that_loses_records_is_found_out(mpii, tmp_path, monkeypatch):
+    whole = base._examples
+
+    def lossy(item, make, cache):
+        examples = list(whole(item, make, cache))
+        return examples[:-1] if item.split == "train" else examples
+
+    monkeypatch.setattr(base, "_examples", lossy)
+    with pytest.raises(UserError, match="4 records were made and 3 written"):
+        prepare.prepare("mpii", tmp_path, manual_dir=mpii, workers=1)
+    assert not prepare.is_prepared("mpii", tmp_path)
+
+
+def test_only_one_process_prepares_a_data_set(mpii, tmp_path):
+    scratch = tmp_path / ".preparing" / "mpii"
+    with (
+        prepare._only_one(scratch, "mpii"),
+        pytest.raises(UserError, match="Another process is preparing mpii"),
+    ):
+        prepare.prepare("mpii", tmp_path, manual_dir=mpii)
+    prepare.prepare("mpii", tmp_path, manual_dir=mpii, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["mpii"], "error: mpii is made from files that you download yourself"),
+        (["mpii", "--manual_dir", "/nowhere"], "error: --manual_dir /nowhere: there is no such"),
+        (["mpi"], "error: There is no data set 'mpi'"),
+    ],
+)
+def test_the_command_line_speaks_in_sentences(arguments, sentence, tmp_path, capsys):
+    assert prepare.main([*arguments, "--data_dir", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(sentence)
+    assert files(tmp_path) == []
+
+
+def test_the_embedded_benchmark_is_cut_into_items_that_cover_it(tmp_path, monkeypatch):
+    builder = prepare.load_builder("synthetic/lab_tiny", tmp_path)
+    plan = builder.make_plan(Path(), tmp_path, partial=False)
+    calls = []
+    monkeypatch.setattr(
+        generated.generate, "render_records",
+        lambda benchmark, split, indices: calls.append((split, list(indices))) or [],
+    )  # fmt: skip
+    for item in plan.items:
+        plan.make(item)
+    for split, size in (("train", 3000), ("test", 1000)):
+        made = [index for where, indices in calls if where == split for index in indices]
+        assert made == list(range(size))
+    assert builder.in_process and builder.name == "synthetic"
+
+
+def test_beam_gives_the_same_records(human36m, undisturbed, tmp_path):
+    pytest.importorskip("apache_beam")
+    prepare.prepare(
+        HUMAN36M, tmp_path, manual_dir=human36m, partial=True, workers=2,
+        beam_runner="DirectRunner",
+    )  # fmt: skip
+    assert_same(read(HUMAN36M, tmp_path), undisturbed)
+
+
+def test_without_beam_the_extra_is_named(mpii, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)
+    with pytest.raises(UserError, match=r"pip install 'pose3d_jax\[beam\]'"):
+        prepare.prepare("mpii", tmp_path, manual_dir=mpii, beam_runner="DirectRunner")
