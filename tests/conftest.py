@@ -1,0 +1,24 @@
+"""Set before JAX starts: virtual devices, a compilation cache, and quick property tests."""
+
+import os
+
+import hypothesis
+import pytest
+
+#: Enough for the tests that spread a batch over devices.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+).strip()
+# Tests draw the same examples every time: a failure is the change's, never the day's.
+hypothesis.settings.register_profile("quick", max_examples=20, deadline=None, derandomize=True)
+hypothesis.settings.load_profile("quick")
+
+
+@pytest.fixture(scope="module")
+def compile_quickly():
+    """For modules whose programs run a few times each: optimising them would take longest."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -1,0 +1,375 @@
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+from flax import nnx
+
+from pose3d_jax.models import PoseNetwork, build_network
+from pose3d_jax.models.layers import NormRelu, max_pool, upsample
+from pose3d_jax.models.residual import Residual
+
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+
+#: The smallest network with every part: two stacks, skips with and without convolution.
+SMALL = {
+    "input_side": 16, "stacks": 2, "modules": 1, "levels": 1, "features": 8, "depth_levels": 1,
+    "depth_modules": 1,
+}  # fmt: skip
+
+
+def small_network(**changes):
+    return PoseNetwork(**(SMALL | changes), rngs=nnx.Rngs(0))
+
+
+def with_random_statistics(module):
+    """Gives every parameter and statistic a value of its own, as if after training."""
+    rng = np.random.default_rng(0)
+    graph, params, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+
+    def perturb(path, variable):
+        value = np.asarray(variable[...])
+        noise = rng.normal(scale=0.2, size=value.shape).astype(np.float32)
+        is_positive = path[-1] in ("scale", "var")
+        return variable.replace(
+            jnp.asarray(value * np.exp(noise) if is_positive else value + noise)
+        )
+
+    return nnx.merge(graph, nnx.map_state(perturb, params), nnx.map_state(perturb, stats))
+
+
+def images(batch=2, side=16):
+    return np.random.default_rng(0).random((batch, side, side, 3)).astype(np.float32)
+
+
+@nnx.jit
+def call(module, x):
+    return module(x)
+
+
+def shapes(network, batch, side):
+    return nnx.eval_shape(
+        lambda n, x: n(x), network, jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32)
+    )
+
+
+def count_parameters(module):
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+# A plain float64 reading of the network's description (Sec. 3 of the paper and Newell et al.).
+
+
+def numbers(variable):
+    return np.asarray(variable[...], np.float64)
+
+
+def reference_norm_relu(module, x):
+    """In evaluation mode."""
+    norm = module.norm
+    scaled = (x - numbers(norm.mean)) / np.sqrt(numbers(norm.var) + 1e-5)
+    return np.maximum(scaled * numbers(norm.scale) + numbers(norm.bias), 0)
+
+
+def reference_linear(module, x):
+    return x @ numbers(module.kernel) + numbers(module.bias)
+
+
+def reference_conv(module, x, stride=1):
+    """Square kernel of odd side k, zero padding k // 2."""
+    kernel = numbers(module.kernel)
+    reach = kernel.shape[0] // 2
+    padded = np.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    height, width = x.shape[1:3]
+    result = numbers(module.bias)
+    for row, column in np.ndindex(*kernel.shape[:2]):
+        window = padded[:, row : row + height : stride, column : column + width : stride]
+        result = result + window @ kernel[row, column]
+    return result
+
+
+def reference_residual(module, x):
+    y = reference_linear(module.conv1, reference_norm_relu(module.norm1, x))
+    y = reference_conv(module.conv2, reference_norm_relu(module.norm2, y))
+    y = reference_linear(module.conv3, reference_norm_relu(module.norm3, y))
+    return y + (x if module.skip is None else reference_linear(module.skip, x))
+
+
+def reference_chain(sequential, x):
+    for residual in sequential.layers:
+        x = reference_residual(residual, x)
+    return x
+
+
+def reference_pool(x):
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+
+
+def reference_hourglass(module, x, levels):
+    low = reference_chain(module.low_in, reference_pool(x))
+    if levels > 1:
+        low = reference_hourglass(module.inner, low, levels - 1)
+    else:
+        low = reference_chain(module.inner, low)
+    low = reference_chain(module.low_out, low)
+    return reference_chain(module.up, x) + low.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def reference_conv_stem(stem, x):
+    x = reference_norm_relu(stem.norm, reference_conv(stem.conv, x, stride=2))
+    x = reference_pool(reference_residual(stem.residual1, x))
+    return reference_residual(stem.residual3, reference_residual(stem.residual2, x))
+
+
+def reference_patch_stem(stem, x):
+    side = x.shape[1] // 4
+    patches = [
+        x[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].reshape(len(x), -1)
+        for row, column in np.ndindex(side, side)
+    ]
+    y = reference_linear(stem.patch, np.stack(patches, 1)).reshape(len(x), side, side, -1)
+    return reference_residual(stem.residual, y)
+
+
+def reference_network(network, x, stem, levels):
+    x = stem(network.stem, np.float64(x))
+    heatmaps = []
+    for stack in network.stacks:
+        y = reference_chain(stack.residuals, reference_hourglass(stack.hourglass, x, levels))
+        y = reference_norm_relu(stack.norm, reference_linear(stack.linear, y))
+        heatmaps.append(reference_linear(stack.heatmaps, y))
+        merged = reference_linear(stack.merge_heatmaps, heatmaps[-1])
+        x = x + reference_linear(stack.merge_features, y) + merged
+    for residuals in network.depth.stages:
+        x = reference_pool(reference_chain(residuals, x))
+    return heatmaps, reference_linear(network.depth.output, x.reshape(len(x), -1))
+
+
+@pytest.mark.parametrize(
+    ("stem", "reference_stem"), [("conv", reference_conv_stem), ("patch", reference_patch_stem)]
+)
+def test_the_network_computes_what_its_description_says(stem, reference_stem):
+    network = with_random_statistics(
+        small_network(stem=stem, input_side=32, levels=2, depth_levels=2, output_scale=0.1)
+    )
+    network.eval()
+    x = images(side=32)
+    heatmaps, depth = call(network, x)
+    expected_maps, expected_depth = reference_network(network, x, reference_stem, levels=2)
+    assert len(heatmaps) == 2
+    for mine, expected in zip(heatmaps, expected_maps, strict=True):
+        np.testing.assert_allclose(mine, 0.1 * expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        depth, 0.1 * expected_depth, atol=1e-5 * np.abs(expected_depth).max()
+    )
+
+
+def test_the_papers_network_has_its_parameters_and_shapes():
+    network = PoseNetwork(rngs=nnx.Rngs(0))
+    assert count_parameters(network) == 14_429_104
+    heatmaps, depth = shapes(network, 2, 256)
+    assert [maps.shape for maps in heatmaps] == [(2, 64, 64, 16)] * 2
+    assert depth.shape == (2, 16)
+    assert network.depth.output.kernel.shape == (4 * 4 * 256, 16)
+
+
+def residual_parameters(inner, outer):
+    half = outer // 2
+    norms = 2 * (inner + half + half)
+    convolutions = (inner + 1) * half + (9 * half + 1) * half + (half + 1) * outer
+    return norms + convolutions + ((inner + 1) * outer if inner != outer else 0)
+
+
+@pytest.mark.parametrize(("stacks", "modules", "levels"), [(1, 1, 1), (3, 1, 2), (1, 2, 3)])
+def test_parameters_of_other_sizes(stacks, modules, levels):
+    network = PoseNetwork(
+        input_side=64, stacks=stacks, modules=modules, levels=levels, features=16,
+        depth_levels=2, depth_modules=3, num_joints=5, rngs=nnx.Rngs(0),
+    )  # fmt: skip
+    residual = residual_parameters(16, 16)
+    stem = (7 * 7 * 3 + 1) * 4 + 2 * 4
+    stem += residual_parameters(4, 8) + residual_parameters(8, 8) + residual_parameters(8, 16)
+    hourglass = (3 * levels + 1) * modules * residual
+    head = modules * residual + 17 * 16 + 2 * 16 + 17 * 5
+    merge = 17 * 16 + 6 * 16
+    depth = 2 * 3 * residual + (4 * 4 * 16 + 1) * 5
+    assert count_parameters(network) == stem + stacks * (hourglass + head + merge) + depth
+
+
+@pytest.mark.parametrize("stem", ["conv", "patch"])
+@pytest.mark.parametrize(("side", "levels", "depth_levels"), [(32, 2, 3), (128, 3, 2), (96, 1, 3)])
+def test_shapes_follow_the_input(side, levels, depth_levels, stem):
+    network = small_network(input_side=side, levels=levels, depth_levels=depth_levels, stem=stem)
+    heatmaps, depth = shapes(network, 3, side)
+    assert [maps.shape for maps in heatmaps] == [(3, side // 4, side // 4, 16)] * 2
+    assert depth.shape == (3, 16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input_side": 20}, "divisible by 8"),
+        ({"levels": 4}, "divisible by 64"),
+        ({"depth_levels": 4}, "divisible by 64"),
+        ({"stem": "none"}, "conv, patch"),
+    ],
+)
+def test_impossible_networks_say_why(changes, message):
+    with pytest.raises(ValueError, match=message):
+        small_network(**changes)
+
+
+def test_build_network_reads_a_configs_model_section():
+    config = ml_collections.ConfigDict(SMALL | {"zero_init_outputs": True})
+    network = build_network(config, dtype="bfloat16", seed=0)
+    assert network.dtype == jnp.bfloat16
+    for output in (network.depth.output, *(stack.heatmaps for stack in network.stacks)):
+        assert not output.kernel[...].any()
+        assert not output.bias[...].any()
+    other = build_network(config, dtype="bfloat16", seed=1)
+    assert (network.stem.conv.kernel[...] != other.stem.conv.kernel[...]).all()
+
+
+def test_without_depth_the_depth_module_is_left_out():
+    network = small_network()
+    network.eval()
+    heatmaps, depth = nnx.jit(lambda n, x: n(x, with_depth=False))(network, images())
+    assert depth is None
+    expected, _ = call(network, images())
+    for mine, maps in zip(heatmaps, expected, strict=True):
+        np.testing.assert_allclose(mine, maps, atol=1e-6)
+
+
+@pytest.mark.parametrize("with_depth", [True, False])
+def test_gradients_reach_every_parameter_that_is_used(with_depth):
+    network = with_random_statistics(small_network())
+    network.eval()  # batch statistics would cancel the biases before them
+
+    @nnx.jit
+    @nnx.grad
+    def gradients(network, x):
+        heatmaps, depth = network(x, with_depth=with_depth)
+        weights = jnp.linspace(0.5, 1.5, 16)
+        total = (heatmaps[-1] * weights).mean()
+        return total if depth is None else total + (depth * weights).mean()
+
+    for path, gradient in nnx.to_flat_state(gradients(network, images())):
+        last_merge = path[:2] == ("stacks", 1) and path[2].startswith("merge")
+        leads_to_depth = path[0] == "depth" or last_merge
+        used = with_depth or not leads_to_depth
+        assert bool(gradient[...].any()) == used, path
+
+
+def test_bfloat16_keeps_parameters_and_outputs_float32_and_close():
+    network = small_network(stacks=1)
+    rounded = small_network(stacks=1, dtype=jnp.bfloat16)
+    leaves = jax.tree.leaves(nnx.state(rounded))
+    assert {leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)} == {
+        jnp.dtype("float32")
+    }
+    (*expected_maps, expected_depth), (*maps, depth) = (
+        (*outputs[0], outputs[1]) for outputs in (call(network, images()), call(rounded, images()))
+    )
+    for mine, expected in zip((*maps, depth), (*expected_maps, expected_depth), strict=True):
+        assert mine.dtype == jnp.float32
+        error = np.linalg.norm(mine - expected) / np.linalg.norm(expected)
+        assert 1e-4 < error < 0.2  # bfloat16 has 8 bits, and batch normalisation amplifies
+    means = [n.stacks[0].norm.norm.mean[...] for n in (network, rounded)]
+    assert means[1].dtype == jnp.float32
+    np.testing.assert_allclose(means[1], means[0], atol=0.02)
+
+
+@pytest.mark.parametrize(("inner", "outer"), [(6, 6), (6, 10)])
+def test_a_residual_adds_to_its_input_or_to_a_projection_of_it(inner, outer):
+    module = with_random_statistics(
+        Residual(inner, outer, axis_name=None, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    )
+    assert (module.skip is None) == (inner == outer)
+    module.eval()
+    x = np.random.default_rng(1).normal(size=(2, 5, 7, inner)).astype(np.float32)
+    np.testing.assert_allclose(call(module, x), reference_residual(module, x), atol=1e-5)
+
+
+def test_max_pool_and_its_gradient():
+    x = np.random.default_rng(0).normal(size=(2, 6, 4, 3)).astype(np.float32)
+    pooled = max_pool(jnp.asarray(x))
+    np.testing.assert_array_equal(pooled, reference_pool(x))
+    gradient = jax.grad(lambda v: (max_pool(v) ** 2).sum())(jnp.asarray(x))
+    largest = np.asarray(pooled).repeat(2, axis=1).repeat(2, axis=2)
+    np.testing.assert_allclose(gradient, np.where(x == largest, 2 * x, 0))
+
+
+def test_upsample_repeats_pixels():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    np.testing.assert_array_equal(upsample(jnp.asarray(x)), x.repeat(2, axis=1).repeat(2, axis=2))
+
+
+def norm_relu(axis_name=None):
+    module = NormRelu(4, axis_name=axis_name, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    module.norm.scale[...] = jnp.array([0.5, 1.0, 1.5, 2.0])
+    module.norm.bias[...] = jnp.array([-1.0, 0.0, 1.0, 0.5])
+    return module
+
+
+def batch_features():
+    offsets, scales = np.arange(4), np.arange(1, 5)
+    x = np.random.default_rng(0).normal(size=(8, 5, 6, 4)) * scales + offsets
+    return x.astype(np.float32)
+
+
+def test_training_normalises_with_the_batch_and_remembers_a_tenth_of_it():
+    module, x = norm_relu(), batch_features()
+    mean, variance = np.float64(x).mean((0, 1, 2)), np.float64(x).var((0, 1, 2))
+    expected = (x - mean) / np.sqrt(variance + 1e-5) * [0.5, 1.0, 1.5, 2.0] + [-1, 0, 1, 0.5]
+    trained = call(module, x)
+    np.testing.assert_allclose(trained, np.maximum(expected, 0), atol=1e-4)
+    np.testing.assert_allclose(module.norm.mean[...], 0.1 * mean, atol=1e-5)
+    np.testing.assert_allclose(module.norm.var[...], 0.9 + 0.1 * variance, rtol=1e-4)
+
+    # With the batch's own statistics, evaluation is the same; and it changes nothing.
+    module.norm.mean[...] = jnp.asarray(mean, jnp.float32)
+    module.norm.var[...] = jnp.asarray(variance, jnp.float32)
+    module.eval()
+    np.testing.assert_allclose(call(module, x), trained, atol=1e-4)
+    np.testing.assert_allclose(module.norm.mean[...], mean, rtol=1e-6)
+
+
+def test_a_whole_network_evaluates_as_it_trained_when_statistics_agree():
+    network = small_network(stacks=1)
+    before = nnx.state(network, nnx.BatchStat)
+    before = jax.tree.map(jnp.copy, before)
+    trained = call(network, images(4))
+    after = nnx.state(network, nnx.BatchStat)
+    # What moved a tenth of the way to the batch's statistics tells them.
+    batch = jax.tree.map(lambda old, new: old + (new - old) / 0.1, before, after)
+    nnx.update(network, batch)
+    network.eval()
+    evaluated = call(network, images(4))
+    for mine, expected in zip(jax.tree.leaves(evaluated), jax.tree.leaves(trained), strict=True):
+        np.testing.assert_allclose(mine, expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_statistics_over_devices_are_those_of_the_whole_batch():
+    x = batch_features()
+    devices = 4
+    graph, state = nnx.split(norm_relu(axis_name="data"))
+
+    def step(state, share):
+        module = nnx.merge(graph, state)
+        return module(share), nnx.state(module, nnx.BatchStat)
+
+    shares = x.reshape(devices, -1, *x.shape[1:])
+    spread, stats = jax.pmap(
+        step, axis_name="data", in_axes=(None, 0), devices=jax.devices()[:devices]
+    )(state, shares)
+    whole = norm_relu()
+    expected = call(whole, x)
+    np.testing.assert_allclose(spread.reshape(x.shape), expected, atol=1e-5)
+    for mine, theirs in zip(
+        jax.tree.leaves(stats), jax.tree.leaves(nnx.state(whole, nnx.BatchStat)), strict=True
+    ):
+        for device in range(devices):
+            np.testing.assert_allclose(mine[device], theirs, atol=1e-5)
+    # Without the axis each device's share is normalised alone.
+    assert np.abs(call(norm_relu(), x[:2]) - expected[:2]).max() > 0.01
