@@ -1,0 +1,103 @@
+"""Runs the training program as a user does, on a few embedded records with a very small network."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+
+ROOT = Path(__file__).parent.parent
+
+#: Seconds to compile and to run; everything else as in the preset `tiny`.
+SMALL = {
+    "model.input_side": 64,
+    "model.levels": 1,
+    "model.depth_levels": 1,
+    "model.features": 8,
+    "data.batch_size": 16,
+    "stages.stage1.steps": 6,
+    "stages.stage2.steps": 8,
+    "stages.stage3.steps": 4,
+    "stages.stage1.warmup_steps": 2,
+    "stages.stage2.warmup_steps": 2,
+    "stages.stage3.warmup_steps": 2,
+    "run.log_every": 1,
+    "run.save_every": 2,
+    "run.evaluate_every": 100,
+    "run.evaluate_images": 8,
+}
+
+
+def command(workdir, data_dir, *flags, stage=3, preset="tiny", **overrides) -> list[str]:
+    """The command line; overrides are named with __ for the dots."""
+    values = SMALL | {key.replace("__", "."): value for key, value in overrides.items()}
+    return [
+        sys.executable,
+        "-m",
+        "pose3d_jax.train",
+        f"--config=configs/stage{stage}.py:{preset}",
+        f"--workdir={workdir}",
+        f"--config.run.data_dir={data_dir}",
+        *(f"--config.{key}={value}" for key, value in values.items()),
+        *flags,
+    ]
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+    return os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_PLATFORMS": "cpu",
+    }
+
+
+def start(words: list[str], devices: int = 1) -> subprocess.Popen:
+    return subprocess.Popen(
+        words,
+        cwd=ROOT,
+        env=environment(devices),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def train(workdir, data_dir, *flags, devices: int = 1, code: int = 0, **options) -> str:
+    """Runs the program to its end and returns what it said."""
+    process = start(command(workdir, data_dir, *flags, **options), devices)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == code, output
+    return output
+
+
+def metrics(workdir, stage: int) -> dict[int, dict[str, float]]:
+    """Step → scalars, as `metrics.jsonl` has them."""
+    merged: dict[int, dict[str, float]] = {}
+    path = Path(workdir, f"stage{stage}", "metrics.jsonl")
+    for line in path.read_text().splitlines() if path.exists() else ():
+        row = json.loads(line)
+        merged.setdefault(row.pop("step"), {}).update(row)
+    return merged
+
+
+def wait_for_step(process: subprocess.Popen, workdir, stage: int, step: int) -> None:
+    deadline = time.monotonic() + 120
+    while step not in metrics(workdir, stage):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def stop(process: subprocess.Popen, number: signal.Signals) -> str:
+    process.send_signal(number)
+    return process.communicate(timeout=120)[0]
+
+
+def checkpoint(workdir, stage: int, step: int) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint, read with Orbax alone."""
+    directory = Path(workdir, f"stage{stage}", "checkpoints", str(step), "state").resolve()
+    return ocp.StandardCheckpointer().restore(directory)

@@ -1,0 +1,177 @@
+"""The training program from outside: restarts, devices, hosts, and bad input."""
+
+import json
+import signal
+import socket
+
+import numpy as np
+import pytest
+
+import programs
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, data_dir):
+    """A work directory with all three stages, and what the program said."""
+    workdir = tmp_path_factory.mktemp("finished")
+    return workdir, programs.train(workdir, data_dir)
+
+
+def assert_same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_all_stages_leave_checkpoints_configs_metrics_and_a_table(finished):
+    workdir, output = finished
+    for stage, steps in ((1, 6), (2, 8), (3, 4)):
+        directory = workdir / f"stage{stage}"
+        assert (directory / "checkpoints" / str(steps)).is_dir()
+        assert json.loads((directory / "config.json").read_text())["preset"] == "tiny"
+        rows = programs.metrics(workdir, stage)
+        assert sorted(rows) == list(range(1, steps + 1))
+        assert 0.5 < rows[steps]["evaluation_to_training_mode"] < 2
+        assert "lab-test PCKh@0.5" in rows[steps]
+        assert list((directory / "pictures").glob("*.png"))
+    assert "bone_ratio_wild" not in programs.metrics(workdir, 1)[6]
+    assert programs.metrics(workdir, 3)[4]["bone_ratio_wild"] >= 1
+    for words in ("lab-test", "wild-test", "mean pose", "true 2D, true depth", "images/s", "left"):
+        assert words in output
+
+
+def test_the_table_has_its_yardsticks(finished):
+    workdir, _ = finished
+    tables = json.loads((workdir / "stage3" / "results.json").read_text())
+    assert len(tables) == 2
+    for rows in tables.values():
+        floor, flat = rows["true 2D, true depth"], rows["true 2D, mean depth"]
+        assert floor["PCKh@0.5"] == 100 and floor["bone sum"] == 1
+        assert 0 < floor["MPJPE"] == floor["MPJPE true 2D"] < flat["MPJPE"]
+        assert flat["MPJPE"] < rows["mean pose"]["MPJPE"]
+
+
+def test_a_second_call_has_nothing_to_do(finished, data_dir):
+    workdir, first = finished
+    before = programs.checkpoint(workdir, 3, 4)
+    output = programs.train(workdir, data_dir)
+    assert "nothing left to do" in output and "iterations" not in output
+    assert output.split("results in")[1] == first.split("results in")[1]
+    assert_same(before, programs.checkpoint(workdir, 3, 4))
+
+
+def test_killed_and_restarted_ends_bit_identical(finished, data_dir, tmp_path):
+    undisturbed, _ = finished
+    process = programs.start(programs.command(tmp_path, data_dir))
+    programs.wait_for_step(process, tmp_path, stage=2, step=5)
+    programs.stop(process, signal.SIGKILL)
+    output = programs.train(tmp_path, data_dir)
+    assert "stage1: finished" in output
+    for stage, step in ((1, 6), (2, 8), (3, 4)):
+        assert_same(
+            programs.checkpoint(undisturbed, stage, step),
+            programs.checkpoint(tmp_path, stage, step),
+        )
+        assert programs.metrics(undisturbed, stage) == programs.metrics(tmp_path, stage)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_goes_on(finished, data_dir, tmp_path, number):
+    words = programs.command(tmp_path, data_dir, run__save_every=1000, stage=1)
+    process = programs.start(words)
+    programs.wait_for_step(process, tmp_path, stage=1, step=2)
+    output = programs.stop(process, number)
+    assert process.returncode == 128 + number, output
+    assert "Traceback" not in output and "saved" in output
+    output = programs.train(tmp_path, data_dir, run__save_every=1000, stage=1)
+    assert "iterations 1 to" not in output
+    assert_same(programs.checkpoint(finished[0], 1, 6), programs.checkpoint(tmp_path, 1, 6))
+
+
+def assert_close(a: dict, b: dict, rtol: float):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=rtol, atol=1e-6, err_msg=str(name))
+
+
+def test_eight_devices_compute_what_one_does(finished, data_dir, tmp_path):
+    one, _ = finished
+    output = programs.train(tmp_path, data_dir, devices=8, stage=2)
+    assert "8 × cpu" in output
+    for stage in (1, 2):
+        expected, found = programs.metrics(one, stage), programs.metrics(tmp_path, stage)
+        for step in expected:
+            for name in ("loss", "heatmap_loss", "update_norm"):
+                np.testing.assert_allclose(found[step][name], expected[step][name], rtol=2e-3)
+
+
+def test_two_hosts_train_together(finished, data_dir, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    hosts = [
+        programs.start(
+            programs.command(
+                tmp_path,
+                data_dir,
+                f"--coordinator=127.0.0.1:{port}",
+                "--num_hosts=2",
+                f"--host={host}",
+                stage=2,
+            )
+        )
+        for host in (0, 1)
+    ]
+    outputs = [host.communicate(timeout=300)[0] for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], outputs
+    assert "2 × cpu" in outputs[0]
+    one, _ = finished
+    for stage in (1, 2):
+        expected, found = programs.metrics(one, stage), programs.metrics(tmp_path, stage)
+        for step in expected:
+            np.testing.assert_allclose(found[step]["loss"], expected[step]["loss"], rtol=2e-3)
+    assert programs.checkpoint(tmp_path, 2, 8).keys() == programs.checkpoint(one, 2, 8).keys()
+
+
+def test_stage_three_continues_what_stage_two_began(finished, data_dir, tmp_path):
+    for stage in (1, 2, 3):
+        programs.train(tmp_path, data_dir, stage=stage)
+    assert_same(programs.checkpoint(finished[0], 3, 4), programs.checkpoint(tmp_path, 3, 4))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(data_dir, tmp_path):
+    output = programs.train(tmp_path, data_dir, code=1, stage=1, stages__stage1__learning_rate=1e30)
+    assert "not finite in iteration" in output and "of stage1" in output
+    assert "wild" in output.split("Its records:")[1].split("checkpoint")[0]
+    assert "Traceback" not in output
+
+
+BAD = {
+    "unknown preset": (["--config=configs/stage3.py:huge"], "Unknown preset 'huge'"),
+    "unknown key": (["--config.model.featuers=3"], "featuers"),
+    "unknown method": (["--config.method=4D"], "Unknown method '4D'"),
+    "data set not prepared": (
+        ["--config.data.wild.name=mpii"],
+        "python -m tfds_builders.prepare mpii",
+    ),
+    "batch and devices": (["--config.data.batch_size=7"], "not divisible"),
+    "input side": (["--config.model.input_side=100"], "divisible by"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(name, data_dir, tmp_path):
+    flags, message = BAD[name]
+    process = programs.start(programs.command(tmp_path, data_dir, *flags))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert message in output and "Traceback" not in output
+    assert not list(tmp_path.iterdir()), "nothing half-written"
+
+
+def test_a_directory_of_another_config_is_refused(finished, data_dir):
+    workdir, _ = finished
+    output = programs.train(workdir, data_dir, code=1, model__features=16)
+    assert "model.features is 8 there, 16 here" in output and "Traceback" not in output
+    # What does not change the result may change.
+    programs.train(workdir, data_dir, run__log_every=3)
