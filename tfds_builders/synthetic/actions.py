@@ -6,11 +6,11 @@ rows of Table 1, the wild's are the seven activities of MPI-INF-3DHP.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
+from tfds_builders.synthetic.draws import Draws
 from tfds_builders.synthetic.kinematics import (
     ANGLE_LIMITS,
     ANGLE_NAMES,
@@ -328,13 +328,14 @@ def moves(domain: str) -> Moves:
     )
 
 
-def sample_angles(key: Key[Array, ""], table: Moves, action: Int[Array, ""]) -> Float[Array, "24"]:
-    """Draws a pose of an action: degrees, inside the anatomical ranges."""
-    edge_key, along_key, noise_key, mirror_key = jax.random.split(key, 4)
-    edge = jax.random.randint(edge_key, (), 0, jnp.asarray(table.num_edges)[action])
-    start, end = jnp.asarray(table.key_poses)[jnp.asarray(table.edges)[action, edge]]
-    angles = start + jax.random.uniform(along_key) * (end - start)
-    noise = jax.random.normal(noise_key, angles.shape) * _SPREAD
+def sample_angles(
+    draws: Draws, table: Moves, action: Int[Array, ""], count: int
+) -> Float[Array, "count 24"]:
+    """Draws poses of an action: degrees, inside the anatomical ranges."""
+    edge = jnp.asarray(table.edges)[action, draws.index(jnp.asarray(table.num_edges)[action])]
+    start, end = jnp.asarray(table.key_poses)[edge]
+    angles = start + draws.uniform(shape=(count, 1)) * (end - start)
+    noise = _SPREAD * draws.normal(angles.shape)
     angles = angles + noise * jnp.asarray(table.spread)[action]
     angles = jnp.clip(angles, ANGLE_LIMITS[:, 0], ANGLE_LIMITS[:, 1])
-    return jnp.where(jax.random.bernoulli(mirror_key), mirror(angles), angles)
+    return jnp.where(draws.chance(0.5), mirror(angles), angles)

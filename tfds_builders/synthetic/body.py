@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from tfds_builders.synthetic.kinematics import Figure
 from tfds_builders.synthetic.subjects import Subject
@@ -157,17 +157,27 @@ def lowest(cones: Cones) -> Float[Array, ""]:
     ).max()
 
 
-#: Pairs of parts that must not run into each other; neighbours may.
+def _may_touch(first: str, second: str) -> bool:
+    """Whether two parts are neighbours, or no part of a pose keeps them apart."""
+    (side, name), (other_side, other) = (
+        (part.split(" ", 1) if " " in part else ("", part)) for part in (first, second)
+    )
+    if name in ("nose", "hair", "neck", "shoulder"):
+        return True
+    if other == "thigh":
+        return name not in ("forearm", "hand", "shin", "foot") or side == other_side == ""
+    if other not in ("forearm", "hand", "shin", "foot"):
+        return True
+    arm, leg = {"upper arm", "forearm", "hand"}, {"thigh", "shin", "foot"}
+    return side == other_side and ({name, other} <= arm or {name, other} <= leg)
+
+
+#: Pairs of parts that must not run into each other.
 _PAIRS = np.array([
     (i, j)
-    for i, a in enumerate(PART_NAMES)
-    for j, b in enumerate(PART_NAMES)
-    if i < j
-    and any(limb in b for limb in ("forearm", "hand", "shin", "foot", "thigh"))
-    and a.split(" ")[-1] not in ("nose", "hair", "neck", "shoulder")
-    and not (a.split(" ")[0] == b.split(" ")[0] and {"forearm", "hand", "arm"} >= {a.split(" ")[-1], b.split(" ")[-1]})
-    and not ("thigh" in b and a.split(" ")[-1] in ("pelvis", "belly", "thigh", "chest"))
-    and not (a.split(" ")[0] == b.split(" ")[0] and {"thigh", "shin", "foot"} >= {a.split(" ")[-1], b.split(" ")[-1]})
+    for i, first in enumerate(PART_NAMES)
+    for j, second in enumerate(PART_NAMES)
+    if i < j and not _may_touch(first, second)
 ])  # fmt: skip
 _SAMPLES = np.array([0.25, 0.6, 1.0], np.float32)
 

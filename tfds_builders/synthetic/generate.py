@@ -15,10 +15,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Float, Int
 
 from pose3d_jax import records
 from tfds_builders.synthetic import actions, body, cameras, render, scenes, subjects
+from tfds_builders.synthetic.draws import Draws
+from tfds_builders.synthetic.subjects import DOMAINS, SPLITS
 
 #: Images that one call of the compiled program renders.
 CHUNK = 32
@@ -26,14 +28,13 @@ CHUNK = 32
 #: standing person's height. This much is added around the head's own outline.
 _HEAD_MARGIN = 0.12
 _HEAD_PARTS = tuple(body.PART_NAMES.index(name) for name in ("head", "hair"))
-_SPLITS = ("train", "test")
-#: How often the photograph's border runs through the person. Test people are whole, so that the
-#: error of every joint can be measured.
-_CUT_PROBABILITY = {
-    ("lab", "train"): 0.0, ("lab", "test"): 0.0, ("wild", "train"): 0.12, ("wild", "test"): 0.0,
-}  # fmt: skip
+#: How often the border of the photograph runs through the person, in `SPLITS`. Test people are
+#: whole, so that the error of every joint can be measured.
+_CUT_PROBABILITY = {"lab": (0.0, 0.0), "wild": (0.12, 0.0)}
 #: Corners of an uncut image, in image sides.
 _WHOLE = np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)
+#: Random numbers that one record may use.
+_POOL = 512
 #: A compiled program keeps one core busy.
 _THREADS = min(8, os.cpu_count() or 1)
 
@@ -78,68 +79,80 @@ def _head_size(camera: cameras.Camera, cones: body.Cones) -> Array:
 
 
 def _sample(
-    benchmark: Benchmark, moves: actions.Moves, split: str, index: Int[Array, ""]
+    benchmark: Benchmark, split: Int[Array, ""], index: Int[Array, ""]
 ) -> tuple[scenes.Scene, dict[str, Array]]:
-    """The scene and the labels of one record."""
+    """The scene and the labels of one record; `split` counts `SPLITS`."""
+    domain = benchmark.domain
     root = jax.random.key(benchmark.seed, impl="threefry2x32")
-    root = jax.random.fold_in(root, {"lab": 1, "wild": 2}[benchmark.domain])
-    key = jax.random.fold_in(jax.random.fold_in(root, 1000 + _SPLITS.index(split)), index)
-    keys = jax.random.split(key, 5)
-    people = jnp.asarray(subjects.subject_numbers(benchmark.domain, split), jnp.int32)
-    number = people[jax.random.randint(keys[0], (), 0, len(people))]
-    subject = subjects.sample_subject(
-        subjects.subject_key(benchmark.seed, benchmark.domain, number),
-        patterned={"lab": 0.3, "wild": 0.6}[benchmark.domain],
-    )
-    action = jax.random.randint(keys[1], (), 0, len(moves.seated))
-    camera_index = jax.random.randint(keys[2], (), 0, len(scenes.LAB_CAMERAS))
+    root = jax.random.fold_in(root, 1000 + DOMAINS.index(domain))
+    draws = Draws(jax.random.fold_in(jax.random.fold_in(root, split), index), _POOL)
+    person_number = subjects.draw_number(draws, domain, split)
+    subject = subjects.sample_subject(benchmark.seed, domain, person_number)
+    moves = actions.moves(domain)
+    action = draws.index(len(moves.seated))
+    camera_number = draws.index(len(scenes.LAB_CAMERAS))
     sides = benchmark.box_side, benchmark.image_side
-    if benchmark.domain == "lab":
-        scene, person = scenes.lab_scene(keys[3], subject, moves, action, camera_index, *sides)
+    if domain == "lab":
+        scene, person = scenes.lab_scene(draws, subject, moves, action, camera_number, *sides)
     else:
-        scene, person = scenes.wild_scene(keys[3], subject, moves, action, *sides)
+        scene, person = scenes.wild_scene(draws, subject, moves, action, *sides)
+
     joints_2d = cameras.project(scene.camera, person.joints)
-    cut = jax.random.bernoulli(keys[4], _CUT_PROBABILITY[benchmark.domain, split])
-    frame = jnp.where(cut, _cut_frame(keys[4], *sides), benchmark.image_side * _WHOLE)
-    valid = ((joints_2d >= frame[0]) & (joints_2d < frame[1])).all(-1)
+    whole = benchmark.image_side * _WHOLE
+    cut = draws.chance(jnp.array(_CUT_PROBABILITY[domain])[split])
+    border = jnp.where(cut, _cut_border(draws, *sides), whole)
     return scene, {
         "joints_2d": joints_2d,
-        "joints_valid": valid,
+        "joints_valid": ((joints_2d >= border[0]) & (joints_2d < border[1])).all(-1),
         "joints_3d": 1000 * cameras.to_camera(scene.camera, person.joints),
         "head_size": _head_size(scene.camera, scene.cones),
-        "subject": number,
+        "subject": person_number,
         "action": action,
-        "camera": camera_index,
-        "frame": frame,
+        "camera": camera_number,
+        "border": border,
     }
 
 
-def _cut_frame(key: Key[Array, ""], box_side: int, image_side: int) -> Array:
+def _cut_border(draws: Draws, box_side: int, image_side: int) -> Float[Array, "2 2"]:
     """Corners (low, high) of what a photograph shows whose border runs through the person."""
-    side_key, place_key = jax.random.split(key)
-    place = jax.random.uniform(place_key, (), minval=0.12, maxval=0.4) * box_side
-    edges = image_side * jnp.ravel(_WHOLE)
-    edge = jax.random.randint(side_key, (), 0, 4)
-    moved = image_side / 2 + jnp.where(edge < 2, -place, place)
-    return edges.at[edge].set(jnp.round(moved)).reshape(2, 2)
+    place = draws.uniform(0.12, 0.4) * box_side
+    edge = draws.index(4)
+    moved = jnp.round(image_side / 2 + jnp.where(edge < 2, -place, place))
+    return jnp.where(jnp.arange(4) == edge, moved, image_side * _WHOLE.ravel()).reshape(2, 2)
 
 
-@functools.lru_cache(maxsize=None)
-def _program(benchmark: Benchmark, split: str):
-    """The compiled function from `CHUNK` indices to pictures, body parts and labels."""
-    moves = actions.moves(benchmark.domain)
+def _render(benchmark: Benchmark, scene: scenes.Scene, border: Float[Array, "2 2"]):
+    """The picture of a scene, black beyond the border, and the body's parts that show."""
     side = benchmark.image_side
+    # Hands and feet stay within this square, too.
+    window = min(side, 2 * int(0.6 * benchmark.box_side))
+    picture, parts = render.render(scene, side, window)
+    pixels = jnp.arange(side)[:, None]
+    inside = (pixels >= border[0]) & (pixels < border[1])
+    inside = inside[:, 0] & inside[:, 1, None]
+    before = (side - window) // 2
+    after = side - window - before
+    parts = jnp.pad(parts, ((before, after), (before, after)), constant_values=-1)
+    return jnp.where(inside[..., None], picture, 0), jnp.where(inside, parts, -1)
 
-    @jax.jit
-    def program(indices):
-        scene, labels = jax.vmap(lambda i: _sample(benchmark, moves, split, i))(indices)
-        pictures, parts = jax.lax.map(lambda s: render.render(s, side), scene)
-        pixels = jnp.stack(jnp.meshgrid(jnp.arange(side), jnp.arange(side), indexing="xy"), -1)
-        low, high = labels["frame"][:, None, None, 0], labels["frame"][:, None, None, 1]
-        inside = ((pixels >= low) & (pixels < high)).all(-1)
-        return jnp.where(inside[..., None], pictures, 0), parts, labels
 
-    return program
+@functools.cache
+def _programs(benchmark: Benchmark):
+    """Compiled: (split, `CHUNK` indices) to scenes and labels; scenes and borders to pictures."""
+    numbers = jax.ShapeDtypeStruct((CHUNK,), jnp.int32)
+    split = jax.ShapeDtypeStruct((), jnp.int32)
+    sample = jax.jit(lambda split, indices: jax.vmap(
+        lambda index: _sample(benchmark, split, index)
+    )(indices))  # fmt: skip
+    draw = jax.jit(lambda *inputs: jax.lax.map(lambda x: _render(benchmark, *x), inputs))
+    shapes = jax.eval_shape(sample, split, numbers)
+    lowered_sample = sample.lower(split, numbers)
+    lowered_draw = draw.lower(shapes[0], shapes[1]["border"])
+    with futures.ThreadPoolExecutor(1) as pool:
+        compiled_draw = pool.submit(lowered_draw.compile)
+        # It runs for a moment, and optimised it would take longer to compile than the renderer.
+        compiled_sample = lowered_sample.compile({"xla_backend_optimization_level": 0})
+        return compiled_sample, compiled_draw.result()
 
 
 def render_chunk(
@@ -153,7 +166,9 @@ def render_chunk(
     """
     padded = np.zeros(CHUNK, np.int32)
     padded[: len(indices)] = indices
-    results = _program(benchmark, split)(padded)
+    sample, draw = _programs(benchmark)
+    scene, labels = sample(np.int32(SPLITS.index(split)), padded)
+    results = *draw(scene, labels["border"]), labels
     return jax.tree.map(lambda x: np.asarray(x)[: len(indices)], results)
 
 
@@ -201,6 +216,7 @@ def iterate_records(benchmark: Benchmark, split: str) -> Iterator[dict[str, Any]
         range(first, min(first + CHUNK, benchmark.size(split)))
         for first in range(0, benchmark.size(split), CHUNK)
     ]
+    _programs(benchmark)  # Before the threads, which would each compile their own.
     with futures.ThreadPoolExecutor(_THREADS) as pool:
         pending: collections.deque[futures.Future] = collections.deque()
         for chunk in chunks:

@@ -109,12 +109,13 @@ class Figure(NamedTuple):
 def rotation(axis: int, angle: Float[Array, ""]) -> Float[Array, "3 3"]:
     """The right-handed rotation by `angle` (radians) about a coordinate axis."""
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    i, j = (axis + 1) % 3, (axis + 2) % 3
-    return (
-        jnp.zeros((3, 3), jnp.float32)
-        .at[axis, axis].set(1).at[i, i].set(cos).at[j, j].set(cos).at[i, j].set(-sin)
-        .at[j, i].set(sin)
-    )  # fmt: skip
+    zero, one = jnp.zeros_like(angle), jnp.ones_like(angle)
+    rows = {
+        0: [(one, zero, zero), (zero, cos, -sin), (zero, sin, cos)],
+        1: [(cos, zero, sin), (zero, one, zero), (-sin, zero, cos)],
+        2: [(cos, -sin, zero), (sin, cos, zero), (zero, zero, one)],
+    }[axis]
+    return jnp.stack([jnp.stack(row) for row in rows])
 
 
 def _arm(chest, neck, bones, angles, side):

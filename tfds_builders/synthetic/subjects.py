@@ -5,15 +5,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
+from tfds_builders.synthetic.draws import Draws
 from tfds_builders.synthetic.kinematics import CANONICAL_BONES, Bones
 
+DOMAINS = ("lab", "wild")
+SPLITS = ("train", "test")
 #: Names and numbers of the laboratory's subjects, as Human3.6M's S1, 5–8 and S9, 11.
 LAB_SUBJECTS = {"train": (1, 5, 6, 7, 8), "test": (9, 11)}
 #: How many people the wild has.
 WILD_SUBJECTS = {"train": 4000, "test": 1000}
 _FIRST_TEST_SUBJECT = 100_000
+#: Random numbers that one person may use.
+_POOL = 64
 
 #: Colours in sRGB, 0–255.
 _SKINS = [
@@ -62,78 +67,66 @@ class Subject(NamedTuple):
 
 
 def _linear(colours: list[tuple[int, int, int]]) -> Float[Array, "n 3"]:
-    """sRGB to linear light, with the exponent 2 that the renderer uses."""
+    """From sRGB to linear light, with the exponent 2 that the renderer uses."""
     return jnp.asarray((np.array(colours, np.float32) / 255) ** 2)
 
 
-def _pick(key: Key[Array, ""], colours: Float[Array, "n 3"]) -> Float[Array, "3"]:
-    index_key, shade_key = jax.random.split(key)
-    shade = jax.random.uniform(shade_key, (3,), minval=0.85, maxval=1.15)
-    return colours[jax.random.randint(index_key, (), 0, len(colours))] * shade
+def _colour(draws: Draws, colours: Float[Array, "n 3"]) -> Float[Array, "3"]:
+    return draws.pick(colours) * draws.uniform(0.85, 1.15, (3,))
 
 
-def _pattern(key: Key[Array, ""], probability: float) -> Float[Array, "4"]:
+def _pattern(draws: Draws, probability: float) -> Float[Array, "4"]:
     """Plain, or one of: upright stripes, hoops, checks, spots."""
-    keys = jax.random.split(key, 3)
     kinds = jnp.array([[1, 0, 0], [0, 1, 0], [0.6, 0.6, 0], [0, 0, 1]], jnp.float32)
-    kind = kinds[jax.random.randint(keys[0], (), 0, len(kinds))]
-    waves = jax.random.uniform(keys[1], (), minval=6.0, maxval=16.0)
-    return jnp.append(kind * jax.random.bernoulli(keys[2], probability), waves)
+    kind = draws.pick(kinds) * draws.chance(probability)
+    return jnp.append(kind, draws.uniform(6.0, 16.0))
 
 
-def sample_subject(key: Key[Array, ""], patterned: float = 0.5) -> Subject:
-    """Draws a person.
-
-    Args:
-        key: decides everything about them.
-        patterned: the probability that a garment has a pattern.
-    """
-    keys = jax.random.split(key, 17)
-    scale = jax.random.uniform(keys[0], (), minval=0.91, maxval=1.08)
-    vary = jax.random.uniform(keys[1], (len(CANONICAL_BONES),), minval=0.96, maxval=1.04)
+def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
+    """One person: the same number means the same person in every record of a domain."""
+    key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), DOMAINS.index(domain))
+    draws = Draws(jax.random.fold_in(key, number), _POOL)
+    patterned = {"lab": 0.3, "wild": 0.6}[domain]
+    scale = draws.uniform(0.91, 1.08)
+    vary = draws.uniform(0.96, 1.04, (len(CANONICAL_BONES),))
     bones = Bones(*(scale * v * length for v, length in zip(vary, CANONICAL_BONES, strict=True)))
-    skin = _pick(keys[2], _linear(_SKINS))
-    hair = _pick(keys[3], _linear(_HAIRS))
-    hair = jnp.where(jax.random.bernoulli(keys[4], 0.08), skin, hair)
-    shirts = _linear(_CLOTHES)
-    second = _pick(keys[5], shirts)
-    colours = jnp.stack([
-        skin, hair, _pick(keys[6], shirts), _pick(keys[7], _linear(_TROUSERS)),
-        _pick(keys[8], _linear(_SHOES)),
-    ])  # fmt: skip
-    sleeve_kinds, leg_kinds = jnp.array([0.5, 0.7, 1.6, 2.0]), jnp.array([0.7, 0.9, 2.0, 2.0, 2.0])
+    skin = _colour(draws, _linear(_SKINS))
+    hair = jnp.where(draws.chance(0.08), skin, _colour(draws, _linear(_HAIRS)))
+    shirt, second = _colour(draws, _linear(_CLOTHES)), _colour(draws, _linear(_CLOTHES))
+    trousers, shoes = _colour(draws, _linear(_TROUSERS)), _colour(draws, _linear(_SHOES))
     return Subject(
         bones=bones,
         scale=scale,
-        torso_girth=jax.random.uniform(keys[9], (), minval=0.90, maxval=1.15),
-        limb_girth=jax.random.uniform(keys[10], (), minval=0.92, maxval=1.18),
-        hair_length=jax.random.bernoulli(keys[11], 0.4)
-        * jax.random.uniform(keys[12], (), minval=0.5, maxval=1.0),
-        sleeves=jax.random.choice(keys[13], sleeve_kinds),
-        legs=jax.random.choice(keys[14], leg_kinds),
-        colours=colours,
-        pattern_colours=jnp.stack([skin, hair, second, colours[3] * 0.4, second]),
-        shirt_pattern=_pattern(keys[15], patterned),
-        trousers_pattern=_pattern(keys[16], 0.4 * patterned),
+        torso_girth=draws.uniform(0.90, 1.15),
+        limb_girth=draws.uniform(0.92, 1.18),
+        hair_length=draws.chance(0.4) * draws.uniform(0.5, 1.0),
+        sleeves=draws.pick(jnp.array([0.5, 0.7, 1.6, 2.0])),
+        legs=draws.pick(jnp.array([0.7, 0.9, 2.0, 2.0, 2.0])),
+        colours=jnp.stack([skin, hair, shirt, trousers, shoes]),
+        pattern_colours=jnp.stack([skin, hair, second, 0.4 * trousers, second]),
+        shirt_pattern=_pattern(draws, patterned),
+        trousers_pattern=_pattern(draws, 0.4 * patterned),
     )
-
-
-def subject_key(seed: int, domain: str, number: Int[Array, ""]) -> Key[Array, ""]:
-    """The key of one person; no number means the same person in both domains."""
-    root = jax.random.key(seed, impl="threefry2x32")
-    return jax.random.fold_in(jax.random.fold_in(root, {"lab": 1, "wild": 2}[domain]), number)
 
 
 def subject_numbers(domain: str, split: str) -> Int[np.ndarray, " n"]:
     """The people of a split; no one is in two splits."""
     if domain == "lab":
-        return np.array(LAB_SUBJECTS[split])
+        return np.array(LAB_SUBJECTS[split], np.int32)
     first = _FIRST_TEST_SUBJECT if split == "test" else 0
-    return first + np.arange(WILD_SUBJECTS[split])
+    return np.arange(first, first + WILD_SUBJECTS[split], dtype=np.int32)
+
+
+def draw_number(draws: Draws, domain: str, split: Int[Array, ""]) -> Int[Array, ""]:
+    """One of the people of a split; `split` counts `SPLITS`."""
+    people = [subject_numbers(domain, name) for name in SPLITS]
+    chosen = draws.index(jnp.array([len(p) for p in people])[split])
+    longest = max(map(len, people))
+    return jnp.array([np.resize(p, longest) for p in people])[split, chosen]
 
 
 def bone_length_sum(seed: int) -> float:
     """The average sum of the 14 bones over the laboratory's training subjects, mm."""
     numbers = jnp.asarray(subject_numbers("lab", "train"))
-    people = jax.vmap(lambda n: sample_subject(subject_key(seed, "lab", n)))(numbers)
-    return float(1000 * people.bones.total().mean())
+    people = jax.jit(jax.vmap(lambda n: sample_subject(seed, "lab", n).bones.total()))(numbers)
+    return float(1000 * people.mean())

@@ -1,0 +1,49 @@
+"""Random numbers for one record, from a single call of the generator."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+
+class Draws:
+    """Hands out the numbers of one pool in order.
+
+    A scene needs some three hundred numbers in a hundred places. A call of the generator in each
+    of them took longer to compile than the whole renderer.
+
+    Args:
+        key: decides every number.
+        count: size of the pool.
+    """
+
+    def __init__(self, key: Key[Array, ""], count: int):
+        self._pool = jax.random.uniform(key, (count,), jnp.float32)
+        self._used = 0
+
+    def uniform(self, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = ()) -> Array:
+        """Numbers in [low, high)."""
+        count = 1
+        for extent in shape:
+            count *= extent
+        first, self._used = self._used, self._used + count
+        if self._used > len(self._pool):
+            raise ValueError(f"the pool of {len(self._pool)} numbers is empty: make it larger")
+        return low + (high - low) * self._pool[first : self._used].reshape(shape)
+
+    def normal(self, shape: tuple[int, ...] = ()) -> Float[Array, "*shape"]:
+        """Standard normal numbers (within ±5, so that none is infinite)."""
+        return jax.scipy.special.ndtri(self.uniform(3e-7, 1 - 3e-7, shape))
+
+    def chance(self, probability: float, shape: tuple[int, ...] = ()) -> Bool[Array, "*shape"]:
+        """True with the given probability."""
+        return self.uniform(shape=shape) < probability
+
+    def index(self, count: int | Array, shape: tuple[int, ...] = ()) -> Int[Array, "*shape"]:
+        """Whole numbers in [0, count)."""
+        # Rounding of the product must not reach `count` itself.
+        drawn = jnp.floor(self.uniform(shape=shape) * count).astype(jnp.int32)
+        return jnp.minimum(drawn, count - 1)
+
+    def pick(self, options: Array) -> Array:
+        """One row of `options`."""
+        return options[self.index(len(options))]
