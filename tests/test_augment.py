@@ -132,6 +132,15 @@ def test_the_crops_map_is_a_similarity_about_the_boxs_centre(x, y, side, scale, 
     np.testing.assert_allclose(back, points, atol=0.02)
 
 
+def test_the_crops_map_is_computed_in_full_precision():
+    # On recent accelerators, the default rounds coordinates to 10 bits: invisible on a CPU.
+    lowered = jax.jit(augment.crop_to_image, static_argnums=1).lower(jnp.ones((1, 3)), 256, fixed())
+    products = [line for line in lowered.as_text().splitlines() if "dot_general" in line]
+    assert products
+    for line in products:
+        assert "HIGHEST" in line, line
+
+
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("degrees", [0.0, 37.0, -58.0])
 def test_a_bright_dot_lands_on_its_joint(degrees, mirror):
