@@ -1,0 +1,1 @@
+"""The embedded benchmark: synthetic people with exact labels, rendered by this package."""

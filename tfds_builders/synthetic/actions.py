@@ -260,12 +260,21 @@ WILD_ACTIONS = {
         ],
         [_pose("mouth", "stand swing", neck=(-25, 0, 0), root=(84, 0)),
          _pose("camera", "stand", (-18, 0, 0), (-25, 0, 0), root=(80, 0))],
-        [_pose("low", "all_fours", root=(80, 0)), _pose("low point_front", "all_fours", root=(76, 0))],
-        [_pose("shake lap", "half_squat sit", root=(0, 84)), _pose("mouth", "ease sit", root=(0, 82))],
+        [
+            _pose("low", "all_fours", root=(80, 0)),
+            _pose("low point_front", "all_fours", root=(76, 0)),
+        ],
+        [
+            _pose("shake lap", "half_squat sit", root=(0, 84)),
+            _pose("mouth", "ease sit", root=(0, 82)),
+        ],
         *LAB_ACTIONS["SittingDown"].clips[:2],
     ], 1.2),
     "Sports": Action([
-        [_pose("wide swing_back", "kick stance", (-8, 0, 8)), _pose("hang wide", "push half_squat")],
+        [
+            _pose("wide swing_back", "kick stance", (-8, 0, 8)),
+            _pose("hang wide", "push half_squat"),
+        ],
         [
             _pose("behind_head point_front", "apart", (-12, 0, 25)),
             _pose("point_front swing_back", "lunge trail", (18, 0, -25)),

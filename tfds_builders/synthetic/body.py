@@ -38,25 +38,28 @@ class _Part(NamedTuple):
 _CENTRAL = (
     _Part("head", _HEAD, (8, (0, -.040, .026)), (8, (0, -.098, -.002)), (.060, .084), SKIN),
     _Part("nose", _HEAD, (8, (0, -.078, .078)), (8, (0, -.052, .094)), (.010, .014), SKIN),
-    _Part("hair", _HEAD, (8, (0, -.106, -.016)), (8, (0, -.100, -.026)), (.087, .086), HAIR),
+    _Part("hair", _HEAD, (8, (0, -.106, -.016)), (8, (0, -.094, -.026)), (.087, .085), HAIR),
     _Part("neck", _CHEST, (8, (0, .000, .000)), (8, (0, .120, -.012)), (.050, .062), SKIN),
+    _Part("breast", _CHEST, (8, (0, .330, .006)), (8, (0, .195, .006)), (.100, .106), SHIRT,
+          flesh=_TORSO_FLESH),
     _Part("belly", _CHEST, (6, (-.060, -.130, .006)), (6, (.060, -.130, .006)), (.104, .104),
           SHIRT, flesh=_TORSO_FLESH),
     _Part("pelvis", _PELVIS, (6, (-.074, -.015, -.006)), (6, (.074, -.015, -.006)), (.108, .108),
           TROUSERS, flesh=_TORSO_FLESH),
 )
 _RIGHT = (
-    _Part("chest", _CHEST, (8, (.056, .330, .006)), (8, (.078, .195, .004)), (.102, .108), SHIRT,
+    _Part("chest", _CHEST, (8, (.050, .330, .004)), (8, (.076, .200, .002)), (.098, .104), SHIRT,
           flesh=_TORSO_FLESH),
-    _Part("shoulder", _CHEST, (8, (.030, .130, -.010)), (12, (-.010, .004, 0)), (.058, .058), SHIRT),
-    _Part("upper arm", _UPPER_ARM, (12, (0, 0, 0)), (11, (0, 0, 0)), (.054, .042), SHIRT,
+    _Part("shoulder", _CHEST, (8, (.030, .130, -.010)), (12, (-.012, .006, 0)), (.060, .053),
+          SHIRT),
+    _Part("upper arm", _UPPER_ARM, (12, (0, 0, 0)), (11, (0, 0, 0)), (.051, .042), SHIRT,
           _SLEEVE_UPPER, _LIMB_FLESH),
     _Part("forearm", _FOREARM, (11, (0, 0, 0)), (10, (0, 0, 0)), (.042, .029), SHIRT,
           _SLEEVE_LOWER, _LIMB_FLESH),
     _Part("hand", _FOREARM, (10, (0, .022, 0)), (10, (-.006, .090, .006)), (.032, .028), SKIN),
-    _Part("thigh", _THIGH, (2, (-.012, .020, 0)), (1, (0, 0, 0)), (.092, .058), TROUSERS,
+    _Part("thigh", _THIGH, (2, (-.034, .020, -.004)), (1, (0, 0, 0)), (.090, .058), TROUSERS,
           _LEG_UPPER, _LIMB_FLESH),
-    _Part("shin", _SHIN, (1, (0, 0, -.006)), (0, (0, 0, 0)), (.060, .039), TROUSERS, _LEG_LOWER,
+    _Part("shin", _SHIN, (1, (0, 0, -.006)), (0, (0, 0, 0)), (.057, .042), TROUSERS, _LEG_LOWER,
           _LIMB_FLESH),
     _Part("foot", _FOOT, (0, (0, .038, -.030)), (0, (.012, .046, .140)), (.040, .032), SHOES),
 )
@@ -87,6 +90,8 @@ _MATERIALS = np.array([p.material for p in PARTS])
 _COVERS = np.array([p.cover for p in PARTS])
 _FLESH = np.array([p.flesh for p in PARTS])
 _HAIR = PART_NAMES.index("hair")
+#: Beyond either end of any axis, in its lengths.
+_EVERYWHERE = 1e4
 _IS_TORSO = np.array([p.frame in (_CHEST, _PELVIS) and p.material != SKIN for p in PARTS])
 #: What long hair adds to the end of the part "hair".
 _HAIR_FALL = np.array([0, 0.17, -0.035], np.float32)
@@ -99,7 +104,7 @@ class Cones(NamedTuple):
     axis: Float[Array, "parts 3"]
     start_radius: Float[Array, " parts"]
     end_radius: Float[Array, " parts"]
-    #: Where on the axis the garment ends (above 1: nowhere).
+    #: Where on the axis the garment ends, in its lengths.
     cover: Float[Array, " parts"]
     #: Colours in linear light: of the garment, of its pattern, and of what shows past its end.
     colour: Float[Array, "parts 3"]
@@ -126,8 +131,12 @@ def build_body(figure: Figure, subject: Subject) -> Cones:
     radii = jnp.asarray(_RADII).at[_HAIR, 1].add(-0.03 * subject.hair_length)
     radii = radii * (subject.scale * girth)[:, None]
 
+    def lower(reach):
+        return jnp.where(reach > 1, reach - 1, -_EVERYWHERE)
+
+    everywhere = jnp.float32(_EVERYWHERE)
     covers = jnp.stack([
-        jnp.float32(2), subject.sleeves, subject.sleeves - 1, subject.legs, subject.legs - 1,
+        everywhere, subject.sleeves, lower(subject.sleeves), subject.legs, lower(subject.legs),
     ])  # fmt: skip
     garments = jnp.stack([
         jnp.zeros(4), jnp.zeros(4), subject.shirt_pattern, subject.trousers_pattern, jnp.zeros(4),
@@ -157,28 +166,27 @@ def lowest(cones: Cones) -> Float[Array, ""]:
     ).max()
 
 
-def _may_touch(first: str, second: str) -> bool:
-    """Whether two parts are neighbours, or no part of a pose keeps them apart."""
-    (side, name), (other_side, other) = (
-        (part.split(" ", 1) if " " in part else ("", part)) for part in (first, second)
-    )
-    if name in ("nose", "hair", "neck", "shoulder"):
-        return True
-    if other == "thigh":
-        return name not in ("forearm", "hand", "shin", "foot") or side == other_side == ""
-    if other not in ("forearm", "hand", "shin", "foot"):
-        return True
-    arm, leg = {"upper arm", "forearm", "hand"}, {"thigh", "shin", "foot"}
-    return side == other_side and ({name, other} <= arm or {name, other} <= leg)
+def _limb(name: str) -> str:
+    """The limb that a part belongs to, or the trunk."""
+    side, _, part = name.rpartition(" ")
+    arm, leg = ("shoulder", "arm", "forearm", "hand"), ("thigh", "shin", "foot")
+    return f"{side.split(' ')[0]} {'arm' if part in arm else 'leg' if part in leg else ''}"
 
 
-#: Pairs of parts that must not run into each other.
-_PAIRS = np.array([
-    (i, j)
-    for i, first in enumerate(PART_NAMES)
-    for j, second in enumerate(PART_NAMES)
-    if i < j and not _may_touch(first, second)
-])  # fmt: skip
+_ENDS = [
+    i for i, name in enumerate(PART_NAMES) if name.endswith(("forearm", "hand", "shin", "foot"))
+]
+_SOLID = [i for i, name in enumerate(PART_NAMES) if not name.endswith(("nose", "neck", "shoulder"))]
+#: What must not run into each other: forearms, hands, shins and feet into all but their own limb.
+_PAIRS = np.array(
+    [
+        (solid, end)
+        for end in _ENDS
+        for solid in _SOLID
+        if _limb(PART_NAMES[solid]) != _limb(PART_NAMES[end])
+        and not (solid in _ENDS and solid > end)
+    ]
+)
 _SAMPLES = np.array([0.25, 0.6, 1.0], np.float32)
 
 

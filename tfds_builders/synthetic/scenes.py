@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from tfds_builders.synthetic import actions, body, cameras
 from tfds_builders.synthetic.draws import Draws
 from tfds_builders.synthetic.kinematics import forward_kinematics
-from tfds_builders.synthetic.subjects import Subject
+from tfds_builders.synthetic.subjects import Subject, linear
 
 #: Positions of the laboratory's cameras: corners of the room, metres, y down.
 LAB_CAMERAS = (
@@ -21,6 +21,21 @@ LAB_CAMERAS = (
 )  # fmt: skip
 _POSE_CANDIDATES = 4
 _NUM_BEHIND, _NUM_FRONT = 6, 2
+
+#: Colours in sRGB, 0–255: sand, asphalt, grass, concrete, wood, tiles.
+_GROUNDS = [
+    (194, 176, 140), (92, 92, 96), (96, 122, 66), (150, 148, 142), (150, 112, 78), (196, 190, 182),
+    (120, 84, 62), (110, 130, 140),
+]  # fmt: skip
+#: Brick, leaves, plaster, stone, water, wood, paint.
+_WALLS = [
+    (150, 84, 66), (62, 92, 48), (206, 198, 180), (120, 116, 110), (88, 120, 150), (116, 84, 58),
+    (170, 150, 96), (54, 60, 70), (220, 220, 218), (140, 160, 130), (178, 120, 110), (36, 52, 34),
+]  # fmt: skip
+_THINGS = [
+    (200, 60, 52), (52, 96, 160), (74, 134, 76), (226, 196, 90), (128, 90, 60), (60, 62, 68),
+    (222, 220, 214), (150, 106, 140), (210, 130, 64), (110, 150, 160), (160, 152, 140),
+]  # fmt: skip
 
 
 class Room(NamedTuple):
@@ -163,7 +178,7 @@ def lab_scene(
     )  # fmt: skip
     seat = _seat(draws, person, jnp.asarray(moves.seated)[action])
     seat = seat._replace(colour=jnp.array([[0.10, 0.10, 0.12]]))
-    film = Film(jnp.float32(0.01), jnp.float32(0), draws.uniform(shape=(2,)))
+    film = Film(jnp.float32(0.01), jnp.float32(0.15), draws.uniform(shape=(2,)))
     return Scene(camera, person.cones, seat, room, light, film), person
 
 
@@ -188,20 +203,20 @@ def _clutter(draws: Draws, camera: Float[Array, "3"]) -> Boxes:
         -nearness * jnp.cos(away) - sideways * jnp.sin(away),
     ], -1)  # fmt: skip
     count = _NUM_BEHIND + _NUM_FRONT
-    colour = draws.uniform(0.02, 0.6, (count, 3))
     return Boxes(
         centre=jnp.concatenate([behind, front]),
         half=jnp.concatenate([half, front_half * draws.chance(0.4, (_NUM_FRONT, 1))]),
         yaw=draws.uniform(-jnp.pi, jnp.pi, (count,)),
-        colour=_muted(colour, 0.5),
+        colour=_tinted(draws, linear(_THINGS), count),
         stripes=draws.chance(0.4, (count,)) * draws.uniform(10.0, 60.0, (count,)),
     )
 
 
-def _muted(colours: Float[Array, "n 3"], saturation: float) -> Float[Array, "n 3"]:
-    """Colours nearer to the grey of the same brightness."""
-    grey = colours.mean(-1, keepdims=True)
-    return grey + saturation * (colours - grey)
+def _tinted(draws: Draws, colours: Float[Array, "n 3"], count: int) -> Float[Array, "count 3"]:
+    """Shades of some of the colours."""
+    chosen = colours[draws.index(len(colours), (count,))]
+    brightness = draws.uniform(0.5, 1.2, (count, 1))
+    return chosen * brightness * draws.uniform(0.8, 1.2, (count, 3))
 
 
 def _wild_room(draws: Draws, distance: Float[Array, ""]) -> Room:
@@ -213,8 +228,8 @@ def _wild_room(draws: Draws, distance: Float[Array, ""]) -> Room:
         ceiling=jnp.where(outdoors, -1000.0, draws.uniform(-3.6, -2.7)),
         wall_height=jnp.where(outdoors, draws.uniform(0.6, 7.0), 1000.0),
         yaw=draws.uniform(-jnp.pi, jnp.pi),
-        floor=_muted(draws.uniform(0.04, 0.5, (2, 3)), 0.35),
-        wall=_muted(draws.uniform(0.03, 0.6, (3, 3)), 0.5),
+        floor=_tinted(draws, linear(_GROUNDS), 1) * draws.uniform(0.6, 1.2, (2, 1)),
+        wall=_tinted(draws, linear(_WALLS), 3),
         sky=jnp.where(outdoors, blue, 0.7),
         grain=draws.uniform(3.0, 16.0),
         clutter=draws.uniform(0.2, 1.0, (5,)),
@@ -260,7 +275,7 @@ def wild_scene(
     boxes = jax.tree.map(lambda *x: jnp.concatenate(x), seat, _clutter(draws, position))
     film = Film(
         noise=draws.uniform(0.0, 0.05),
-        blur=jnp.maximum(draws.uniform(-0.3, 0.5), 0),
+        blur=jnp.maximum(draws.uniform(-0.2, 0.6), 0.15),
         seed=draws.uniform(shape=(2,)),
     )
     room = _wild_room(draws, distance)

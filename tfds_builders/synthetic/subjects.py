@@ -66,8 +66,8 @@ class Subject(NamedTuple):
     trousers_pattern: Float[Array, "4"]
 
 
-def _linear(colours: list[tuple[int, int, int]]) -> Float[Array, "n 3"]:
-    """From sRGB to linear light, with the exponent 2 that the renderer uses."""
+def linear(colours: list[tuple[int, int, int]]) -> Float[Array, "n 3"]:
+    """From sRGB, 0–255, to linear light, with the exponent 2 that the renderer uses."""
     return jnp.asarray((np.array(colours, np.float32) / 255) ** 2)
 
 
@@ -90,10 +90,10 @@ def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
     scale = draws.uniform(0.91, 1.08)
     vary = draws.uniform(0.96, 1.04, (len(CANONICAL_BONES),))
     bones = Bones(*(scale * v * length for v, length in zip(vary, CANONICAL_BONES, strict=True)))
-    skin = _colour(draws, _linear(_SKINS))
-    hair = jnp.where(draws.chance(0.08), skin, _colour(draws, _linear(_HAIRS)))
-    shirt, second = _colour(draws, _linear(_CLOTHES)), _colour(draws, _linear(_CLOTHES))
-    trousers, shoes = _colour(draws, _linear(_TROUSERS)), _colour(draws, _linear(_SHOES))
+    skin = _colour(draws, linear(_SKINS))
+    hair = jnp.where(draws.chance(0.08), skin, _colour(draws, linear(_HAIRS)))
+    shirt, second = _colour(draws, linear(_CLOTHES)), _colour(draws, linear(_CLOTHES))
+    trousers, shoes = _colour(draws, linear(_TROUSERS)), _colour(draws, linear(_SHOES))
     return Subject(
         bones=bones,
         scale=scale,
@@ -101,7 +101,7 @@ def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
         limb_girth=draws.uniform(0.92, 1.18),
         hair_length=draws.chance(0.4) * draws.uniform(0.5, 1.0),
         sleeves=draws.pick(jnp.array([0.5, 0.7, 1.6, 2.0])),
-        legs=draws.pick(jnp.array([0.7, 0.9, 2.0, 2.0, 2.0])),
+        legs=draws.pick(jnp.array([0.7, 0.85, 2.0, 2.0, 2.0])),
         colours=jnp.stack([skin, hair, shirt, trousers, shoes]),
         pattern_colours=jnp.stack([skin, hair, second, 0.4 * trousers, second]),
         shirt_pattern=_pattern(draws, patterned),
