@@ -1,5 +1,7 @@
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from miniature import write_human36m, write_mpii_people
+from PIL import Image
 
 from pose3d_jax.errors import UserError
 from tfds_builders import base, generated, prepare, work
@@ -99,6 +102,8 @@ def test_a_release_becomes_a_data_set(mpii, tmp_path, capsys):
     assert metadata["image_side"] == 512 and metadata["bone_length_sum"] == 0
     assert metadata["missing"] == [] and "limit" not in metadata
     assert "4 of 4" in (place / "summary.txt").read_text()
+    for split in records:
+        assert Image.open(place / f"{split}.png").width > 500
     assert not (tmp_path / ".preparing").exists()
     before = files(tmp_path)
     capsys.readouterr()
@@ -201,9 +206,26 @@ def test_a_damaged_video_stops_after_all_else_is_made(tmp_path, capsys):
     assert "error: The release is incomplete" in capsys.readouterr().err
 
 
-def test_errors_of_items_are_all_told_and_the_rest_is_kept(mpii, tmp_path):
-    import shutil
+def test_a_split_without_records_is_left_out(tmp_path):
+    release = tmp_path / "release"
+    write_human36m(release, frames=3)
+    (release / "S9" / "Videos" / "Directions 1.54138969.mp4").write_bytes(b"nonsense")
+    options = {"manual_dir": release, "partial": True, "workers": 1}
+    place = prepare.prepare(HUMAN36M, tmp_path / "data", **options)
+    assert list(read(HUMAN36M, tmp_path / "data")) == ["train"]
+    assert (place / "train.png").exists() and not (place / "test.png").exists()
 
+
+def test_a_release_without_one_usable_record(tmp_path):
+    release = tmp_path / "release"
+    write_human36m(release, subjects=("S1",), frames=3)
+    (release / "S1" / "Videos" / "Directions 1.54138969.mp4").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="not one record"):
+        prepare.prepare(HUMAN36M, tmp_path / "data", manual_dir=release, partial=True, workers=1)
+    assert not prepare.is_prepared(HUMAN36M, tmp_path / "data")
+
+
+def test_errors_of_items_are_all_told_and_the_rest_is_kept(mpii, tmp_path):
     release, data = tmp_path / "release", tmp_path / "data"
     shutil.copytree(mpii, release)
     images = sorted((release / "mpii_human_pose_v1" / "images").iterdir())
@@ -221,23 +243,28 @@ def test_errors_of_items_are_all_told_and_the_rest_is_kept(mpii, tmp_path):
     assert len(read("mpii", data)["train"]) == 4
 
 
-def test_no_space_left_is_a_sentence_and_the_command_goes_on(mpii, tmp_path, monkeypatch):
-    import errno
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ((work, "_write"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+        # ArrayRecord's words, seen on a full disk.
+        ((base.RecordBuilder, "download_and_prepare"),
+         RuntimeError("write() failed: No space left on device; writing f")),
+    ],
+)  # fmt: skip
+def test_no_space_left_is_a_sentence_and_the_command_goes_on(mpii, tmp_path, place, error):
+    def full(*_, **__):
+        raise error
 
-    def full(path, content):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    written = work._write
-    monkeypatch.setattr(work, "_write", full)
-    # Threads, since other processes would not see the patch.
-    from tfds_builders.mpii.mpii_dataset_builder import Builder
-
-    monkeypatch.setattr(Builder, "in_process", True)
-    with pytest.raises(UserError, match=r"No space left for mpii in .*--data_dir"):
-        prepare.prepare("mpii", tmp_path, manual_dir=mpii)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(UserError, match=r"No space left for mpii in .*--data_dir"),
+    ):
+        patch.setattr(*place, full)
+        prepare.prepare("mpii", tmp_path, manual_dir=mpii, workers=1)
     assert not prepare.is_prepared("mpii", tmp_path)
-    monkeypatch.setattr(work, "_write", written)
-    prepare.prepare("mpii", tmp_path, manual_dir=mpii)
+    prepare.prepare("mpii", tmp_path, manual_dir=mpii, workers=1)
+    assert len(read("mpii", tmp_path)["train"]) == 4
 
 
 def test_a_runner_that_loses_records_is_found_out(mpii, tmp_path, monkeypatch):

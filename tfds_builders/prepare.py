@@ -7,6 +7,7 @@ data set appears in its place whole, by a rename. The same command after an inte
 import argparse
 import collections
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import io
@@ -23,7 +24,7 @@ import tensorflow_datasets as tfds
 
 from pose3d_jax.errors import UserError
 from tfds_builders import beam, summary, work
-from tfds_builders.base import Plan, RecordBuilder
+from tfds_builders.base import RecordBuilder
 from tfds_builders.catalog import (
     DATASETS,
     GENERATED,
@@ -101,12 +102,19 @@ def prepare(
         if limit:
             plan = plan.trial(limit)
         cache = scratch / "items"
+        work.forget_failures(cache)
+        items = plan.items
         if not beam_runner:
-            _make_all(plan, cache, workers, partial, threads=builder.in_process)
+            made = list(work.do_all(plan.make, items, cache, workers, threads=builder.in_process))
+            # Only now, when all have been tried: all failures are told at once.
+            _stop_on_failures(made, partial)
+            # TFDS refuses a split without records.
+            splits = {item.split for item, receipt in made if receipt.records}
+            items = [item for item in items if item.split in splits]
         # TFDS writes below the hidden directory: a killed process leaves nothing elsewhere.
         shutil.rmtree(scratch / "written", ignore_errors=True)
         writer = load_builder(name, scratch / "written")
-        writer.plan, writer.cache = plan, cache
+        writer.plan, writer.cache = dataclasses.replace(plan, items=items), cache
         _write(writer, beam_runner, beam_options, workers)
         results = [(item, work.do(plan.make, item, cache)) for item in plan.items]
         _stop_on_failures(results, partial)
@@ -163,13 +171,6 @@ def _only_one(scratch: Path, name: str) -> Iterator[None]:
                         break
 
 
-def _make_all(plan: Plan, cache: Path, workers: int, partial: bool, *, threads: bool) -> None:
-    """Makes every item; fails only when all have been tried, so that all failures are told."""
-    work.forget_failures(cache)
-    results = list(work.do_all(plan.make, plan.items, cache, workers, threads=threads))
-    _stop_on_failures(results, partial)
-
-
 def _stop_on_failures(results: Sequence[tuple[work.Item, work.Receipt]], partial: bool) -> None:
     failures = [error for _, receipt in results for error in receipt.errors]
     if failures and not partial:
@@ -192,8 +193,12 @@ def _write(
     config = tfds.download.DownloadConfig(
         beam_runner=beam_runner, beam_options=options, try_download_gcs=False
     )
-    with contextlib.redirect_stdout(io.StringIO()):  # It speaks of downloads.
-        writer.download_and_prepare(download_config=config)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # It speaks of downloads.
+            writer.download_and_prepare(download_config=config)
+    finally:
+        tfds.enable_progress_bar()
 
 
 def _check_totals(writer: RecordBuilder, results: Sequence[tuple[work.Item, work.Receipt]]) -> None:
@@ -202,7 +207,7 @@ def _check_totals(writer: RecordBuilder, results: Sequence[tuple[work.Item, work
     for item, receipt in results:
         made[item.split] += receipt.records
     for split, count in made.items():
-        written = writer.info.splits[split].num_examples
+        written = writer.info.splits[split].num_examples if count else 0
         if written != count:
             raise UserError(
                 f"Split {split}: {count} records were made and {written} written. The runner lost "
@@ -225,13 +230,6 @@ def _explained(scratch: str, name: str) -> Iterator[None]:
     again = "What is finished is kept; run the same command again to go on."
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(
-            f"No space left for {name} in {scratch}. Free some, or choose another disk with "
-            f"--data_dir. {again}"
-        ) from error
     except BrokenProcessPool as error:
         raise UserError(
             f"A worker process was killed, most likely for want of memory. Use fewer --workers. "
@@ -239,6 +237,15 @@ def _explained(scratch: str, name: str) -> Iterator[None]:
         ) from error
     except KeyboardInterrupt:
         raise UserError(f"Interrupted. {again}") from None
+    except Exception as error:
+        # Python's own error, or the words of ArrayRecord's and Beam's.
+        full = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+        if not any(words in str(error) for words in full):
+            raise
+        raise UserError(
+            f"No space left for {name} in {scratch}. Free some, or choose another disk with "
+            f"--data_dir. {again}"
+        ) from error
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -273,7 +280,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parse(arguments))
     name = options.pop("name")
     logging.getLogger("absl").setLevel(logging.ERROR)
-    tfds.disable_progress_bar()
     try:
         # `synthetic` stands for what it is trained and tested on.
         for each in ("synthetic/lab", "synthetic/wild") if name == "synthetic" else (name,):

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from pose3d_jax import plotting
 from tfds_builders import work
 from tfds_builders.base import Plan, RecordBuilder
 
@@ -30,7 +32,7 @@ def finish(writer: RecordBuilder, plan: Plan, results: Results, *, title: str) -
     if remarks:
         lines = [f"{remark.what}: {remark.why}\n" for remark in remarks]
         (directory / REMARKS).write_text("".join(lines))
-    splits = list(dict.fromkeys(item.split for item, _ in results))
+    splits = list(writer.info.splits)
     for split in splits:
         contact_sheet(list(_sample(results, split)), directory / f"{split}.png")
     lines = [title, ""]
@@ -45,12 +47,6 @@ def finish(writer: RecordBuilder, plan: Plan, results: Results, *, title: str) -
 
 def contact_sheet(records: Sequence[dict], path: Path) -> None:
     """Writes a picture of some records with their joints drawn."""
-    from PIL import Image
-
-    try:  # TEMPORARY until it is there
-        from pose3d_jax import plotting
-    except ImportError:
-        return
     Image.fromarray(plotting.contact_sheet(records)).save(path)
 
 
