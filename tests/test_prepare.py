@@ -124,6 +124,21 @@ def test_tfds_itself_gives_the_same_records(mpii, tmp_path):
     assert not list((tmp_path / "theirs").glob(".preparing/*"))
 
 
+def test_tfds_itself_stops_at_a_damaged_file(mpii, tmp_path):
+    release = tmp_path / "release"
+    shutil.copytree(mpii, release)
+    image = release / "mpii_human_pose_v1" / "images" / "000000001.jpg"
+    image.write_bytes(image.read_bytes()[:1000])
+    from tfds_builders.mpii.mpii_dataset_builder import Builder
+
+    builder = Builder(data_dir=tmp_path / "data")
+    with pytest.raises(UserError, match=f"{image} is damaged"):
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(manual_dir=release)
+        )
+    assert not prepare.is_prepared("mpii", tmp_path / "data")
+
+
 def test_a_part_is_told_and_does_not_stand_for_the_whole(undisturbed, human36m, tmp_path):
     with pytest.raises(UserError, match=r"S5: Videos_S5\.tgz"):
         prepare.prepare("human36m", tmp_path, manual_dir=human36m)
@@ -270,8 +285,8 @@ def test_no_space_left_is_a_sentence_and_the_command_goes_on(mpii, tmp_path, pla
 def test_a_runner_that_loses_records_is_found_out(mpii, tmp_path, monkeypatch):
     whole = base._examples
 
-    def lossy(item, make, cache):
-        examples = list(whole(item, make, cache))
+    def lossy(item, **options):
+        examples = list(whole(item, **options))
         return examples[:-1] if item.split == "train" else examples
 
     monkeypatch.setattr(base, "_examples", lossy)

@@ -74,6 +74,8 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     #: Work in threads of this process, not in others: for makers that use JAX.
     in_process = False
     use_beam = False
+    #: What this object made for itself, and has to remove.
+    _scratch: Path | None = None
 
     def __init__(self, *, file_format: Any = None, **kwargs: Any):
         super().__init__(file_format=file_format or "array_record", **kwargs)
@@ -96,9 +98,9 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         if self.plan is None:
-            scratch = Path(self.data_dir_root) / ".preparing" / f"{self.name}-tfds"
-            self.plan = self.make_plan(Path(dl_manager.manual_dir), scratch, partial=False)
-            self.cache = scratch / "items"
+            self._scratch = Path(self.data_dir_root) / ".preparing" / f"{self.name}-tfds"
+            self.plan = self.make_plan(Path(dl_manager.manual_dir), self._scratch, partial=False)
+            self.cache = self._scratch / "items"
         self.info.metadata.update(self.plan.metadata)
         splits = collections.defaultdict(list)
         for item in self.plan.items:
@@ -106,22 +108,24 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {split: self._generate_examples(items) for split, items in splits.items()}
 
     def _generate_examples(self, items: Sequence[work.Item]):
-        make, cache = self.plan.make, self.cache
+        # Errors are told by `prepare`; without it, nobody else would.
+        options = {"make": self.plan.make, "cache": self.cache, "strict": self._scratch is not None}
         if not self.use_beam:
-            return itertools.chain.from_iterable(_examples(item, make, cache) for item in items)
+            return itertools.chain.from_iterable(_examples(item, **options) for item in items)
         import apache_beam as beam
 
-        return (
-            beam.Create(items) | beam.Reshuffle() | beam.FlatMap(_examples, make=make, cache=cache)
-        )
+        return beam.Create(items) | beam.Reshuffle() | beam.FlatMap(_examples, **options)
 
     def _post_download_and_prepare_hook(self) -> None:
-        if self.cache is not None and self.cache.parent.name.endswith("-tfds"):
-            shutil.rmtree(self.cache.parent)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch)
 
 
 def _examples(
-    item: work.Item, make: work.Make, cache: Path
+    item: work.Item, make: work.Make, cache: Path, strict: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    for record in work.do(make, item, cache).load():
+    receipt = work.do(make, item, cache)
+    if strict and receipt.errors:
+        raise UserError("\n".join(receipt.errors))
+    for record in receipt.load():
         yield record["image_id"], record

@@ -56,8 +56,8 @@ def _sample(results: Results, split: str, count: int = 24) -> Iterable[dict]:
     picked = np.linspace(0, len(receipts) - 1, count).round().astype(int).tolist()
     for index, times in collections.Counter(picked).items():
         records = receipts[index].load()
-        for k in sorted(set(np.linspace(0, len(records) - 1, times + 2).astype(int)[1:-1])):
-            yield records[k]
+        inner = np.linspace(0, len(records) - 1, times + 2)[1:-1].round().astype(int)
+        yield from (records[k] for k in sorted(set(inner.tolist())))
 
 
 def table(plan: Plan, results: Results) -> list[str]:

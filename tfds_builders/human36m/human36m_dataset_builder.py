@@ -12,7 +12,7 @@ release's own projections, lens distortion included; the midpoint is projected c
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -95,15 +95,19 @@ class Builder(base.RecordBuilder):
             ]
         directories, failed = _unpack({s: found[s] for s in complete}, scratch)
         missing += failed
-        items, gaps, remarks = [], [], []
+        items, remarks = [], []
         for split, subjects in SPLITS.items():
             for subject in subjects:
-                if subject in directories:
-                    items += _items(
-                        split, subject, directories[subject], self.builder_config.step, gaps,
-                        remarks,
-                    )  # fmt: skip
-        missing += gaps
+                if subject not in directories:
+                    continue
+                files = {
+                    name: release.sequences(directories[subject][name], subject, kind.suffix)
+                    for name, kind in release.KINDS.items()
+                }
+                for name, present in files.items():
+                    missing += release.gaps(subject, name, list(present))
+                for each in _items(split, files, self.builder_config.step):
+                    (remarks if isinstance(each, work.Remark) else items).append(each)
         if not partial:
             base.stop_if_missing(missing, INSTRUCTIONS)
         return base.Plan(
@@ -161,35 +165,20 @@ def _unpack(
 
 
 def _items(
-    split: str,
-    subject: str,
-    directories: Mapping[str, Path],
-    step: int,
-    missing: list[str],
-    remarks: list[work.Remark],
-) -> list[work.Item]:
-    """The sequences of a subject that have video and poses; notes what is missing or left out."""
-    files: dict[str, dict[Sequence36m, Path]] = {
-        name: release.sequences(directories[name], subject, kind.suffix)
-        for name, kind in release.KINDS.items()
-    }
-    for name in release.KINDS:
-        missing += release.gaps(subject, name, list(files[name]))
-    items = []
+    split: str, files: Mapping[str, Mapping[Sequence36m, Path]], step: int
+) -> Iterator[work.Item | work.Remark]:
+    """The sequences of a subject that have video and poses; remarks on the others."""
     for sequence in dict.fromkeys(key for found in files.values() for key in found):
         lacking = [name for name in release.KINDS if sequence not in files[name]]
         if sequence.action not in release.ACTIONS:
-            remarks.append(work.Remark(str(sequence), "not one of the 15 actions, left out"))
+            yield work.Remark(str(sequence), "not one of the 15 actions, left out")
         elif lacking:
-            remarks.append(work.Remark(str(sequence), f"no {' and no '.join(lacking)}, left out"))
+            yield work.Remark(str(sequence), f"no {' and no '.join(lacking)}, left out")
         else:
-            items.append(
-                work.Item(
-                    split=split,
-                    name=str(sequence),
-                    row=(subject, sequence.action),
-                    inputs=tuple(str(files[name][sequence]) for name in release.KINDS),
-                    task=Task(sequence, step, shoulder_thorax=split == "train"),
-                )
+            yield work.Item(
+                split=split,
+                name=str(sequence),
+                row=(sequence.subject, sequence.action),
+                inputs=tuple(str(files[name][sequence]) for name in release.KINDS),
+                task=Task(sequence, step, shoulder_thorax=split == "train"),
             )
-    return items

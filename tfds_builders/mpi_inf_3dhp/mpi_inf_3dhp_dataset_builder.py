@@ -109,12 +109,17 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
             missing.append(f"{name}: {absent:,} annotated frames have no image in {images}")
     if not partial:
         base.stop_if_missing(missing, INSTRUCTIONS)
+    remarks = []
+    if (valid := sum(expected.values())) != VALID_FRAMES:
+        why = f"{valid:,} frames are valid; of the official files, {VALID_FRAMES:,}"
+        remarks.append(work.Remark(str(root), why))
     return base.Plan(
         items=tuple(items),
         make=make_records,
         unit="records",
         expected=expected,
         missing=tuple(missing),
+        remarks=tuple(remarks),
     )
 
 
