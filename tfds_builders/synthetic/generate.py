@@ -24,9 +24,9 @@ from tfds_builders.synthetic.subjects import DOMAINS, SPLITS
 
 #: Images that one call of the compiled program renders.
 CHUNK = 32
-#: MPII's head size is 0.6 × the diagonal of a loosely drawn head box: a 1/8 to a 1/9 of a
-#: standing person's height. This much is added around the head's own outline.
-_HEAD_MARGIN = 0.12
+#: MPII's head size is 0.6 × the diagonal of a loosely drawn head box, 1/8 to 1/9 of a standing
+#: person's height: so much is added on each side of the head's own outline.
+_HEAD_MARGIN = 0.04
 _HEAD_PARTS = tuple(body.PART_NAMES.index(name) for name in ("head", "hair"))
 #: How often the border of the photograph runs through the person, in `SPLITS`. Test people are
 #: whole, so that the error of every joint can be measured.
@@ -124,8 +124,8 @@ def _cut_border(draws: Draws, box_side: int, image_side: int) -> Float[Array, "2
 def _render(benchmark: Benchmark, scene: scenes.Scene, border: Float[Array, "2 2"]):
     """The picture of a scene, black beyond the border, and the body's parts that show."""
     side = benchmark.image_side
-    # Hands and feet stay within this square, too.
-    window = min(side, 2 * int(0.6 * benchmark.box_side))
+    # Joints lie within the box, and hands and feet within this square.
+    window = min(side, 2 * int(0.64 * benchmark.box_side))
     picture, parts = render.render(scene, side, window)
     pixels = jnp.arange(side)[:, None]
     inside = (pixels >= border[0]) & (pixels < border[1])

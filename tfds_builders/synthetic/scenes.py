@@ -19,7 +19,7 @@ from tfds_builders.synthetic.subjects import Subject, linear
 LAB_CAMERAS = (
     (-2.4, -1.45, -4.5), (2.5, -1.60, -4.3), (-2.3, -1.55, 4.4), (2.6, -1.50, 4.6),
 )  # fmt: skip
-_POSE_CANDIDATES = 4
+_POSE_CANDIDATES = 6
 _NUM_BEHIND, _NUM_FRONT = 6, 2
 
 #: Colours in sRGB, 0–255: sand, asphalt, grass, concrete, wood, tiles.

@@ -87,7 +87,7 @@ def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
     key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), DOMAINS.index(domain))
     draws = Draws(jax.random.fold_in(key, number), _POOL)
     patterned = {"lab": 0.3, "wild": 0.6}[domain]
-    scale = draws.uniform(0.91, 1.08)
+    scale = draws.uniform(0.93, 1.07)
     vary = draws.uniform(0.96, 1.04, (len(CANONICAL_BONES),))
     bones = Bones(*(scale * v * length for v, length in zip(vary, CANONICAL_BONES, strict=True)))
     skin = _colour(draws, linear(_SKINS))

@@ -1,0 +1,187 @@
+"""Records of the embedded benchmark, as their readers see them."""
+
+import jax
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from pose3d_jax import plotting, records, skeleton
+from tfds_builders.synthetic import actions, body, generate, subjects
+from tfds_builders.synthetic.synthetic_dataset_builder import (
+    BENCHMARKS,
+    Builder,
+    SyntheticConfig,
+)
+
+LAB = generate.Benchmark("lab", box_side=64, image_side=68, train=5, test=3)
+WILD = generate.Benchmark("wild", box_side=64, image_side=96, train=5, test=3)
+COUNT = 32
+
+#: Parts that may show at a joint that nothing hides.
+_AT_JOINT = {
+    "ankle": ("shin", "foot"), "knee": ("thigh", "shin"), "hip": ("thigh", "pelvis"),
+    "pelvis": ("pelvis", "belly"), "thorax": ("chest", "breast", "shoulder", "neck"),
+    "upper_neck": ("neck", "head", "hair", "nose"), "head_top": ("head", "hair"),
+    "wrist": ("forearm", "hand"), "elbow": ("upper arm", "forearm"),
+    "shoulder": ("shoulder", "upper arm", "chest"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lab():
+    return generate.render_records(LAB, "train", range(COUNT))
+
+
+@pytest.fixture(scope="module")
+def wild_test():
+    return generate.render_records(WILD, "test", range(COUNT))
+
+
+def stacked(made, name):
+    return np.stack([record[name] for record in made]).astype(np.float64)
+
+
+@pytest.mark.parametrize("name", ["lab", "wild_test"])
+def test_joints_2d_are_a_perspective_projection_of_joints_3d(name, request):
+    """Some focal length and principal point explain every record exactly."""
+    for record in request.getfixturevalue(name):
+        x, y, z = record["joints_3d"].astype(np.float64).T
+        one, none = np.ones(16), np.zeros(16)
+        lines = np.concatenate([np.stack([x / z, one, none], 1), np.stack([y / z, none, one], 1)])
+        seen = record["joints_2d"].T.ravel()
+        solution = np.linalg.lstsq(lines, seen, rcond=None)[0]
+        np.testing.assert_allclose(lines @ solution, seen, atol=0.01)
+        assert solution[0] > 0
+
+
+def test_joints_lie_on_the_body_that_is_rendered():
+    _, parts, labels = generate.render_chunk(LAB, "train", range(COUNT))
+    seated = [action.seated for action in actions.LAB_ACTIONS.values()]
+    right = on_body = total = 0
+    for shown, joints, action in zip(parts, labels["joints_2d"], labels["action"], strict=True):
+        if seated[action]:  # A seat may hide joints.
+            continue
+        for name, (x, y) in zip(skeleton.JOINT_NAMES, joints, strict=True):
+            if name == "head_top":  # On the outline: look just beneath.
+                x, y = joints[9] + 0.15 * (joints[8] - joints[9])
+            part = shown[int(y), int(x)]
+            total += 1
+            on_body += part >= 0
+            kind = name.removeprefix("right_").removeprefix("left_")
+            side = name.split("_")[0] if kind != name else ""
+            label = body.PART_NAMES[part]
+            same_side = not side or not label.startswith(("right", "left")) or side in label
+            right += part >= 0 and label.endswith(_AT_JOINT[kind]) and same_side
+    assert total > 300
+    assert on_body == total
+    # The rest hides behind another limb or the trunk.
+    assert right > 0.75 * total
+
+
+def test_bones_are_the_subjects(lab):
+    first, second = skeleton.BONES.T
+    bones_of = jax.jit(lambda number: subjects.sample_subject(LAB.seed, "lab", number).bones)
+    for record in lab:
+        number = int(record["subject"].removeprefix("lab-"))
+        assert number in subjects.LAB_SUBJECTS["train"]
+        bones = bones_of(np.int32(number))
+        joints = record["joints_3d"]
+        lengths = np.linalg.norm(joints[first] - joints[second], axis=-1)
+        np.testing.assert_allclose(lengths.sum(), 1000 * bones.total(), rtol=1e-4)
+        expected = np.array([bones.shin, bones.thigh, bones.hip]) * 1000
+        np.testing.assert_allclose(lengths[:3], expected, rtol=1e-3)
+        np.testing.assert_allclose(lengths[[5, 4, 3]], expected, rtol=1e-3)
+
+
+def test_people_stand_on_the_floor_and_face_everywhere(lab):
+    joints = stacked(lab, "joints_3d")
+    across = joints[:, 3] - joints[:, 2]  # Right hip to left hip.
+    assert (across[:, 0] > 100).any()
+    assert (across[:, 0] < -100).any()
+    assert np.ptp(joints[:, 6, 2]) > 500
+
+
+@pytest.mark.parametrize("name", ["lab", "wild_test"])
+def test_labels_fit_the_image(name, request):
+    benchmark = LAB if name == "lab" else WILD
+    made = request.getfixturevalue(name)
+    low = (benchmark.image_side - benchmark.box_side) / 2
+    for record in made:
+        image = records.decode_image(record["image"])
+        assert image.shape == (benchmark.image_side, benchmark.image_side, 3)
+        assert image.std() > 10
+        assert record["joints_valid"].all()
+        assert record["has_3d"]
+        assert record["joints_2d"].min() > low
+        assert record["joints_2d"].max() < low + benchmark.box_side
+        assert record["action"] in actions.ACTIONS[benchmark.domain]
+        np.testing.assert_array_equal(record["box"], [low + 32, low + 32, 64])
+    height = np.abs(stacked(made, "joints_2d")[:, 9, 1] - stacked(made, "joints_2d")[:, 0, 1])
+    tall = stacked(made, "joints_3d")
+    standing = tall[:, 0, 1] - tall[:, 9, 1] > 1450
+    ratio = height[standing] / stacked(made, "head_size")[standing]
+    assert 6.5 < np.median(ratio) < 9.5
+
+
+def test_wild_training_has_no_depth_and_may_be_cut():
+    made = generate.render_records(WILD, "train", range(2 * COUNT))
+    assert not any(record["has_3d"] for record in made)
+    assert not stacked(made, "joints_3d").any()
+    cut = [record for record in made if not record["joints_valid"].all()]
+    assert 0 < len(cut) < len(made) // 3
+    for record in cut:
+        assert not record["joints_2d"][~record["joints_valid"]].any()
+        image = records.decode_image(record["image"])
+        assert (image.max(-1) < 24).mean() > 0.1  # Black beyond the border.
+        for x, y in record["joints_2d"][record["joints_valid"]]:
+            assert 0 <= x < WILD.image_side
+            assert 0 <= y < WILD.image_side
+
+
+def test_a_record_depends_on_seed_split_and_index_only(lab):
+    again = generate.render_records(LAB, "train", [7, 3])
+    for record, index in zip(again, (7, 3), strict=True):
+        for name, value in lab[index].items():
+            np.testing.assert_array_equal(record[name], value, err_msg=name)
+    other = generate.render_records(LAB, "test", [7])[0]
+    assert not np.array_equal(other["joints_3d"], lab[7]["joints_3d"])
+    assert other["subject"] in ("lab-9", "lab-11")
+    assert not np.array_equal(lab[7]["joints_3d"], lab[8]["joints_3d"])
+
+
+def test_round_trip_through_tfds(tmp_path, lab):
+    builder = Builder(
+        config=SyntheticConfig("few", LAB), data_dir=tmp_path, file_format="array_record"
+    )
+    builder.download_and_prepare()
+    read = tfds.builder_from_directory(builder.data_path)
+    source = read.as_data_source("train", decoders={"image": tfds.decode.SkipDecoding()})
+    assert len(source) == LAB.train
+    assert len(read.as_data_source("test")) == LAB.test
+    assert read.info.metadata["image_side"] == LAB.image_side
+    np.testing.assert_allclose(
+        read.info.metadata["bone_length_sum"], subjects.bone_length_sum(LAB.seed)
+    )
+    found = {record["image_id"].decode(): record for record in source}
+    for made in lab[: LAB.train]:
+        for name, value in found[made["image_id"]].items():
+            expected = made[name]
+            if isinstance(expected, str):
+                expected = expected.encode()
+            np.testing.assert_array_equal(value, expected, err_msg=name)
+
+
+def test_configs_leave_room_for_augmentation():
+    for name, benchmark in BENCHMARKS.items():
+        factor = benchmark.image_side / benchmark.box_side
+        assert factor > 1.05 if benchmark.domain == "lab" else factor == 1.5
+        assert name in Builder.builder_configs
+
+
+def test_contact_sheet_shows_the_joints(lab):
+    plain = plotting.contact_sheet(lab[:6], columns=4, side=68, joints=False)
+    drawn = plotting.contact_sheet(lab[:6], columns=4, side=68)
+    assert plain.shape == drawn.shape == (136, 272, 3)
+    x, y = lab[1]["joints_2d"][6].astype(int)
+    assert (plain[:68, 68:136][y, x] != drawn[:68, 68:136][y, x]).any()
+    np.testing.assert_array_equal(plain[:68, :68], records.decode_image(lab[0]["image"]))
