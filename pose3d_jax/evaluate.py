@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 
-from pose3d_jax import geometry, metrics
+from pose3d_jax import geometry, metrics, plotting
 from pose3d_jax.input_pipeline import evaluation_batches, spread
+from pose3d_jax.skeleton import NUM_JOINTS
 from pose3d_jax.training import TrainState, split_over_devices
 
 
@@ -198,6 +199,28 @@ def summarise(
 def in_pixels(poses: Poses | Labels, side: int) -> Float[np.ndarray, "n 16 3"]:
     """2D joints and depths in one unit, crop px ("3D pixels" of Table 4)."""
     return np.concatenate([poses.joints, poses.depth[..., None] * side / 2], axis=-1)
+
+
+def prediction_sheet(
+    source: Sequence, poses: Poses, side: int, count: int = 8
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture of some records: the labelled joints above, the predicted ones below.
+
+    Args:
+        source: the records, as `predict_split` read them.
+        poses: its predictions.
+        side: of the network's input, px.
+        count: how many records, spread evenly.
+    """
+    predicted = len(poses.joints)
+    places = spread(predicted, count)
+    records = [source[int(i)] for i in spread(len(source), predicted)[places]]
+    ours = []
+    for record, joints in zip(records, poses.joints[places]):
+        centre, box_side = record["box"][:2], record["box"][2]
+        in_image = (joints - side / 2) * box_side / side + centre
+        ours.append(dict(record, joints_2d=in_image, joints_valid=np.ones(NUM_JOINTS, bool)))
+    return plotting.contact_sheet([*records, *ours], columns=len(records))
 
 
 def format_table(title: str, rows: dict[str, dict[str, float]]) -> str:

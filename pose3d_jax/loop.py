@@ -10,6 +10,7 @@ import jax
 import ml_collections
 import numpy as np
 import optax
+from PIL import Image
 
 from pose3d_jax import evaluate, input_pipeline, training
 from pose3d_jax.checkpoints import StageCheckpoints
@@ -169,7 +170,7 @@ def predictions(run: Run, state: TrainState, domain: str, limit: int | None):
 def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: MetricsLog) -> None:
     """Scores some held-out records of both domains, and draws a few."""
     side, size = run.config.model.input_side, run.config.data.bone_length_sum
-    for name in run.domains:
+    for name, domain in run.domains.items():
         poses, labels = predictions(run, state, name, run.config.run.evaluate_images)
         row = evaluate.summarise(poses, labels, side, size, with_depth=stage.with_depth)
         metrics.write(step, {f"{name}-test {key}": value for key, value in row.items()})
@@ -177,6 +178,10 @@ def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: Metr
         log.info(
             "%s %d · %s-test (%d images): %s", stage.name, step, name, len(labels.joints), text
         )
+        if jax.process_index() == 0:
+            path = run.workdir / stage.name / "pictures" / f"{name}-{step:06d}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(evaluate.prediction_sheet(domain.test, poses, side)).save(path)
 
 
 def compare_modes(run: Run, stage: Stage, state: TrainState, metrics: MetricsLog) -> None:

@@ -22,3 +22,14 @@ def compile_quickly():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A few records of the embedded benchmark, prepared as users prepare it."""
+    from tfds_builders.prepare import prepare
+
+    directory = tmp_path_factory.mktemp("data")
+    for name in ("synthetic/lab_tiny", "synthetic/wild_tiny"):
+        prepare(name, directory, limit=32)
+    return directory

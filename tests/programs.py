@@ -43,6 +43,8 @@ def command(workdir, data_dir, *flags, stage=3, preset="tiny", **overrides) -> l
         f"--config=configs/stage{stage}.py:{preset}",
         f"--workdir={workdir}",
         f"--config.run.data_dir={data_dir}",
+        # Programs of the same session share what they compiled.
+        f"--config.run.compilation_cache={Path(data_dir, 'compiled')}",
         *(f"--config.{key}={value}" for key, value in values.items()),
         *flags,
     ]

@@ -5,9 +5,8 @@ import signal
 import socket
 
 import numpy as np
-import pytest
-
 import programs
+import pytest
 
 
 @pytest.fixture(scope="module")
