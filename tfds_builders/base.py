@@ -1,6 +1,7 @@
 """What the builders of official releases share: a plan, and TFDS's side of carrying it out."""
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import shutil
@@ -119,6 +120,8 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _post_download_and_prepare_hook(self) -> None:
         if self._scratch is not None:
             shutil.rmtree(self._scratch)
+            with contextlib.suppress(OSError):  # Others may be at work there.
+                self._scratch.parent.rmdir()
 
 
 def _examples(
