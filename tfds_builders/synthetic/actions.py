@@ -42,7 +42,7 @@ ARMS = {
     "overhead": (60, 160, 17, 25),
     "leash": (15, 38, 0, 40),
     "low": (15, 75, -10, 20),
-    "brace": (115, 35, 0, 10),
+    "brace": (125, 52, 0, 15),
     "behind_head": (85, 110, 60, 130),
     "wide": (88, 90, 10, 12),
 }
@@ -72,7 +72,7 @@ LEGS = {
     "kick": (82, 5, 0, 22),
     "run": (62, 4, 4, 95),
     "star": (4, 32, 10, 5),
-    "all_fours": (85, 8, 0, 88),
+    "all_fours": (70, 8, 0, 88),
 }
 
 
@@ -261,8 +261,8 @@ WILD_ACTIONS = {
         [_pose("mouth", "stand swing", neck=(-25, 0, 0), root=(84, 0)),
          _pose("camera", "stand", (-18, 0, 0), (-25, 0, 0), root=(80, 0))],
         [
-            _pose("low", "all_fours", root=(80, 0)),
-            _pose("low point_front", "all_fours", root=(76, 0)),
+            _pose("low", "all_fours", neck=(-20, 0, 0), root=(68, 0)),
+            _pose("low point_front", "all_fours", neck=(-25, 0, 0), root=(66, 0)),
         ],
         [
             _pose("shake lap", "half_squat sit", root=(0, 84)),

@@ -7,6 +7,7 @@ whatever order or company, it is the same, bit by bit on the same machine and ve
 import collections
 import functools
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from pose3d_jax import records
 from tfds_builders.synthetic import actions, body, cameras, render, scenes, subjects
@@ -31,10 +32,12 @@ _HEAD_PARTS = tuple(body.PART_NAMES.index(name) for name in ("head", "hair"))
 #: How often the border of the photograph runs through the person, in `SPLITS`. Test people are
 #: whole, so that the error of every joint can be measured.
 _CUT_PROBABILITY = {"lab": (0.0, 0.0), "wild": (0.12, 0.0)}
+_LEAST_JOINTS = 8
 #: Corners of an uncut image, in image sides.
 _WHOLE = np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)
 #: Random numbers that one record may use.
 _POOL = 512
+_COMPILING = threading.Lock()
 #: A compiled program keeps one core busy.
 _THREADS = min(8, os.cpu_count() or 1)
 
@@ -98,12 +101,13 @@ def _sample(
         scene, person = scenes.wild_scene(draws, subject, moves, action, *sides)
 
     joints_2d = cameras.project(scene.camera, person.joints)
-    whole = benchmark.image_side * _WHOLE
     cut = draws.chance(jnp.array(_CUT_PROBABILITY[domain])[split])
-    border = jnp.where(cut, _cut_border(draws, *sides), whole)
+    border = _cut_border(draws, *sides)
+    cut &= _inside(joints_2d, border).sum() >= _LEAST_JOINTS
+    border = jnp.where(cut, border, benchmark.image_side * _WHOLE)
     return scene, {
         "joints_2d": joints_2d,
-        "joints_valid": ((joints_2d >= border[0]) & (joints_2d < border[1])).all(-1),
+        "joints_valid": _inside(joints_2d, border),
         "joints_3d": 1000 * cameras.to_camera(scene.camera, person.joints),
         "head_size": _head_size(scene.camera, scene.cones),
         "subject": person_number,
@@ -111,6 +115,11 @@ def _sample(
         "camera": camera_number,
         "border": border,
     }
+
+
+def _inside(points: Float[Array, "*n 2"], border: Float[Array, "2 2"]) -> Bool[Array, "*n"]:
+    """Which points lie within corners (low, high)."""
+    return ((points >= border[0]) & (points < border[1])).all(-1)
 
 
 def _cut_border(draws: Draws, box_side: int, image_side: int) -> Float[Array, "2 2"]:
@@ -127,24 +136,33 @@ def _render(benchmark: Benchmark, scene: scenes.Scene, border: Float[Array, "2 2
     # Joints lie within the box, and hands and feet within this square.
     window = min(side, 2 * int(0.64 * benchmark.box_side))
     picture, parts = render.render(scene, side, window)
-    pixels = jnp.arange(side)[:, None]
-    inside = (pixels >= border[0]) & (pixels < border[1])
-    inside = inside[:, 0] & inside[:, 1, None]
+    pixels = jnp.stack(jnp.meshgrid(jnp.arange(side), jnp.arange(side)), -1)
+    inside = _inside(pixels, border)
     before = (side - window) // 2
     after = side - window - before
     parts = jnp.pad(parts, ((before, after), (before, after)), constant_values=-1)
     return jnp.where(inside[..., None], picture, 0), jnp.where(inside, parts, -1)
 
 
-@functools.cache
 def _programs(benchmark: Benchmark):
     """Compiled: (split, `CHUNK` indices) to scenes and labels; scenes and borders to pictures."""
+    with _COMPILING:  # Else each thread would compile its own.
+        return _compile(benchmark)
+
+
+@functools.cache
+def _compile(benchmark: Benchmark):
     numbers = jax.ShapeDtypeStruct((CHUNK,), jnp.int32)
     split = jax.ShapeDtypeStruct((), jnp.int32)
-    sample = jax.jit(lambda split, indices: jax.vmap(
-        lambda index: _sample(benchmark, split, index)
-    )(indices))  # fmt: skip
-    draw = jax.jit(lambda *inputs: jax.lax.map(lambda x: _render(benchmark, *x), inputs))
+
+    @jax.jit
+    def sample(split, indices):
+        return jax.vmap(lambda index: _sample(benchmark, split, index))(indices)
+
+    @jax.jit
+    def draw(scenes, borders):
+        return jax.lax.map(lambda one: _render(benchmark, *one), (scenes, borders))
+
     shapes = jax.eval_shape(sample, split, numbers)
     lowered_sample = sample.lower(split, numbers)
     lowered_draw = draw.lower(shapes[0], shapes[1]["border"])
@@ -216,7 +234,6 @@ def iterate_records(benchmark: Benchmark, split: str) -> Iterator[dict[str, Any]
         range(first, min(first + CHUNK, benchmark.size(split)))
         for first in range(0, benchmark.size(split), CHUNK)
     ]
-    _programs(benchmark)  # Before the threads, which would each compile their own.
     with futures.ThreadPoolExecutor(_THREADS) as pool:
         pending: collections.deque[futures.Future] = collections.deque()
         for chunk in chunks:

@@ -91,7 +91,10 @@ def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
     vary = draws.uniform(0.96, 1.04, (len(CANONICAL_BONES),))
     bones = Bones(*(scale * v * length for v, length in zip(vary, CANONICAL_BONES, strict=True)))
     skin = _colour(draws, linear(_SKINS))
-    hair = jnp.where(draws.chance(0.08), skin, _colour(draws, linear(_HAIRS)))
+    hair = _colour(draws, linear(_HAIRS))
+    # Hair that is hardly told from skin is darker, so that the back of a head is no face.
+    hair = jnp.where(jnp.abs(hair - skin).mean() < 0.08, 0.25 * hair, hair)
+    hair = jnp.where(draws.chance(0.06), skin, hair)
     shirt, second = _colour(draws, linear(_CLOTHES)), _colour(draws, linear(_CLOTHES))
     trousers, shoes = _colour(draws, linear(_TROUSERS)), _colour(draws, linear(_SHOES))
     return Subject(
