@@ -103,7 +103,10 @@ def stages(root: Path, data_dir: Path) -> None:
         ("encode JPEG, records", lambda: records.encode_image(crop), 1),
         ("all of it, video frames", lambda: plan.make(item), frames),
     ):  # fmt: skip
-        print(f"  {name:28} {rate(function, count):8,.0f}")
+        speed = rate(function, count)
+        print(f"  {name:28} {speed:8,.0f}")
+    hours, cpus = HUMAN36M_FRAMES / speed / 3600, os.cpu_count() or 1
+    print(f"  Human3.6M: {hours:.1f} CPU hours; {hours / cpus:.1f} hours on {cpus} idle cores")
 
 
 def whole(root: Path, scratch: Path, workers: int, frames: int) -> Path:

@@ -110,7 +110,7 @@ def write_cdf(path: Path, pose: np.ndarray) -> None:
     with cdfwrite.CDF(path, cdf_spec={"Majority": "row_major", "Encoding": 6}) as file:
         spec = {
             "Variable": "Pose", "Data_Type": 44, "Num_Elements": 1, "Rec_Vary": True,
-            "Var_Type": "zVariable", "Dim_Sizes": list(pose.shape), "Compress": 0,
+            "Var_Type": "zVariable", "Dim_Sizes": list(pose.shape), "Compress": 6,
         }  # fmt: skip
         file.write_var(spec, var_data=pose[None].astype(np.float32))
 
