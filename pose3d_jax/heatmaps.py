@@ -4,7 +4,6 @@ Coordinates are continuous: pixel i covers [i, i + 1) and its centre is i + 0.5.
 centred on the joint itself, not on the nearest pixel, so that nothing is lost in rendering.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -66,4 +65,4 @@ def decode(
 
     x = column + shift(value(row, column - 1), value(row, column + 1), column, width)
     y = row + shift(value(row - 1, column), value(row + 1, column), row, height)
-    return jnp.stack([x + 0.5, y + 0.5], axis=-1) * stride, jax.lax.stop_gradient(flat.max(-1))
+    return jnp.stack([x + 0.5, y + 0.5], axis=-1) * stride, flat.max(-1)

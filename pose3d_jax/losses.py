@@ -109,10 +109,9 @@ def depth_loss(
     Returns:
         The mean over the batch.
     """
-    regression = jnp.mean(jnp.where(valid, depth - target_depth, 0.0) ** 2, axis=-1)
+    labelled = valid & has_3d[:, None]
+    regression = jnp.mean(jnp.where(labelled, depth - target_depth, 0.0) ** 2, axis=-1)
     geometric = geometric_loss(joints_xy, depth, valid)
     takes_geometric = ~has_3d | geometric_on_3d
-    per_image = jnp.where(has_3d, lambda_reg * regression, 0.0) + jnp.where(
-        takes_geometric, lambda_geo * geometric, 0.0
-    )
+    per_image = lambda_reg * regression + jnp.where(takes_geometric, lambda_geo * geometric, 0.0)
     return per_image.mean()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from pose3d_jax.errors import UserError
+
 METRICS_FILE = "metrics.jsonl"
 
 
@@ -40,8 +42,11 @@ class MetricsLog:
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Writes scalars of a step; those that are not finite have no value and are left out."""
         finite = {name: float(value) for name, value in scalars.items() if math.isfinite(value)}
-        self._file.write(json.dumps({"step": step, **finite}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"step": step, **finite}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise UserError(f"Writing {self._file.name} failed: {error.strerror}.") from error
         for name, value in finite.items():
             self._board.add_scalar(name, value, step)
 
