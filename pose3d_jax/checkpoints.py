@@ -9,6 +9,7 @@ the ones before it untouched, and `restore` recognises a damaged one and takes t
 import json
 import logging
 import os
+import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,7 @@ class StageCheckpoints:
             UserError: the previous save, or the start of this one, failed.
         """
         arrays = flatten(state)
+        _check_room(self.directory, sum(array.nbytes for array in arrays.values()))
         with _explained(self.directory):
             # One save at a time, so that a failure is known before the next one begins.
             self._manager.wait_until_finished()
@@ -137,26 +139,14 @@ class StageCheckpoints:
             try:
                 arrays = self._read(step)
             except Exception as error:  # Orbax and TensorStore raise many kinds.
-                log.warning(
-                    "checkpoint %s is damaged (%s); falling back to the one before",
-                    self.directory / CHECKPOINTS / str(step),
-                    str(error).strip().splitlines()[0][:200],
-                )
+                _report_damage(self.directory / CHECKPOINTS / str(step), error)
                 self._set_aside(step)
                 continue
             return unflatten(arrays, like)
         return None
 
     def _read(self, step: int) -> dict[str, np.ndarray]:
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(), checksums=ocp.args.JsonRestore()
-            ),
-        )
-        if restored.checksums != _checksums(restored.state):
-            raise ValueError("checksums differ")
-        return restored.state
+        return _checked(self._manager.restore(step, args=_everything()))
 
     def _set_aside(self, step: int) -> None:
         place = self.directory / CHECKPOINTS / str(step)
@@ -165,8 +155,74 @@ class StageCheckpoints:
         self._manager.reload()
 
 
+def restore_network(directory: str | os.PathLike, params: Any, stats: Any) -> tuple[Any, Any]:
+    """The network of a stage's newest whole checkpoint; the optimizer's state is left out.
+
+    Nothing below the directory is changed: a run may be in progress there.
+
+    Args:
+        directory: the stage's.
+        params: parameters of the same structure and shapes.
+        stats: running statistics of the same structure and shapes.
+
+    Returns:
+        Parameters and statistics.
+
+    Raises:
+        UserError: there is no checkpoint, none is whole, or it is of another network.
+    """
+    place = Path(os.path.abspath(directory), CHECKPOINTS)
+    like = {"params": params, "stats": stats}
+    steps = (int(path.name) for path in place.glob("*") if path.name.isdigit())
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        for step in sorted(steps, reverse=True):
+            try:
+                state = _checked(checkpointer.restore(place / str(step), args=_everything()))
+            except Exception as error:  # As in `StageCheckpoints.restore`.
+                _report_damage(place / str(step), error)
+                continue
+            network = {name: array for name, array in state.items() if name.split("/")[0] in like}
+            restored = unflatten(network, like)
+            return restored["params"], restored["stats"]
+    raise UserError(
+        f"{directory} has no whole checkpoint below {CHECKPOINTS}/. Train it to its first with "
+        "pose3d_jax.train, or name another stage."
+    )
+
+
+def _everything() -> ocp.args.Composite:
+    """What to restore of a checkpoint."""
+    return ocp.args.Composite(state=ocp.args.StandardRestore(), checksums=ocp.args.JsonRestore())
+
+
+def _checked(restored: ocp.args.Composite) -> dict[str, np.ndarray]:
+    if restored.checksums != _checksums(restored.state):
+        raise ValueError("checksums differ")
+    return restored.state
+
+
+def _report_damage(place: Path, error: Exception) -> None:
+    log.warning(
+        "checkpoint %s is damaged (%s); falling back to the one before",
+        place,
+        str(error).strip().splitlines()[0][:200],
+    )
+
+
 def _checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:
     return {name: zlib.crc32(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+
+def _check_room(directory: Path, size: int) -> None:
+    """Refuses to begin what the disk cannot hold: half a checkpoint helps nobody."""
+    free = shutil.disk_usage(directory).free
+    needed = round(1.1 * size) + 2**20
+    if free < needed:
+        raise UserError(
+            f"A checkpoint needs {needed / 2**20:.0f} MiB, and the disk of {directory} has "
+            f"{free / 2**20:.0f} MiB left. The checkpoints before it are whole; make room, and run "
+            "the same command again."
+        )
 
 
 class _explained:

@@ -18,19 +18,21 @@ STRIDE = 4
 class ConvStem(nnx.Module):
     """The paper's stem: 7×7 convolution of stride 2, then residuals and a 2×2 max pool.
 
-    64 and 128 channels at 256 features, in proportion otherwise.
+    64 and 128 channels at 256 features, in proportion otherwise unless `first` is given.
     """
 
-    def __init__(self, features: int, *, axis_name, dtype, rngs: nnx.Rngs):
+    def __init__(
+        self, features: int, *, first: int | None = None, axis_name, dtype, rngs: nnx.Rngs
+    ):
         shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
-        quarter, half = features // 4, features // 2
+        first = first or features // 4
         self.conv = nnx.Conv(
-            3, quarter, kernel_size=(7, 7), strides=2, padding=3, dtype=dtype, rngs=rngs
+            3, first, kernel_size=(7, 7), strides=2, padding=3, dtype=dtype, rngs=rngs
         )
-        self.norm = NormRelu(quarter, **shared)
-        self.residual1 = Residual(quarter, half, **shared)
-        self.residual2 = Residual(half, half, **shared)
-        self.residual3 = Residual(half, features, **shared)
+        self.norm = NormRelu(first, **shared)
+        self.residual1 = Residual(first, 2 * first, **shared)
+        self.residual2 = Residual(2 * first, 2 * first, **shared)
+        self.residual3 = Residual(2 * first, features, **shared)
 
     def __call__(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b s/4 s/4 c"]:
         """Features at a quarter of the resolution."""
@@ -115,6 +117,8 @@ class PoseNetwork(nnx.Module):
         depth_levels: how many times the depth module halves the resolution.
         depth_modules: residual modules per level of the depth module.
         stem: "conv" (the paper's) or "patch" (fast on CPUs).
+        stem_features: channels of the convolutional stem's first layer, by default a quarter of
+            `features`; the release has 64 whatever the rest.
         zero_init_outputs: start both output layers at zero.
         output_scale: factor on both outputs. With RMSprop, whose steps do not depend on the
             gradient's size, a factor below 1 is a smaller learning rate for the last layers.
@@ -138,6 +142,7 @@ class PoseNetwork(nnx.Module):
         depth_levels: int = 4,
         depth_modules: int = 2,
         stem: str = "conv",
+        stem_features: int | None = None,
         zero_init_outputs: bool = False,
         output_scale: float = 1.0,
         num_joints: int = NUM_JOINTS,
@@ -145,6 +150,9 @@ class PoseNetwork(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
+        sizes = (stacks, modules, levels, features, depth_levels, depth_modules)
+        if min(sizes) < 1:
+            raise ValueError(f"All sizes of the network must be positive, but they are {sizes}.")
         divisor = STRIDE * 2 ** max(levels, depth_levels)
         if input_side % divisor:
             raise ValueError(
@@ -160,7 +168,8 @@ class PoseNetwork(nnx.Module):
         output_init = (
             nnx.initializers.zeros if zero_init_outputs else nnx.initializers.lecun_normal()
         )
-        self.stem = STEMS[stem](features, **shared)
+        stem_options = {} if stem_features is None else {"first": stem_features}
+        self.stem = STEMS[stem](features, **stem_options, **shared)
         self.stacks = nnx.List(
             Stack(levels, modules, features, num_joints, output_init=output_init, **shared)
             for _ in range(stacks)
@@ -187,7 +196,15 @@ class PoseNetwork(nnx.Module):
         Returns:
             One array of heat-maps per stack, the last the best; and the depths, in the units of
             the normalised crop (`geometry`), or None. All float32.
+
+        Raises:
+            ValueError: the images are not of the side that the network is built for.
         """
+        if images.shape[1:] != (self.input_side, self.input_side, 3):
+            raise ValueError(
+                f"The network takes images of {self.input_side} × {self.input_side} × 3, "
+                f"not {' × '.join(map(str, images.shape[1:]))}."
+            )
         x = self.stem(images.astype(self.dtype))
         heatmaps = []
         for stack in self.stacks:

@@ -1,0 +1,72 @@
+"""A checkpoint with the smallest network that has every part, with random weights."""
+
+import atexit
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+
+from configs import curriculum
+from pose3d_jax import training
+from pose3d_jax.checkpoints import StageCheckpoints, claim_directory
+
+SIDE = 32
+BONE_LENGTH_SUM = 4000.0
+
+
+def config() -> ml_collections.ConfigDict:
+    tree = curriculum.tiny()
+    tree.preset = "tiny"
+    tree.last_stage = 3
+    tree.model.update(
+        {
+            "input_side": SIDE,
+            "levels": 1,
+            "depth_levels": 1,
+            "features": 8,
+            "zero_init_outputs": False,
+            "output_scale": 1.0,
+        }
+    )
+    tree.data.bone_length_sum = BONE_LENGTH_SUM
+    return tree
+
+
+@functools.cache
+def state() -> training.TrainState:
+    """As if after stage 3."""
+    network = training.make_network(config(), axis_name=None)
+    # As training leaves it: no statistic is 0 or 1.
+    rng = np.random.default_rng(0)
+    stats = jax.tree.map(
+        lambda leaf: leaf + rng.uniform(0.1, 0.3, leaf.shape).astype(np.float32), network.stats
+    )
+    fresh = training.initial_state(network, training.make_optimizer(config()))
+    return fresh._replace(stats=stats)
+
+
+@functools.cache
+def directory() -> Path:
+    """A stage's directory, removed at the end."""
+    root = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, root)
+    write(root / "stage3")
+    return root / "stage3"
+
+
+def write(place: Path, stage: int = 3) -> None:
+    claim_directory(place, config(), stage)
+    with StageCheckpoints(place) as checkpoints:
+        checkpoints.save(300, state())
+
+
+def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Smooth noise: what is sampled between its pixels is well defined."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width][..., None] / 7.0
+    phase, fx, fy = rng.uniform(0, 6, (3, 1, 1, 3))
+    return np.uint8(127 + 100 * np.sin(x * fx / 3 + phase) * np.cos(y * fy / 3 + phase))

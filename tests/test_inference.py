@@ -1,0 +1,280 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import small_checkpoint
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_checkpoint import SIDE, photo
+
+import pose3d_jax
+from pose3d_jax import augment, boxes, evaluate, geometry, skeleton, training
+from pose3d_jax.errors import UserError
+from pose3d_jax.inference import Predictor
+
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+
+
+@pytest.fixture(scope="module")
+def predictor(compile_quickly) -> Predictor:
+    return pose3d_jax.Predictor.from_checkpoint(small_checkpoint.directory(), batch_size=4)
+
+
+def test_the_package_is_imported_without_jax():
+    program = "import sys, pose3d_jax; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def records(count: int) -> dict[str, np.ndarray]:
+    """A batch of records whose boxes are of every kind: fractional, small, large, cut off."""
+    rng = np.random.default_rng(1)
+    side = 70
+    return {
+        "image": np.stack([photo(side, side, seed) for seed in range(count)]),
+        "box": np.float32(
+            np.stack(
+                [
+                    rng.uniform(20, 50, count),
+                    rng.uniform(20, 50, count),
+                    np.linspace(0.6 * SIDE, 2 * SIDE, count),
+                ],
+                axis=-1,
+            )
+        ),
+        "joints_2d": np.float32(rng.uniform(5, 60, (count, 16, 2))),
+        "joints_3d": np.float32(rng.uniform(-500, 500, (count, 16, 3))),
+        "joints_valid": np.ones((count, 16), bool),
+        "has_3d": np.ones(count, bool),
+    }
+
+
+def test_the_same_joints_as_in_evaluation(predictor):
+    batch = records(8)
+    config = small_checkpoint.config()
+    network = training.make_network(config, axis_name=None)
+    predict = training.make_predict_step(config, network)
+    output = predict(small_checkpoint.state(), training.split_over_devices(batch))
+    output = {k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in output.items()}
+    expected = evaluate.as_poses(
+        output["joints"], output["depth"], SIDE, small_checkpoint.BONE_LENGTH_SUM
+    )
+
+    x, y, side = batch["box"].astype(np.float64).T
+    as_boxes = np.stack([x - side / 2, y - side / 2, side, side], axis=-1)
+    pose = predictor(batch["image"], as_boxes)
+    corner = (batch["box"][:, :2] - batch["box"][:, 2:] / 2)[:, None]
+    in_image = corner + expected.joints * (batch["box"][:, 2:] / SIDE)[:, None]
+    np.testing.assert_allclose(pose.joints_2d, in_image, atol=1e-3)
+    np.testing.assert_allclose(pose.joints_3d, expected.millimetres, atol=1e-2)
+    np.testing.assert_allclose(pose.scores, output["scores"], atol=1e-5)
+
+
+def test_the_model_gives_heatmaps_and_depths(predictor):
+    images = np.random.default_rng(0).random((3, SIDE, SIDE, 3)).astype(np.float32)
+    heatmaps, depth = predictor.model(images)
+    assert [maps.shape for maps in heatmaps] == [(3, SIDE // 4, SIDE // 4, 16)]
+    assert depth.shape == (3, 16)
+    again, _ = predictor.model(images[1:2])
+    np.testing.assert_allclose(heatmaps[0][1:2], again[0], atol=1e-5)
+
+
+def assert_same_poses(a, b, atol=1e-3):
+    np.testing.assert_allclose(a.joints_2d, b.joints_2d, atol=atol)
+    np.testing.assert_allclose(a.joints_3d, b.joints_3d, atol=10 * atol)
+    np.testing.assert_allclose(a.scores, b.scores, atol=1e-4)
+
+
+def test_sizes_and_batches_do_not_change_results(predictor):
+    images = [photo(40 + 13 * i, 60 - 5 * i, seed=i) for i in range(6)]
+    people = [None, [(1, 2, 30, 40), (5, 5, 20, 10)], [], (0, 0, 30, 30), None, [(9, 9, 9, 9)]]
+    together = predictor(images, people)
+    assert together.image.tolist() == [0, 1, 1, 3, 4, 5]
+    for index, (image, own) in enumerate(zip(images, people)):
+        assert_same_poses(predictor(image, own), together.of_image(index))
+    in_one_array = predictor(np.stack([images[0]] * 2))
+    assert_same_poses(in_one_array.of_image(1), together.of_image(0))
+
+
+def test_compiles_once_per_bucket():
+    own = Predictor.from_checkpoint(small_checkpoint.directory(), batch_size=2)
+    for side in (20, 40, 300):
+        own(photo(side, side + 5))
+        own([photo(side, side)] * 5)
+    assert own._predict._cache_size() == 2
+
+
+def test_without_boxes_the_largest_centred_square(predictor):
+    pose = predictor(photo(40, 60))
+    assert_same_poses(pose, predictor(photo(40, 60), (10, 0, 40, 40)))
+    np.testing.assert_array_equal(pose.squares, [[30, 20, 40]])
+
+
+def test_a_box_becomes_the_smallest_square_around_it(predictor):
+    image = photo(90, 90)
+    pose = predictor(image, (30, 20, 20, 40))
+    assert_same_poses(pose, predictor(image, (20, 20, 40, 40)))
+    assert_same_poses(predictor(image, (30, 30, 20, 20), margin=2.0), pose)
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 20), st.integers(0, 20), st.floats(25, 120))
+def test_a_crop_gives_the_same_pose_moved(predictor, x, y, side):
+    image = photo(110, 100)
+    box = np.array([30.25, 33.5, side, side])
+    whole = predictor(image, box)
+    # Neither the square nor the filter that reduces it reaches what is cut off.
+    crop = predictor(image[y:, x:], np.subtract(box, (x, y, 0, 0)))
+    np.testing.assert_allclose(np.add(crop.joints_2d, (x, y)), whole.joints_2d, atol=1e-3)
+    np.testing.assert_allclose(crop.joints_3d, whole.joints_3d, atol=1e-2)
+
+
+@pytest.mark.parametrize("side", [30, 60, 150])
+def test_black_around_the_image_changes_nothing(predictor, side):
+    """A box partly outside sees black, at every way of sampling."""
+    image = photo(80, 70)
+    box = np.array([-0.3 * side, 40.5, side, side])
+    padded = np.pad(image, ((90, 100), (80, 95), (0, 0)))
+    expected = predictor(padded, np.add(box, (80, 90, 0, 0)))
+    pose = predictor(image, box)
+    np.testing.assert_allclose(np.add(pose.joints_2d, (80, 90)), expected.joints_2d, atol=1e-3)
+    np.testing.assert_allclose(pose.joints_3d, expected.joints_3d, atol=1e-2)
+
+
+def test_a_doubled_image_gives_a_doubled_pose(predictor):
+    """From far above the network's resolution, where both are reduced to it."""
+    image = photo(160, 160)
+    large = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
+    small, doubled = predictor(image), predictor(large)
+    np.testing.assert_allclose(small.joints_2d * 2, doubled.joints_2d, atol=2.6)  # Argmax ± 1/4.
+    np.testing.assert_allclose(small.scores, doubled.scores, atol=0.1)
+
+
+def device_crop(patch):
+    matrix = augment.crop_to_image(patch.box[None], SIDE, augment.no_augmentation(1))
+    return np.asarray(augment.crop(patch.pixels[None], matrix, SIDE))[0]
+
+
+def test_a_mirrored_image_is_the_mirrored_crop(predictor):
+    """Both cuts see the same pixels in reverse: the host's geometry has no left and right."""
+    for side in (33, 61, 200):
+        image = photo(side, side)
+        square = np.array([side / 2, side / 2, side])
+        patch = boxes.cut_patch(image, square, SIDE)
+        mirrored = boxes.cut_patch(image[:, ::-1], square, SIDE)
+
+        np.testing.assert_allclose(
+            device_crop(patch)[:, ::-1], device_crop(mirrored), atol=1.01 / 255
+        )
+
+
+def test_a_large_box_is_reduced_without_aliasing():
+    stripes = np.zeros((640, 640, 3), np.uint8)
+    stripes[:, ::2] = 200
+    patch = boxes.cut_patch(stripes, np.array([320, 320, 640]), SIDE)
+    np.testing.assert_allclose(patch.pixels[2 : SIDE - 2, 2 : SIDE - 2], 100, atol=2)
+    assert patch.box.tolist() == [SIDE / 2, SIDE / 2, SIDE]
+
+
+def test_all_patches_have_one_shape():
+    image = photo(300, 200)
+    for square in ((150, 100, 3), (5.5, 7.2, 64), (100, 100, 63.99), (0, 0, 900), (199, 299, 1)):
+        patch = boxes.cut_patch(image, np.array(square), SIDE)
+        assert patch.pixels.shape == (boxes.patch_side(SIDE),) * 2 + (3,)
+
+
+def test_millimetres_have_the_size_asked_for(predictor):
+    images = [photo(40, 40, seed) for seed in range(3)]
+    pose = predictor(images)
+    sums = np.asarray(geometry.bone_length_sum(pose.joints_3d))
+    np.testing.assert_allclose(sums, small_checkpoint.BONE_LENGTH_SUM, rtol=1e-5)
+    np.testing.assert_array_equal(pose.joints_3d[:, skeleton.ROOT], 0)
+    own = predictor(images, bone_length_sum=[3000, 3500, 5000]).joints_3d
+    np.testing.assert_allclose(geometry.bone_length_sum(own), [3000, 3500, 5000], rtol=1e-5)
+    # x and y are those of the image, in another unit.
+    flat = pose.joints_2d - pose.joints_2d[:, skeleton.ROOT : skeleton.ROOT + 1]
+    ratio = np.linalg.norm(pose.joints_3d[..., :2], axis=(1, 2)) / np.linalg.norm(flat, axis=(1, 2))
+    np.testing.assert_allclose(pose.joints_3d[..., :2], flat * ratio[:, None, None], atol=0.1)
+
+
+@pytest.mark.parametrize("none", [[], np.zeros((0, 4)), ()])
+def test_nobody_is_nobody(predictor, none):
+    pose = predictor(photo(20, 20), none)
+    assert len(pose) == 0 and pose.joints_3d.shape == (0, 16, 3)
+
+
+def test_a_single_pixel_is_an_image(predictor):
+    pose = predictor(np.full((1, 1, 3), 200, np.uint8))
+    assert np.isfinite(pose.joints_3d).all() and (pose.joints_2d <= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "people", "message"),
+    [
+        (np.zeros((9, 9, 3), np.float32), None, "uint8"),
+        (np.zeros((9, 9), np.uint8), None, r"\(height, width, 3\)"),
+        (np.zeros((9, 9, 4), np.uint8), None, r"\(height, width, 3\)"),
+        (np.zeros((0, 9, 3), np.uint8), None, "no pixels"),
+        ([np.zeros((9, 9), np.uint8)], None, "Image 0"),
+        (photo(9, 9), (1, 1, 0, 5), "no area"),
+        (photo(9, 9), (1, 1, 5, -1), "no area"),
+        (photo(9, 9), (1, np.nan, 5, 5), "finite"),
+        (photo(9, 9), (1, 1, np.inf, 5), "finite"),
+        (photo(9, 9), (9, 1, 5, 5), "outside the image, which is 9 × 9 px"),
+        (photo(9, 9), (-500, 0, 1000, 5), "16 times"),
+        (photo(9, 9), (1, 2, 3), "x, y, width, height"),
+        (photo(9, 9), [[1, 2], [3, 4, 5]], "x, y, width, height"),
+        (photo(9, 9), "box", "x, y, width, height"),
+        ([photo(9, 9)] * 3, [(1, 1, 2, 2)] * 2, "3 images"),
+    ],
+)
+def test_what_is_of_no_use_is_refused_in_a_sentence(predictor, image, people, message):
+    with pytest.raises(UserError, match=message) as refusal:
+        predictor(image, people)
+    assert isinstance(refusal.value, ValueError)
+
+
+@pytest.mark.parametrize("size", [0, -1, np.nan, [1, 2]])
+def test_a_size_must_be_one(predictor, size):
+    with pytest.raises(UserError, match="bone_length_sum"):
+        predictor(photo(9, 9), bone_length_sum=size)
+
+
+def test_no_checkpoint_is_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="no stage of a run"):
+        Predictor.from_checkpoint(tmp_path / "absent")
+    small_checkpoint.claim_directory(tmp_path, small_checkpoint.config(), 3)
+    with pytest.raises(UserError, match="no whole checkpoint"):
+        Predictor.from_checkpoint(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_damaged_checkpoint_is_a_sentence_and_left_alone(tmp_path):
+    small_checkpoint.write(tmp_path)
+    files = [p for p in (tmp_path / "checkpoints").rglob("*") if p.is_file()]
+    largest = max(files, key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:100])
+    with pytest.raises(UserError, match="no whole checkpoint"):
+        Predictor.from_checkpoint(tmp_path)
+    assert (tmp_path / "checkpoints" / "300").is_dir()
+
+
+def test_another_networks_config_is_a_sentence(tmp_path):
+    small_checkpoint.write(tmp_path)
+    path = tmp_path / "config.json"
+    tree = json.loads(path.read_text())
+    tree["model"]["features"] = 16
+    path.write_text(json.dumps(tree))
+    with pytest.raises(UserError, match="another network"):
+        Predictor.from_checkpoint(tmp_path)
+    del tree["model"]
+    path.write_text(json.dumps(tree))
+    with pytest.raises(UserError, match="describes no network"):
+        Predictor.from_checkpoint(tmp_path)
+
+
+def test_a_stage_without_depth_is_said_to_have_none(tmp_path, caplog):
+    small_checkpoint.write(tmp_path, stage=1)
+    Predictor.from_checkpoint(tmp_path)
+    assert "trains no depth" in caplog.text
