@@ -189,17 +189,17 @@ def tiny() -> ml_collections.ConfigDict:
     config.data.lab = {"name": "synthetic/lab_tiny", "train": "train", "test": "test"}
     config.data.wild = {"name": "synthetic/wild_tiny", "train": "train", "test": "test"}
     config.data.batch_size = 12
-    config.stages = ml_collections.ConfigDict(
+    config.stages.update(
         {
             "stage1": stage(
-                steps=1500, domains=("wild",), learning_rate=1e-3, warmup_steps=100, cosine=True
+                steps=1500, domains=("wild",), learning_rate=8e-3, warmup_steps=100, cosine=True
             ),
             "stage2": stage(
-                steps=1000, learning_rate=1e-3, warmup_steps=100, cosine=True, lambda_reg=0.1
+                steps=1500, learning_rate=4e-3, warmup_steps=100, cosine=True, lambda_reg=0.1
             ),
             "stage3": stage(
-                steps=300,
-                learning_rate=2.5e-4,
+                steps=400,
+                learning_rate=1e-3,
                 warmup_steps=50,
                 cosine=True,
                 lambda_reg=0.1,

@@ -151,3 +151,14 @@ def test_another_config_is_refused_with_what_differs(tmp_path, changes, message)
 def test_a_directory_without_config_is_no_stage(tmp_path):
     with pytest.raises(UserError, match="no stage of a run"):
         checkpoints.read_config(tmp_path)
+
+
+def test_a_disk_without_room_keeps_what_it_has(tmp_path, monkeypatch):
+    save_all(tmp_path, (3,))
+    usage = checkpoints.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage._replace(free=10_000))
+    with StageCheckpoints(tmp_path) as manager:
+        with pytest.raises(UserError, match="0 MiB left"):
+            manager.save(7, state(7))
+        assert manager.steps() == [3]
+        assert_same(manager.restore(state(0)), state(3))

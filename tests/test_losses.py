@@ -220,3 +220,21 @@ def test_heatmap_loss_is_the_mean_square_summed_over_stacks():
     loss = losses.heatmap_loss([jnp.asarray(first), jnp.asarray(second)], jnp.asarray(target))
     assert loss.shape == ()
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_labels_that_do_not_count_may_be_anything():
+    """Not a number in an unlabelled depth reaches neither the loss nor its gradient."""
+    rng = np.random.default_rng(0)
+    depth = rng.normal(size=(2, 16)).astype(np.float32)
+    joints = rng.uniform(-1, 1, size=(2, 16, 2)).astype(np.float32)
+    target = np.full((2, 16), np.nan, np.float32)
+    target[0, 1:] = 0
+    valid = np.ones((2, 16), bool)
+    valid[0, 0] = False
+    has_3d = np.array([True, False])
+
+    def loss(depth):
+        return losses.depth_loss(depth, target, joints, valid, has_3d, 0.1, 0.01)
+
+    value, gradient = jax.value_and_grad(loss)(depth)
+    assert np.isfinite(value) and np.isfinite(gradient).all()
