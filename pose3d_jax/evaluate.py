@@ -9,8 +9,11 @@ from jaxtyping import Bool, Float, UInt8
 
 from pose3d_jax import geometry, metrics, plotting
 from pose3d_jax.input_pipeline import evaluation_batches, spread
-from pose3d_jax.skeleton import NUM_JOINTS
+from pose3d_jax.skeleton import NECK, NUM_JOINTS, PELVIS, THORAX
 from pose3d_jax.training import TrainState, split_over_devices
+
+#: Of the table, in order.
+COLUMNS = ("PCKh@0.5", "MPJPE", "MPJPE true 2D", "PA-MPJPE", "symmetry", "bone sum")
 
 
 class Labels(NamedTuple):
@@ -45,6 +48,22 @@ class Poses(NamedTuple):
     joints: Float[np.ndarray, "n 16 2"]
     depth: Float[np.ndarray, "n 16"]
     millimetres: Float[np.ndarray, "n 16 3"]
+
+
+class Scoring(NamedTuple):
+    """What scores depend on besides poses and labels.
+
+    Attributes:
+        side: of the network's crop, px.
+        skeleton_size: `AvgSumLen`, mm.
+        dataset: name of the data set, which decides what joint 7 is.
+        with_depth: False for a network whose depth module is not trained (stage 1).
+    """
+
+    side: int
+    skeleton_size: float
+    dataset: str
+    with_depth: bool = True
 
 
 def read_labels(source: Sequence, side: int, limit: int) -> Labels:
@@ -131,14 +150,26 @@ def as_poses(
     return Poses(joints, depth, np.asarray(millimetres))
 
 
-def yardsticks(training: Labels, test: Labels, side: int, skeleton_size: float) -> dict[str, Poses]:
+def as_scored(poses: Poses, dataset: str) -> Poses:
+    """Poses in a data set's own definition of joints.
+
+    Human3.6M has no thorax: its test records hold the spine joint in its place, and predictions
+    are scored with the midpoint of pelvis and neck there, as the release does.
+    """
+    if dataset.split("/")[0] != "human36m":
+        return poses
+    millimetres = poses.millimetres.copy()
+    millimetres[:, THORAX] = (millimetres[:, PELVIS] + millimetres[:, NECK]) / 2
+    return poses._replace(millimetres=millimetres)
+
+
+def yardsticks(training: Labels, test: Labels, scoring: Scoring) -> dict[str, Poses]:
     """Poses that a method should beat, and one that it cannot.
 
     Args:
         training: labels of lab training records.
         test: labels of the records to predict.
-        side: of the crop, px.
-        skeleton_size: `AvgSumLen`, mm.
+        scoring: the crop's side and `AvgSumLen`.
 
     Returns:
         "mean pose" of the training records in px, depth and mm; "true 2D, mean depth"; and "true
@@ -153,47 +184,37 @@ def yardsticks(training: Labels, test: Labels, side: int, skeleton_size: float) 
             mean_depth,
             np.broadcast_to(mean_mm, (count, *mean_mm.shape)),
         ),
-        "true 2D, mean depth": as_poses(test.joints, mean_depth, side, skeleton_size),
-        "true 2D, true depth": as_poses(test.joints, test.depth, side, skeleton_size),
+        "true 2D, mean depth": as_poses(test.joints, mean_depth, *scoring[:2]),
+        "true 2D, true depth": as_poses(test.joints, test.depth, *scoring[:2]),
     }
 
 
-def summarise(
-    poses: Poses, labels: Labels, side: int, skeleton_size: float, *, with_depth: bool = True
-) -> dict[str, float]:
+def summarise(poses: Poses, labels: Labels, scoring: Scoring) -> dict[str, float]:
     """One row of the table: the means over a split.
-
-    Args:
-        poses: the predictions.
-        labels: the truth.
-        side: of the crop, px.
-        skeleton_size: `AvgSumLen`, mm.
-        with_depth: False for a network whose depth module is not trained (stage 1).
 
     Returns:
         PCKh@0.5 in percent; MPJPE, MPJPE with the true 2D joints, PA-MPJPE and symmetry in mm;
-        and the ratio of the bone-length sum to the truth's. NaN where the labels do not tell.
+        and the ratio of the bone-length sum to the truth's. What the labels cannot tell, or the
+        network has not learnt yet, is left out.
     """
+    side, size = scoring.side, scoring.skeleton_size
     scores = metrics.pckh(poses.joints, labels.joints, labels.head_size, labels.valid)
-    row = {"PCKh@0.5": float(scores["mean"])}
-    if not with_depth:
-        return row
+    row = {"PCKh@0.5": scores["mean"]}
     chosen = np.flatnonzero(labels.has_3d)
-    if len(chosen):
+    if scoring.with_depth:
+        row["symmetry"] = np.mean([x.mean() for x in metrics.symmetry(poses.millimetres).values()])
+    if scoring.with_depth and len(chosen):
         truth, valid = labels.joints_3d[chosen], labels.valid[chosen]
-        with_true_2d = as_poses(labels.joints, poses.depth, side, skeleton_size)
-        row |= {
-            "MPJPE": metrics.mpjpe(poses.millimetres[chosen], truth, valid).mean(),
-            "MPJPE true 2D": metrics.mpjpe(with_true_2d.millimetres[chosen], truth, valid).mean(),
-            "PA-MPJPE": metrics.pa_mpjpe(poses.millimetres[chosen], truth, valid).mean(),
-        }
-    limbs = metrics.symmetry(poses.millimetres).values()
-    row["symmetry"] = np.mean([limb.mean() for limb in limbs])
-    if len(chosen):
+        ours = as_scored(poses, scoring.dataset).millimetres[chosen]
+        with_true_2d = as_poses(labels.joints, poses.depth, side, size)
+        with_true_2d = as_scored(with_true_2d, scoring.dataset).millimetres[chosen]
         row["bone sum"] = metrics.bone_sum_ratio(
             in_pixels(poses, side)[chosen], in_pixels(labels, side)[chosen]
         ).mean()
-    return {name: float(value) for name, value in row.items()}
+        row["MPJPE"] = metrics.mpjpe(ours, truth, valid).mean()
+        row["MPJPE true 2D"] = metrics.mpjpe(with_true_2d, truth, valid).mean()
+        row["PA-MPJPE"] = metrics.pa_mpjpe(ours, truth, valid).mean()
+    return {name: float(row[name]) for name in COLUMNS if name in row}
 
 
 def in_pixels(poses: Poses | Labels, side: int) -> Float[np.ndarray, "n 16 3"]:
@@ -225,7 +246,7 @@ def prediction_sheet(
 
 def format_table(title: str, rows: dict[str, dict[str, float]]) -> str:
     """Rows of numbers under their names, aligned for a terminal; "–" where there is none."""
-    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    columns = [name for name in COLUMNS if any(name in row for row in rows.values())]
     width = max(len(name) for name in [title, *rows])
     lines = ["  ".join([title.ljust(width), *(name.rjust(9) for name in columns)])]
     for name, row in rows.items():

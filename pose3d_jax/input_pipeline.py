@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.records import decode_image
-from tfds_builders.catalog import NotPreparedError, UnknownDatasetError, open_dataset
+from tfds_builders.catalog import open_dataset
 
 #: The fields of a record that the device needs.
 FIELDS = ("image", "box", "joints_2d", "joints_valid", "joints_3d", "has_3d", "head_size")
@@ -147,10 +147,7 @@ def open_domain(section: ml_collections.ConfigDict, data_dir: str) -> Domain:
     Raises:
         UserError: it is not prepared; the message names the command.
     """
-    try:
-        builder = open_dataset(section.name, data_dir or None)
-    except (NotPreparedError, UnknownDatasetError) as error:
-        raise UserError(str(error)) from error
+    builder = open_dataset(section.name, data_dir or None)
     empty = [s for s in (section.train, section.test) if not builder.info.splits.get(s)]
     if empty:
         raise UserError(

@@ -167,12 +167,22 @@ def predictions(run: Run, state: TrainState, domain: str, limit: int | None):
     )
 
 
+def scoring(run: Run, stage: Stage, domain: str) -> evaluate.Scoring:
+    """How a domain's predictions are scored."""
+    return evaluate.Scoring(
+        side=run.config.model.input_side,
+        skeleton_size=run.config.data.bone_length_sum,
+        dataset=run.domains[domain].name,
+        with_depth=stage.with_depth,
+    )
+
+
 def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: MetricsLog) -> None:
     """Scores some held-out records of both domains, and draws a few."""
-    side, size = run.config.model.input_side, run.config.data.bone_length_sum
+    side = run.config.model.input_side
     for name, domain in run.domains.items():
         poses, labels = predictions(run, state, name, run.config.run.evaluate_images)
-        row = evaluate.summarise(poses, labels, side, size, with_depth=stage.with_depth)
+        row = evaluate.summarise(poses, labels, scoring(run, stage, name))
         metrics.write(step, {f"{name}-test {key}": value for key, value in row.items()})
         text = ", ".join(f"{key} {value:.4g}" for key, value in row.items())
         log.info(

@@ -181,19 +181,16 @@ def report(run: Run, stage: Stage) -> str:
 
 def score(run: Run, stage: Stage) -> dict[str, dict[str, dict[str, float]]]:
     """Scores of the network and of the yardsticks, per domain."""
-    side, size = run.config.model.input_side, run.config.data.bone_length_sum
     state = training.replicate(restore_network(run, run.workdir / stage.name))
-    training_labels = evaluate.read_labels(run.domains["lab"].train, side, limit=10_000)
+    side = run.config.model.input_side
+    lab_labels = evaluate.read_labels(run.domains["lab"].train, side, limit=10_000)
     tables = {}
     for name in run.domains:
         poses, labels = loop.predictions(run, state, name, limit=None)
-        rows = {
-            run.config.method: poses,
-            **evaluate.yardsticks(training_labels, labels, side, size),
-        }
+        scoring = loop.scoring(run, stage, name)
+        rows = {run.config.method: poses, **evaluate.yardsticks(lab_labels, labels, scoring)}
         tables[f"{name}-test ({len(labels.joints)} images)"] = {
-            row: evaluate.summarise(p, labels, side, size, with_depth=stage.with_depth)
-            for row, p in rows.items()
+            row: evaluate.summarise(p, labels, scoring) for row, p in rows.items()
         }
     return tables
 

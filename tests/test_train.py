@@ -4,9 +4,12 @@ import json
 import signal
 import socket
 
+import miniature
 import numpy as np
 import programs
 import pytest
+
+from tfds_builders.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +177,29 @@ def test_a_directory_of_another_config_is_refused(finished, data_dir):
     assert "model.features is 8 there, 16 here" in output and "Traceback" not in output
     # What does not change the result may change.
     programs.train(workdir, data_dir, run__log_every=3)
+
+
+def test_the_papers_preset_trains_on_the_official_formats(tmp_path):
+    """Human3.6M and MPII from miniature releases, through all stages of the preset `paper`."""
+    data_dir = tmp_path / "data"
+    miniature.write_human36m(tmp_path / "human36m", cameras=("54138969", "58860488"))
+    miniature.write_mpii_people(tmp_path / "mpii", count=9)
+    prepare("human36m", data_dir, manual_dir=tmp_path / "human36m", partial=True, workers=1)
+    prepare("mpii", data_dir, manual_dir=tmp_path / "mpii", workers=1)
+    workdir = tmp_path / "run"
+    output = programs.train(
+        workdir,
+        data_dir,
+        preset="paper",
+        data__batch_size=4,
+        model__stem="patch",
+        **{f"stages__stage{i}__steps": 3 for i in (1, 2, 3)},
+    )
+    assert "preset paper" in output
+    config = json.loads((workdir / "stage3" / "config.json").read_text())
+    assert config["data"]["bone_length_sum"] == pytest.approx(4296.99233013)
+    tables = json.loads((workdir / "stage3" / "results.json").read_text())
+    lab, wild = tables.values()
+    # MPII has no depth: only what 2D labels tell is scored.
+    assert set(wild["3D+2D/w geo"]) == {"PCKh@0.5", "symmetry"}
+    assert lab["true 2D, true depth"]["MPJPE"] < 100
