@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import logging
 import os
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from pose3d_jax import augment, geometry, training
 from pose3d_jax import boxes as _boxes
 from pose3d_jax.checkpoints import read_config, restore_network
 from pose3d_jax.errors import UserError
-from pose3d_jax.models import build_network
+from pose3d_jax.models import PoseNetwork
 from pose3d_jax.skeleton import NUM_JOINTS
 from pose3d_jax.stages import get_stage
 from pose3d_jax.training import Network
@@ -71,7 +72,10 @@ def abstract_network(config: ml_collections.ConfigDict) -> Network:
     """
 
     def build():
-        return build_network(config.model, dtype=config.precision.compute, seed=0)
+        key = jax.random.key(0)
+        # `nnx.Rngs` would count the draws, and the tracing of that takes 15 s for the paper's.
+        rngs = types.SimpleNamespace(params=lambda: key)
+        return PoseNetwork(**config.model, dtype=jnp.dtype(config.precision.compute), rngs=rngs)
 
     try:
         return Network(*nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat))

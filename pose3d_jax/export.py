@@ -1,0 +1,96 @@
+"""One file that predicts without this package: `python -m pose3d_jax.export --checkpoint DIR OUT`.
+
+The file is a StableHLO program with the parameters inside, for CPU, GPU and TPU, which any process
+that has JAX can run:
+
+    program = jax.export.deserialize(open("pose.jaxexport", "rb").read())
+    joints_2d, joints_3d, scores = program.call(images, boxes)
+
+`images` are uint8 RGB (n, height, width, 3) of any one size; `boxes` float32 (n, 4), x, y, width
+and height in px. The results are those of `inference.Pose`: px of the images, root-relative mm of
+the average skeleton, and scores. Where a box is more than twice the network's input in size,
+reduce the image first: the program samples bilinearly, and would alias.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+from jaxtyping import Array, Float, UInt8
+
+from pose3d_jax.errors import UserError, run_program
+from pose3d_jax.inference import Predictor, predict_patches
+
+log = logging.getLogger(__name__)
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A stage's directory, or a converted one.")
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+Program = Callable[[UInt8[Array, "n h w 3"], Float[Array, "n 4"]], tuple[Array, Array, Array]]
+
+
+def main(argv: Sequence[str]) -> None:
+    """The program."""
+    if _CHECKPOINT.value is None or len(argv) != 2:
+        raise UserError("Usage: python -m pose3d_jax.export --checkpoint DIR OUT_FILE")
+    size = export(Predictor.from_checkpoint(_CHECKPOINT.value), argv[1])
+    log.info("%s: %.1f MB", argv[1], size / 1e6)
+
+
+def make_program(predictor: Predictor) -> Program:
+    """A predictor as a pure function of images and boxes; see the module."""
+    network, side = predictor.network, predictor.input_side
+
+    def predict_one(image: UInt8[Array, "h w 3"], box: Float[Array, "4"]):
+        extent = jnp.maximum(box[2], box[3])
+        centre = box[:2] + box[2:] / 2
+        square = jnp.concatenate([centre, extent[None]])
+        joints, millimetres, scores = predict_patches(
+            network,
+            side,
+            network.params,
+            network.stats,
+            image[None],
+            square[None],
+            jnp.full((1,), predictor.bone_length_sum),
+        )
+        in_image = centre - extent / 2 + joints[0] * (extent / side)
+        return in_image, millimetres[0], scores[0]
+
+    return jax.vmap(predict_one)
+
+
+def export(predictor: Predictor, path: str | os.PathLike) -> int:
+    """Writes the file; see the module.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        UserError: its directory does not exist, or flatbuffers, which writes it, is missing.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise UserError(f"There is no directory {path.parent}.")
+    count, height, width = jax.export.symbolic_shape("n, height, width")
+    images = jax.ShapeDtypeStruct((count, height, width, 3), jnp.uint8)
+    boxes = jax.ShapeDtypeStruct((count, 4), jnp.float32)
+    program = jax.jit(make_program(predictor))
+    exported = jax.export.export(program, platforms=PLATFORMS)(images, boxes)
+    try:
+        data = exported.serialize()
+    except ImportError as error:
+        raise UserError("Exporting needs flatbuffers: pip install 'pose3d_jax[export]'.") from error
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    partial.rename(path)
+    return len(data)
+
+
+if __name__ == "__main__":
+    run_program(main)

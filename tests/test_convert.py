@@ -1,0 +1,204 @@
+import collections
+import io
+import os
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs import curriculum
+from pose3d_jax import convert, torch_files, training
+from pose3d_jax.checkpoints import StageCheckpoints, flatten, read_config
+from pose3d_jax.errors import UserError
+from pose3d_jax.inference import Predictor
+from pose3d_jax.stages import get_stage
+
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+
+DATA = Path(__file__).parent / "data"
+RELEASE = DATA / "release_network.pth"
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("converted") / "stage3"
+    convert.convert(RELEASE, directory)
+    return directory
+
+
+def test_the_releases_network_gives_its_heatmaps_and_depths(converted, compile_quickly):
+    golden = np.load(DATA / "release_network_io.npz")
+    whole = (golden["input_24_bits"] * np.array([1.0, 2.0**8, 2.0**16])).sum(-1) / 2.0**24
+    rgb = whole[::-1].transpose(1, 2, 0) * (256.0 / 255.0)
+    heatmaps, depth = Predictor.from_checkpoint(converted).model(rgb[None].astype(np.float32))
+    for stack, (row, column) in enumerate(((0, 1), (2, 3))):
+        maps = np.asarray(heatmaps[stack])[0].transpose(2, 0, 1)[:, row::4, column::4]
+        np.testing.assert_allclose(maps, golden[f"heatmaps{stack}"], atol=1e-3)
+    np.testing.assert_allclose(depth[0], golden["depth"], atol=1e-3)
+
+
+def test_sizes_are_those_of_the_weights(converted):
+    model = read_config(converted).model
+    assert (model.stacks, model.modules, model.levels, model.features) == (2, 1, 4, 16)
+    assert (model.depth_levels, model.depth_modules, model.stem_features) == (4, 1, 64)
+
+
+def test_training_takes_it_for_a_finished_stage(converted):
+    """With its optimizer's state, at the stage's last step."""
+    config = read_config(converted)
+    network = training.make_network(config, axis_name=None)
+    fresh = training.initial_state(network, training.make_optimizer(config))
+    with StageCheckpoints(converted) as checkpoints:
+        state = checkpoints.restore(fresh)
+    assert int(state.step) == get_stage(config, 3).steps
+    assert all((np.asarray(x) == 0).all() for x in flatten(state.opt_state).values())
+
+
+def test_the_layers_of_the_papers_network_are_all_of_it():
+    """Every parameter of the full network has a counterpart, by name and number."""
+    model = curriculum.paper().model
+    names = [layer.theirs for layer in convert.layers(model)]
+    assert len(set(names)) == len(names)
+    per_kind = collections.Counter(layer.kind for layer in convert.layers(model))
+    residuals = 3 + 2 * (4 * 3 * 2 + 2 + 2) + 4 * 2
+    assert per_kind == {
+        "conv": 1 + residuals,
+        "linear": 2 * residuals + 2 + 2 * 4,
+        "norm": 1 + 3 * residuals + 2,
+        "flat": 1,
+    }
+
+
+def test_a_zip_file_of_pytorch_is_read():
+    tensors = torch_files.read_tensors(DATA / "torch_zip.pth")
+    base = np.arange(24, dtype=np.float32).reshape(4, 6)
+    np.testing.assert_array_equal(tensors["a"], base)
+    np.testing.assert_array_equal(tensors["view"], base[1:3, ::2])
+    np.testing.assert_array_equal(tensors["transposed"], base.T)
+    assert tensors["count"] == 7 and tensors["count"].dtype == np.int64
+    np.testing.assert_array_equal(tensors["half"], np.float16([0.5, -2]))
+
+
+class Hostile:
+    """Unpickles by calling a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+HOSTILE = {
+    "os.system": lambda path: Hostile(os.system, f"touch {path}"),
+    "eval": lambda path: Hostile(eval, f"open({str(path)!r}, 'w')"),
+    "getattr": lambda path: Hostile(getattr, path, "touch"),
+    "pathlib": lambda path: Hostile(Path.touch, path),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("container", ["old", "zip", "bare", "hidden behind a magic number"])
+def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path, name, container):
+    witness, file = tmp_path / "witness", tmp_path / "hostile.pth"
+    data = pickle.dumps({"conv1_.weight": HOSTILE[name](witness)}, protocol=2)
+    magic = pickle.dumps(0x1950A86A20F9469CFC6C)
+    if container == "zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("model/data.pkl", data)
+    elif container == "old":
+        system = pickle.dumps({"little_endian": True})
+        file.write_bytes(magic + pickle.dumps(1001) + system + data)
+    else:
+        file.write_bytes(data if container == "bare" else magic + data)
+    with pytest.raises(UserError, match=r"refused.*Nothing of it was run"):
+        convert.convert(file, tmp_path / "out")
+    assert not witness.exists() and not (tmp_path / "out").exists()
+
+
+def test_stand_ins_do_nothing():
+    """Names of the packages that networks come from are classes that keep their state."""
+    data = b"\x80\x02ctorch.nn.modules.conv\nConv2d\n)\x81}X\x01\x00\x00\x00aK\x01sb."
+    assert torch_files._Unpickler(io.BytesIO(data)).load().state == {"a": 1}
+    data = b"\x80\x02ctorch.hub\nload\nX\x01\x00\x00\x00a\x85R."
+    assert torch_files._Unpickler(io.BytesIO(data)).load().state == {}
+
+
+def old_container(offset: int, shape: tuple, stride: tuple, numbers: np.ndarray) -> bytes:
+    """A dictionary with one tensor, `w`, written by hand in pickle's text opcodes."""
+
+    def integers(values) -> bytes:
+        return b"(" + b"".join(b"I%d\n" % value for value in values) + b"t"
+
+    storage = b"(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI%d\nNtQ" % len(numbers)
+    arguments = storage + b"I%d\n" % offset + integers(shape) + integers(stride)
+    root = b"}Vw\nctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"I00\nNtRs."
+    head = b"".join(map(pickle.dumps, (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})))
+    return head + root + pickle.dumps(["0"]) + struct.pack("<q", len(numbers)) + numbers.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "stride", "fits"),
+    [
+        (0, (2, 3), (3, 1), True),
+        (1, (5,), (1,), True),
+        (0, (3, 2), (1, 3), True),
+        (1, (6,), (1,), False),
+        (0, (2, 3), (4, 1), False),
+        (-1, (2,), (1,), False),
+        (5, (2,), (-1,), False),
+        (0, (1 << 40,), (0,), False),
+    ],
+)
+def test_no_tensor_reaches_beyond_its_memory(tmp_path, offset, shape, stride, fits):
+    file = tmp_path / "file.pth"
+    numbers = np.arange(6, dtype=np.float32)
+    file.write_bytes(old_container(offset, shape, stride, numbers))
+    if not fits:
+        with pytest.raises(UserError, match="damaged"):
+            torch_files.read_tensors(file)
+        return
+    index = offset + sum(np.indices(shape) * np.reshape(stride, (-1, *(1 for _ in shape))))
+    np.testing.assert_array_equal(torch_files.read_tensors(file)["w"], numbers[index])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no PyTorch file"),
+        (b"hello", "no PyTorch file"),
+        (RELEASE.read_bytes()[:300_000], "no PyTorch file, or is damaged"),
+        (RELEASE.read_bytes()[:-2_000], "no PyTorch file, or is damaged"),
+    ],
+)
+def test_damaged_files_are_a_sentence(tmp_path, content, message):
+    file = tmp_path / "weights.pth"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        convert.convert(file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_networks_are_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="another network"):
+        convert.convert(DATA / "torch_zip.pth", tmp_path / "out")
+    tensors = torch_files.read_tensors(RELEASE)
+    config = convert.make_config(tensors)
+    with pytest.raises(UserError, match="what is extra"):
+        convert.to_arrays(tensors | {"extra": np.zeros(1)}, config)
+    del tensors["ll_.1.bias"]
+    with pytest.raises(UserError, match=r"no ll_\.1\.bias"):
+        convert.to_arrays(tensors, config)
+
+
+def test_what_exists_is_not_overwritten(tmp_path):
+    with pytest.raises(UserError, match="exists already"):
+        convert.convert(RELEASE, tmp_path)
+
+
+def test_no_file_is_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        convert.convert(tmp_path / "absent.pth", tmp_path / "out")

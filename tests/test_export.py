@@ -1,0 +1,57 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import small_checkpoint
+from small_checkpoint import photo
+
+from pose3d_jax.errors import UserError
+from pose3d_jax.export import export
+from pose3d_jax.inference import Predictor
+
+pytest.importorskip("flatbuffers")
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+
+#: A process that has JAX, and not this package.
+READER = """
+import sys
+sys.modules["pose3d_jax"] = sys.modules["flax"] = None
+import jax, numpy as np
+program = jax.export.deserialize(open(sys.argv[1], "rb").read())
+given = np.load(sys.argv[2])
+for name in ("one", "three"):
+    result = program.call(given["images_" + name], given["boxes_" + name])
+    np.savez(f"{sys.argv[3]}/{name}.npz", *result)
+"""
+
+
+def test_the_file_predicts_alone_what_the_predictor_does(tmp_path):
+    predictor = Predictor.from_checkpoint(small_checkpoint.directory())
+    size = export(predictor, tmp_path / "pose.jaxexport")
+    assert size == (tmp_path / "pose.jaxexport").stat().st_size
+    given = {
+        "one": (photo(50, 70)[None], np.float32([[5, 5, 30, 40]])),
+        "three": (
+            np.stack([photo(40, 40, seed) for seed in range(3)]),
+            np.float32([[0, 0, 40, 40], [-10, 3.5, 40, 20], [30, 30, 20, 20]]),
+        ),
+    }
+    arrays = {f"images_{k}": v[0] for k, v in given.items()}
+    arrays |= {f"boxes_{k}": v[1] for k, v in given.items()}
+    np.savez(tmp_path / "given.npz", **arrays)
+    words = [tmp_path / "pose.jaxexport", tmp_path / "given.npz", tmp_path]
+    subprocess.run([sys.executable, "-c", READER, *map(str, words)], check=True)
+    for name, (images, boxes) in given.items():
+        with np.load(tmp_path / f"{name}.npz") as result:
+            joints_2d, joints_3d, scores = result.values()
+        expected = predictor(images, boxes)
+        np.testing.assert_allclose(joints_2d, expected.joints_2d, atol=1e-3)
+        np.testing.assert_allclose(joints_3d, expected.joints_3d, atol=1e-2)
+        np.testing.assert_allclose(scores, expected.scores, atol=1e-4)
+
+
+def test_no_directory_is_a_sentence(tmp_path):
+    predictor = Predictor.from_checkpoint(small_checkpoint.directory())
+    with pytest.raises(UserError, match="no directory"):
+        export(predictor, tmp_path / "absent" / "pose.jaxexport")

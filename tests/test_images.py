@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from pose3d_jax.errors import UserError
+from pose3d_jax.images import read_image
+
+#: Red, green / blue, white: each corner of its own colour.
+CORNERS = np.kron(
+    np.uint8([[[250, 0, 0], [0, 250, 0]], [[0, 0, 250], [250, 250, 250]]]),
+    np.ones((8, 12, 1), np.uint8),
+)
+
+
+def save(path, image: Image.Image, **options):
+    image.save(path, **options)
+    return path
+
+
+def test_plain_rgb_is_itself(tmp_path):
+    image = read_image(save(tmp_path / "a.png", Image.fromarray(CORNERS)))
+    np.testing.assert_array_equal(image, CORNERS)
+    assert image.flags.writeable
+
+
+def test_grey_becomes_rgb(tmp_path):
+    image = read_image(save(tmp_path / "a.png", Image.fromarray(CORNERS[..., 0])))
+    np.testing.assert_array_equal(image, np.repeat(CORNERS[..., :1], 3, axis=-1))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_become_eight(tmp_path, suffix):
+    deep = CORNERS[..., 0].astype(np.uint16) << 8
+    image = read_image(save(tmp_path / f"a.{suffix}", Image.fromarray(deep)))
+    np.testing.assert_array_equal(image[..., 1], CORNERS[..., 0])
+
+
+def test_what_is_transparent_becomes_black(tmp_path):
+    alpha = np.full((*CORNERS.shape[:2], 1), 255, np.uint8)
+    alpha[:8] = 0
+    rgba = Image.fromarray(np.concatenate([CORNERS, alpha], axis=-1))
+    image = read_image(save(tmp_path / "a.png", rgba))
+    assert (image[:8] == 0).all()
+    np.testing.assert_array_equal(image[8:], CORNERS[8:])
+
+
+def test_palettes_and_cmyk_become_rgb(tmp_path):
+    palette = Image.fromarray(CORNERS).quantize(8)
+    np.testing.assert_allclose(
+        np.int32(read_image(save(tmp_path / "a.png", palette))), CORNERS, atol=8
+    )
+    cmyk = Image.fromarray(CORNERS).convert("CMYK")
+    image = read_image(save(tmp_path / "a.jpg", cmyk, quality=100, subsampling=0))
+    np.testing.assert_allclose(np.int32(image)[2:6, 2:9], CORNERS[2:6, 2:9], atol=8)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_cameras_rotation_is_carried_out(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "a.png", Image.fromarray(CORNERS), exif=exif)
+    image = read_image(path)
+    # Where the file's first row and column are on the upright picture (EXIF 2.3, tag 0x0112).
+    upright = {
+        1: CORNERS, 2: CORNERS[:, ::-1], 3: CORNERS[::-1, ::-1], 4: CORNERS[::-1],
+        5: CORNERS.swapaxes(0, 1), 6: np.rot90(CORNERS, -1),
+        7: CORNERS[::-1, ::-1].swapaxes(0, 1), 8: np.rot90(CORNERS),
+    }  # fmt: skip
+    np.testing.assert_array_equal(image, upright[orientation])
+
+
+def test_a_photo_of_a_hundred_megapixels_is_read(tmp_path, recwarn):
+    path = save(tmp_path / "a.png", Image.new("L", (10_000, 10_000)), compress_level=1)
+    assert read_image(path).shape == (10_000, 10_000, 3)
+    assert not recwarn.list
+
+
+def test_more_than_any_camera_has_is_refused(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", Image.fromarray(CORNERS))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(UserError, match="megapixels"):
+        read_image(path)
+
+
+def test_what_is_no_image_is_a_sentence(tmp_path):
+    jpeg = save(tmp_path / "a.jpg", Image.fromarray(np.random.default_rng(0).integers(
+        0, 256, (64, 64, 3), np.uint8)))  # fmt: skip
+    truncated, text = tmp_path / "b.jpg", tmp_path / "c.jpg"
+    truncated.write_bytes(jpeg.read_bytes()[:2000])
+    text.write_text("no image")
+    for path, message in (
+        (truncated, "damaged"),
+        (text, "not an image"),
+        (tmp_path / "absent.jpg", "no such file"),
+        (tmp_path, "cannot be read"),
+        (save(tmp_path / "d.tif", Image.new("F", (4, 4))), "32 bits"),
+    ):
+        with pytest.raises(UserError, match=message) as refusal:
+            read_image(path)
+        assert str(path) in str(refusal.value)
