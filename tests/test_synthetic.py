@@ -6,7 +6,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from pose3d_jax import plotting, records, skeleton
-from tfds_builders.synthetic import actions, body, generate, subjects
+from tfds_builders.synthetic import actions, body, generate, raycast, render, subjects
 from tfds_builders.synthetic.synthetic_dataset_builder import (
     BENCHMARKS,
     Builder,
@@ -76,6 +76,25 @@ def test_joints_lie_on_the_body_that_is_rendered():
     assert on_body == total
     # The rest hides behind another limb or the trunk.
     assert right > 0.75 * total
+
+
+def test_limiting_a_part_to_a_square_around_it_loses_nothing():
+    scenes, _ = generate._programs(LAB)[0](np.int32(0), np.arange(COUNT, dtype=np.int32))
+    square = 22
+
+    @jax.jit
+    @jax.vmap
+    def hits(scene):
+        rays, cones = render._rays(scene, 0, 68), render._cones(scene)
+        corners = render._squares(scene, 0, 68, square)
+        limited = raycast.nearest(raycast.hit_cone, cones, rays, corners, square)
+        return corners, limited[0], raycast.nearest(raycast.hit_cone, cones, rays)[0]
+
+    corners, limited, full = map(np.asarray, hits(scenes))
+    assert 0.01 < (corners[..., 0] < 0).mean() < 0.3
+    assert (full < raycast.FAR).mean() > 0.05
+    # The two round differently, so that a ray may graze a part in one and miss it in the other.
+    assert (np.abs(limited - full) > 0.01).mean() < 1e-4
 
 
 def test_bones_are_the_subjects(lab):

@@ -74,18 +74,47 @@ def hit_box(box: Float[Array, "8"], rays: Vector) -> Array:
 
 
 def nearest(
-    hit: Callable[[Array, Vector], Array], bodies: Float[Array, "n 8"], rays: Vector
-) -> tuple[Array, Int[Array, "..."]]:
-    """The nearest hit among bodies: its distance and the body's index, per ray."""
+    hit: Callable[[Array, Vector], Array],
+    bodies: Float[Array, "n 8"],
+    rays: Vector,
+    corners: Int[Array, "n 2"] | None = None,
+    square: int = 0,
+) -> tuple[Array, Int[Array, "h w"]]:
+    """The nearest hit among bodies: its distance and the body's index, per ray.
 
-    def step(best, numbered):
-        number, one = numbered
-        t = hit(one, rays)
-        return (jnp.minimum(t, best[0]), jnp.where(t < best[0], number, best[1])), None
+    Args:
+        hit: `hit_cone` or `hit_box`.
+        bodies: its first argument, for each body.
+        rays: its second.
+        corners: the first row and column of a square of rays that holds all that meet a body,
+            -1 where no such square does; by default every ray is tried with every body.
+        square: side of that square.
+    """
 
-    start = jnp.full_like(rays[0], FAR), jnp.zeros(rays[0].shape, jnp.int32)
-    numbers = jnp.arange(len(bodies), dtype=jnp.int32)
-    return jax.lax.scan(step, start, (numbers, bodies))[0]
+    def best_of(body, rays, best):
+        t = hit(bodies[body], rays)
+        return jnp.minimum(t, best[0]), jnp.where(t < best[0], body, best[1])
+
+    def in_square(i, best):
+        corner = corners[order[i]]
+        some = tuple(jax.lax.dynamic_slice(x, corner, (square, square)) for x in (*rays, *best))
+        found = best_of(order[i], some[:3], some[3:])
+        return tuple(
+            jax.lax.dynamic_update_slice(old, new, corner)
+            for old, new in zip(best, found, strict=True)
+        )
+
+    if corners is None:
+        corners = jnp.full((len(bodies), 2), -1)
+    fits = corners[:, 0] >= 0
+    # Small bodies first, then all others: loops whose lengths depend on the scene.
+    order = jnp.argsort(~fits).astype(jnp.int32)
+    best = jnp.full_like(rays[0], FAR), jnp.zeros(rays[0].shape, jnp.int32)
+    if square:
+        best = jax.lax.fori_loop(0, fits.sum(), in_square, best)
+    return jax.lax.fori_loop(
+        fits.sum(), len(bodies), lambda i, best: best_of(order[i], rays, best), best
+    )
 
 
 def lamp_seen(

@@ -163,11 +163,29 @@ def _see_boxes(scene: Scene, rays: Vector) -> Surface:
     )
 
 
-def _see_body(scene: Scene, rays: Vector) -> Surface:
-    """The body: a row per row of `body.PARTS`."""
+def _squares(scene: Scene, first: int, window: int, square: int) -> Int[Array, "parts 2"]:
+    """The first row and column, in the window, of a square that holds a part; -1 if none does."""
+    camera, cones = scene.camera, _cones(scene)
+    centres = jnp.stack([cones[:, 0:3], cones[:, 0:3] + cones[:, 3:6]]) @ camera.rotation.T
+    plane, depth, radius = centres[..., :2], centres[..., 2:], cones[:, 6:8].T[..., None]
+    # The tangents of the directions that graze a sphere, in the planes of x and z and of y and z.
+    spread = radius * jnp.sqrt(plane**2 + depth**2 - radius**2)
+    scale = camera.focal / (depth**2 - radius**2)
+    low, high = plane * depth - spread, plane * depth + spread
+    low = (low * scale).min(0) + camera.centre - first
+    high = (high * scale).max(0) + camera.centre - first
+    fits = (jnp.ceil(high) - jnp.floor(low)).max(1) < square
+    corners = jnp.clip(jnp.floor(low), 0, window - square).astype(jnp.int32)
+    return jnp.where(fits[:, None], corners, -1)[:, ::-1]
+
+
+def _see_body(scene: Scene, rays: Vector, first: int) -> Surface:
+    """The body: a row per row of `body.PARTS`; the rays are those of a window from `first`."""
     cones = scene.cones
-    shapes = _cones(scene)
-    t, part = nearest(hit_cone, shapes, rays)
+    shapes, window = _cones(scene), len(rays[0])
+    square = window // 3
+    corners = _squares(scene, first, window, square)
+    t, part = nearest(hit_cone, shapes, rays, corners, square)
     table = jnp.concatenate([
         shapes, cones.cover[:, None], cones.is_head[:, None], cones.is_torso[:, None],
         cones.pattern, cones.origin - scene.camera.position, cones.frame.reshape(-1, 9),
@@ -276,7 +294,7 @@ def render(
     first = (side - window) // 2
     here = (slice(first, first + window),) * 2
     rays = _rays(scene, first, window)
-    body = _see_body(scene, rays)
+    body = _see_body(scene, rays, first)
     is_body = body.distance < back.distance[here]
     points = tuple(body.distance * ray for ray in rays)
     seen = lamp_seen(cones, light.direction, light.softness, points)
