@@ -13,7 +13,8 @@ from pose3d_jax.records import decode_image
 _RIGHT, _MIDDLE, _LEFT = (235, 90, 40), (250, 220, 60), (40, 140, 250)
 
 
-def _colour(joint: int) -> tuple[int, int, int]:
+def joint_colour(joint: int) -> tuple[int, int, int]:
+    """The colour of a joint's side, RGB."""
     name = skeleton.JOINT_NAMES[joint]
     return _RIGHT if "right" in name else _LEFT if "left" in name else _MIDDLE
 
@@ -41,12 +42,12 @@ def draw_joints(
     width = max(1, round(min(size) / 130))
     for first, second in skeleton.BONES:
         if shown[first] and shown[second]:
-            outer = first if _colour(first) != _MIDDLE else second
+            outer = first if joint_colour(first) != _MIDDLE else second
             ends = [tuple(places[first]), tuple(places[second])]
-            draw.line(ends, fill=_colour(outer), width=width)
+            draw.line(ends, fill=joint_colour(outer), width=width)
     for joint, (x, y) in enumerate(places):
         if shown[joint]:
-            draw.ellipse([x - width, y - width, x + width, y + width], fill=_colour(joint))
+            draw.ellipse([x - width, y - width, x + width, y + width], fill=joint_colour(joint))
     return np.asarray(picture)
 
 
@@ -76,3 +77,63 @@ def contact_sheet(
         top, left = i // columns * side, i % columns * side
         sheet[top : top + side, left : left + side] = picture
     return sheet
+
+
+def draw_people(
+    image: UInt8[np.ndarray, "height width 3"], joints: Float[np.ndarray, "people 16 2"]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Draws the skeletons of everybody in an image; see `draw_joints`."""
+    for own in joints:
+        image = draw_joints(image, own)
+    return image
+
+
+def figure_3d(
+    image: UInt8[np.ndarray, "height width 3"],
+    joints_2d: Float[np.ndarray, "people 16 2"],
+    joints_3d: Float[np.ndarray, "people 16 3"],
+) -> Any:
+    """The people of an image in 2D, and each in 3D, from the camera and from the side.
+
+    Args:
+        image: RGB.
+        joints_2d: px in `image`.
+        joints_3d: mm, root-relative, camera axes.
+
+    Returns:
+        A Matplotlib figure.
+    """
+    from matplotlib.figure import Figure  # Slow to import, and most who draw need only Pillow.
+
+    rows = max(len(joints_3d), 1)
+    figure = Figure(figsize=(12, 4 * rows), layout="constrained")
+    grid = figure.add_gridspec(rows, 3)
+    picture = figure.add_subplot(grid[:, 0])
+    picture.imshow(draw_people(image, joints_2d))
+    picture.set_axis_off()
+    for row, joints in enumerate(joints_3d):
+        views = (("from the camera", -90, "y"), ("from the side", 0, "x"))
+        for column, (title, azimuth, along) in enumerate(views, 1):
+            axes = figure.add_subplot(grid[row, column], projection="3d")
+            axes.set_title(title)
+            _plot_skeleton(axes, joints)
+            axes.view_init(elev=5, azim=azimuth)
+            # The axis that one looks along is too short for numbers.
+            axes.set(**{f"{along}ticks": [], f"{along}label": ""})
+    return figure
+
+
+def _plot_skeleton(axes: Any, joints: Float[np.ndarray, "16 3"]) -> None:
+    """Draws a skeleton upright: Matplotlib's vertical axis is the last, and points up."""
+    x, y, z = np.asarray(joints).T
+    for first, second in skeleton.BONES:
+        outer = first if joint_colour(first) != _MIDDLE else second
+        ends, colour = [first, second], np.divide(joint_colour(outer), 255)
+        axes.plot(x[ends], z[ends], -y[ends], color=colour, linewidth=2.5)
+    places = np.array([x, z, -y]).T
+    middle = (places.min(0) + places.max(0)) / 2
+    reach = max(0.55 * np.ptp(places, axis=0).max(), 1.0)
+    limits = np.stack([middle - reach, middle + reach], axis=-1)
+    axes.set(xlim=limits[0], ylim=limits[1], zlim=limits[2])
+    axes.set(xlabel="x, right (mm)", ylabel="z, forward (mm)", zlabel="up (mm)")
+    axes.set_box_aspect((1, 1, 1))

@@ -1,0 +1,42 @@
+"""Smoothing over time: the One-Euro filter (Casiez et al., CHI 2012)."""
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+
+class OneEuro:
+    """A low-pass filter whose cut-off rises with speed: still when still, quick when quick.
+
+    Works on arrays of any one shape, each number on its own.
+
+    Args:
+        rate: of the samples, Hz.
+        min_cutoff: cut-off at rest, Hz; lower is stiller.
+        beta: how much the cut-off rises, Hz per unit per second; higher follows faster.
+        speed_cutoff: cut-off of the speed's own filter, Hz.
+    """
+
+    def __init__(
+        self, rate: float, *, min_cutoff: float = 1.0, beta: float, speed_cutoff: float = 1.0
+    ):
+        self.rate, self.min_cutoff = rate, min_cutoff
+        self.beta, self.speed_cutoff = beta, speed_cutoff
+        self._value: np.ndarray | None = None
+        self._speed: np.ndarray | float = 0.0
+
+    def __call__(self, sample: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """The filtered value after the next sample; the first passes as it is."""
+        if self._value is None:
+            self._value = sample
+            return sample
+        speed = (sample - self._value) * self.rate
+        self._speed += self._weight(self.speed_cutoff) * (speed - self._speed)
+        cutoff = self.min_cutoff + self.beta * np.abs(self._speed)
+        self._value = self._value + self._weight(cutoff) * (sample - self._value)
+        return self._value
+
+    def _weight(self, cutoff):
+        """The weight of a new sample in an exponential average with this cut-off."""
+        return 1.0 / (1.0 + self.rate / (2.0 * math.pi * cutoff))

@@ -1,0 +1,168 @@
+import json
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import small_checkpoint
+from absl.flags import FLAGS
+from absl.testing import flagsaver
+from PIL import Image
+from small_checkpoint import photo
+
+from pose3d_jax import predict, skeleton, videos
+from pose3d_jax.errors import UserError
+from pose3d_jax.inference import Predictor
+from pose3d_jax.predict import Job
+from pose3d_jax.smoothing import OneEuro
+
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+
+
+def run(*words, code: int = 0) -> str:
+    command = [sys.executable, "-m", "pose3d_jax.predict", "--compilation_cache=", *map(str, words)]
+    process = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert process.returncode == code, process.stdout
+    assert "Traceback" not in process.stdout
+    return process.stdout
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A folder with two images in different places, one that is broken, and a video."""
+    folder = tmp_path_factory.mktemp("inputs") / "photos"
+    (folder / "more").mkdir(parents=True)
+    Image.fromarray(photo(60, 80)).save(folder / "a.png")
+    Image.fromarray(photo(50, 50, seed=1)).save(folder / "more" / "a.png")
+    (folder / "broken.jpg").write_text("no image")
+    (folder / "notes.txt").write_text("not an input")
+    with videos.write_video(folder / "walk.mp4", Fraction(25)) as add:
+        for i in range(5):
+            add(np.roll(photo(64, 96, seed=2), 3 * i, axis=1))
+    return folder
+
+
+def test_the_program_predicts_what_it_can(inputs, tmp_path):
+    out = tmp_path / "out"
+    checkpoint = small_checkpoint.directory()
+    said = run("--checkpoint", checkpoint, inputs, "--out", out, code=1)
+    assert "broken.jpg is not an image" in said and "1 of 4 inputs failed" in said
+    produced = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    assert produced == {
+        f"photos/{place}/{file}"
+        for place in ("a.png", "more/a.png")
+        for file in ("poses.json", "overlay.png", "figure.png")
+    } | {"photos/walk.mp4/poses.json", "photos/walk.mp4/overlay.mp4"}
+
+    content = json.loads((out / "photos" / "a.png" / "poses.json").read_text())
+    assert (content["width"], content["height"]) == (80, 60)
+    assert content["joint_names"] == list(skeleton.JOINT_NAMES)
+    expected = Predictor.from_checkpoint(checkpoint)(photo(60, 80))
+    (person,) = content["people"]
+    np.testing.assert_allclose(person["joints_2d"], expected.joints_2d[0], atol=1e-3)
+    np.testing.assert_allclose(person["joints_3d"], expected.joints_3d[0], atol=1e-2)
+    np.testing.assert_allclose(person["scores"], expected.scores[0], atol=1e-3)
+    with Image.open(out / "photos" / "a.png" / "overlay.png") as overlay:
+        assert overlay.size == (80, 60)
+
+
+def test_mistakes_are_a_sentence(tmp_path):
+    assert "Usage" in run(code=1)
+    said = run("--checkpoint", tmp_path / "absent", tmp_path / "a.png", code=1)
+    assert "no stage of a run" in said
+
+
+@pytest.fixture(scope="module")
+def predictor(compile_quickly):
+    return Predictor.from_checkpoint(small_checkpoint.directory(), batch_size=2)
+
+
+def test_a_video_is_predicted_frame_by_frame(flags, predictor, inputs, tmp_path):
+    source = inputs / "walk.mp4"
+    predict.predict_file(predictor, Job(source, tmp_path), np.array([[5, 5, 40, 40]]))
+    content = json.loads((tmp_path / "poses.json").read_text())
+    assert content["rate"] == 25
+    assert [row["frame"] for row in content["frames"]] == list(range(5))
+    assert [row["time"] for row in content["frames"]] == [0, 0.04, 0.08, 0.12, 0.16]
+    with videos.open_video(source) as video:
+        frames = list(video.frames)
+    assert len(frames) == 5
+    for row, frame in zip(content["frames"], frames):
+        expected = predictor(frame, (5, 5, 40, 40))
+        joints = row["people"][0]["joints_2d"]
+        np.testing.assert_allclose(joints, expected.joints_2d[0], atol=1e-3)
+    with videos.open_video(tmp_path / "overlay.mp4") as annotated:
+        assert [frame.shape for frame in annotated.frames] == [(64, 96, 3)] * 5
+
+
+@pytest.fixture
+def flags():
+    if not FLAGS.is_parsed():
+        FLAGS(["predict"])
+
+
+def test_smoothing_stays_between_the_frames(flags, predictor, inputs, tmp_path):
+    with flagsaver.flagsaver(smooth=True):
+        predict.predict_file(predictor, Job(inputs / "walk.mp4", tmp_path), None)
+    predict.predict_file(predictor, Job(inputs / "walk.mp4", tmp_path / "raw"), None)
+
+    def joints(place):
+        rows = json.loads((place / "poses.json").read_text())["frames"]
+        return np.array([row["people"][0]["joints_2d"] for row in rows])
+
+    smooth, raw = joints(tmp_path), joints(tmp_path / "raw")
+    np.testing.assert_array_equal(smooth[0], raw[0])
+    assert (smooth >= raw.min(0) - 1e-3).all() and (smooth <= raw.max(0) + 1e-3).all()
+    assert np.abs(np.diff(smooth, axis=0)).sum() < np.abs(np.diff(raw, axis=0)).sum()
+
+
+def test_a_broken_video_is_a_sentence(flags, predictor, tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"no video")
+    with pytest.raises(UserError, match="cannot be read as a video"):
+        predict.predict_file(predictor, Job(path, tmp_path / "out"), None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_euro_follows_its_definition():
+    """Casiez et al. 2012, algorithm 1, for one number at a time."""
+    rate, least, beta = 50.0, 0.8, 0.02
+    samples = np.random.default_rng(0).normal(size=(40, 3)).cumsum(0) * 20
+    ours = OneEuro(rate, min_cutoff=least, beta=beta)
+    filtered = np.array([ours(sample) for sample in samples])
+
+    def weight(cutoff):
+        return 1 / (1 + rate / (2 * np.pi * cutoff))
+
+    for column in range(3):
+        value, speed = samples[0, column], 0.0
+        for i, sample in enumerate(samples[1:, column], 1):
+            speed = weight(1.0) * (sample - value) * rate + (1 - weight(1.0)) * speed
+            a = weight(least + beta * abs(speed))
+            value = a * sample + (1 - a) * value
+            np.testing.assert_allclose(filtered[i, column], value)
+
+
+def test_inputs_have_places_of_their_own(tmp_path):
+    for folder in ("a", "b", "empty"):
+        (tmp_path / folder).mkdir()
+    for path in ("a/x.jpg", "b/x.jpg"):
+        (tmp_path / path).touch()
+    out = tmp_path / "out"
+    jobs = predict.list_jobs([tmp_path / "a", tmp_path / "b" / "x.jpg"], out)
+    assert [job.place for job in jobs] == [out / "a" / "x.jpg", out / "x.jpg"]
+    with pytest.raises(UserError, match="same name"):
+        predict.list_jobs([tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg"], out)
+    with pytest.raises(UserError, match="no images"):
+        predict.list_jobs([tmp_path / "empty"], out)
+
+
+def test_boxes_are_four_numbers():
+    assert predict.parse_boxes([]) is None
+    np.testing.assert_array_equal(predict.parse_boxes(["1,2,3,4.5"]), [[1, 2, 3, 4.5]])
+    for text in ("1,2,3", "a,b,c,d", ""):
+        with pytest.raises(UserError, match="four numbers"):
+            predict.parse_boxes([text])
