@@ -1,6 +1,6 @@
 """Pictures of scenes: what each ray meets, its colour and its light.
 
-`jax.lax.map` over images with this function was 20 times faster on CPU than `jax.vmap`: an image
+For `jax.lax.map` over images, which on a CPU is three times faster than `jax.vmap`: an image
 stays in the cache.
 """
 
@@ -38,15 +38,8 @@ _PATCHES = _patches()
 
 
 def _columns(table: Float[Array, "rows columns"], index: Int[Array, "h w"]) -> list[Array]:
-    """The rows that `index` names, one array per column.
-
-    As a matrix product with zeros and ones (exact): several times faster than a gather on CPU.
-    """
-    chosen = jnp.arange(len(table))[:, None, None] == index
-    columns = jnp.einsum(
-        "rc,rhw->chw", table, chosen.astype(jnp.float32), precision=jax.lax.Precision.HIGHEST
-    )
-    return list(columns)
+    """The rows that `index` names, one array per column."""
+    return [column[index] for column in table.T]
 
 
 def _mix(a, b, share):
