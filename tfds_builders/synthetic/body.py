@@ -116,7 +116,8 @@ class Cones(NamedTuple):
     origin: Float[Array, "parts 3"]
     frame: Float[Array, "parts 3 3"]
     is_head: Float[Array, " parts"]
-    is_torso: Float[Array, " parts"]
+    #: Half the width of what shows of a second garment down the front; 0 but on the torso.
+    opening: Float[Array, " parts"]
 
 
 def build_body(figure: Figure, subject: Subject) -> Cones:
@@ -154,7 +155,7 @@ def build_body(figure: Figure, subject: Subject) -> Cones:
         origin=figure.joints[np.where(_IS_TORSO, 8, _JOINTS[:, 0])],
         frame=frames,
         is_head=jnp.asarray(np.array(PART_NAMES) == "head", jnp.float32),
-        is_torso=jnp.asarray(_IS_TORSO, jnp.float32),
+        opening=subject.opening * jnp.asarray(_IS_TORSO, jnp.float32),
     )
 
 

@@ -180,7 +180,7 @@ def _see_body(scene: Scene, rays: Vector, first: int) -> Surface:
     corners = _squares(scene, first, window, square)
     t, part = nearest(hit_cone, shapes, rays, corners, square)
     table = jnp.concatenate([
-        shapes, cones.cover[:, None], cones.is_head[:, None], cones.is_torso[:, None],
+        shapes, cones.cover[:, None], cones.is_head[:, None], cones.opening[:, None],
         cones.pattern, cones.origin - scene.camera.position, cones.frame.reshape(-1, 9),
     ], 1)  # fmt: skip
     columns = iter(_columns(table, part))
@@ -188,7 +188,7 @@ def _see_body(scene: Scene, rays: Vector, first: int) -> Surface:
     def take(count):
         return tuple(next(columns) for _ in range(count))
 
-    start, axis, (ra, rb, cover, is_head, is_torso) = take(3), take(3), take(5)
+    start, axis, (ra, rb, cover, is_head, opening) = take(3), take(3), take(5)
     (stripes, hoops, spots, waves), origin, frame = take(4), take(3), take(9)
 
     points = tuple(t * ray for ray in rays)
@@ -204,10 +204,10 @@ def _see_body(scene: Scene, rays: Vector, first: int) -> Surface:
     x, y, z = (dot(frame[i::3], local) for i in range(3))
     sx, sy, sz = (jnp.sin(6.28 * waves * place) for place in (x, y, z))
     pattern = jnp.clip(3 * (stripes * sx + hoops * sy + spots * (2 * sx * sy * sz - 0.2)), 0, 1)
-    # Only the front has a fastening, from collar to hem, and an emblem.
-    front = (is_torso > 0) & (z > 0.03)
+    # Only the front is open or fastened, from collar to hem, and has an emblem.
+    front = (opening > 0) & (z > 0.03)
     emblem = front & (jnp.abs(x) < 0.06) & (jnp.abs(y - 0.22) < 0.045)
-    fastening = front & (jnp.abs(x) < 0.009)
+    fastening = front & (jnp.abs(x) < opening)
 
     face = (is_head > 0) & (z > 0.03)
     aside = jnp.abs(jnp.abs(x) - 0.030)

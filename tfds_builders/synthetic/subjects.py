@@ -59,6 +59,8 @@ class Subject(NamedTuple):
     hair_length: Float[Array, ""]
     #: How far sleeves and trouser legs reach, in limb segments: 0.5 short, 2 whole.
     sleeves: Float[Array, ""]
+    #: Half the width of the front that shows what is under the shirt, metres: buttoned, or open.
+    opening: Float[Array, ""]
     legs: Float[Array, ""]
     colours: Float[Array, "5 3"]
     pattern_colours: Float[Array, "5 3"]
@@ -96,6 +98,9 @@ def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
     hair = jnp.where(jnp.abs(hair - skin).mean() < 0.08, 0.25 * hair, hair)
     hair = jnp.where(draws.chance(0.06), skin, hair)
     shirt, second = _colour(draws, linear(_CLOTHES)), _colour(draws, linear(_CLOTHES))
+    # What shows at the front is told from the shirt, or the front could not be told from the back.
+    alike = jnp.abs(second - shirt).mean() < 0.12
+    second = jnp.where(alike, jnp.where(shirt.mean() > 0.2, 0.1 * shirt, 0.85), second)
     trousers, shoes = _colour(draws, linear(_TROUSERS)), _colour(draws, linear(_SHOES))
     return Subject(
         bones=bones,
@@ -104,6 +109,7 @@ def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
         limb_girth=draws.uniform(0.92, 1.18),
         hair_length=draws.chance(0.4) * draws.uniform(0.5, 1.0),
         sleeves=draws.pick(jnp.array([0.5, 0.7, 1.6, 2.0])),
+        opening=draws.pick(jnp.array([0.009, 0.045, 0.07, 0.09])),
         legs=draws.pick(jnp.array([0.7, 0.85, 2.0, 2.0, 2.0])),
         colours=jnp.stack([skin, hair, shirt, trousers, shoes]),
         pattern_colours=jnp.stack([skin, hair, second, 0.4 * trousers, second]),
