@@ -183,8 +183,8 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(config.seed), hyper.stage)
         key = jax.random.fold_in(key, state.step)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, place)
-        # The paper augments 2D-labelled images only.
-        drawn = augment.draw_augmentation(keys, ~batch["has_3d"], config.augmentation)
+        chosen = ~batch["has_3d"] | config.augmentation.lab
+        drawn = augment.draw_augmentation(keys, chosen, config.augmentation)
         example = augment.make_examples(batch, config.model.input_side, drawn)
 
         gradients, (metrics, stats) = jax.grad(_loss, has_aux=True)(
