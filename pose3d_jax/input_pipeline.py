@@ -28,6 +28,20 @@ def open_source(builder: tfds.core.DatasetBuilder, split: str):
     return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
 
 
+class WithoutDepth(Sequence):
+    """Records as wild training ones are: with 2D labels only."""
+
+    def __init__(self, source: Sequence):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict:
+        record = self._source[index]
+        return dict(record, has_3d=False, joints_3d=np.zeros_like(record["joints_3d"]))
+
+
 def to_arrays(record: dict, image_side: int) -> Batch:
     """Decodes a record; the image is padded with black, right and below, to `image_side`."""
     arrays = {name: np.asarray(record[name]) for name in FIELDS if name != "image"}

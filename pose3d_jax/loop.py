@@ -15,7 +15,7 @@ from PIL import Image
 from pose3d_jax import evaluate, input_pipeline, training
 from pose3d_jax.checkpoints import StageCheckpoints
 from pose3d_jax.errors import Interrupted, UserError
-from pose3d_jax.input_pipeline import Domain
+from pose3d_jax.input_pipeline import Domain, WithoutDepth
 from pose3d_jax.interruption import Interruption
 from pose3d_jax.progress import MetricsLog, Pace
 from pose3d_jax.stages import Stage
@@ -96,9 +96,16 @@ def iterate(
 
 
 def batches(run: Run, stage: Stage, split: str, start: int = 0) -> Iterator[dict]:
-    """This host's batches of a stage, of training or of held-out records."""
+    """This host's batches of a stage, of its training records or of held-out ones like them."""
+    sources = [getattr(run.domains[name], split) for name in stage.domains]
+    if split == "test":
+        # Wild test records may carry the truth; what is trained on does not.
+        sources = [
+            WithoutDepth(source) if name == "wild" else source
+            for name, source in zip(stage.domains, sources)
+        ]
     return input_pipeline.training_batches(
-        [getattr(run.domains[name], split) for name in stage.domains],
+        sources,
         batch_size=run.config.data.batch_size,
         seed=stream_seed(run, stage),
         start=start,

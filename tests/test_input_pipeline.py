@@ -98,3 +98,11 @@ def test_a_limit_spreads_over_the_split(limit, expected):
     )
     seen = np.concatenate([batch["head_size"][:real] for batch, real in batches])
     np.testing.assert_array_equal(seen, expected)
+
+
+def test_hidden_depth_is_nobodys_label():
+    hidden = input_pipeline.WithoutDepth(LAB)
+    assert len(hidden) == len(LAB)
+    assert not hidden[3]["has_3d"] and not hidden[3]["joints_3d"].any()
+    assert LAB[3]["has_3d"] and LAB[3]["joints_3d"].all()
+    np.testing.assert_array_equal(hidden[3]["joints_2d"], LAB[3]["joints_2d"])
