@@ -49,9 +49,10 @@ class Benchmark:
     Attributes:
         domain: "lab" or "wild".
         box_side: px; the network's input.
-        image_side: px; in the wild 1.5 × the box. Augmentation (scale up to 1.41, rotation up to
-            60°) can reach 2 × the box, but the person, who fills 1/1.25 of it, needs 1.5 × at
-            most; a farther corner is black, as beyond the border of a photograph.
+        image_side: px; in the wild 1.5 × the box. The crops of augmentation (scale up to 1.41,
+            rotation up to 60°) can reach 2 × the box, which would take 1.8 times as long to
+            render. 1.5 × holds a crop of any scale that is not rotated; what a rotated one lacks
+            are corners, black as beyond the border of a photograph.
         train: number of training records.
         test: number of test records.
         seed: decides everything.
