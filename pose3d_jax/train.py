@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
 from pose3d_jax import evaluate, input_pipeline, loop, training
-from pose3d_jax.checkpoints import StageCheckpoints, claim_directory
+from pose3d_jax.checkpoints import StageCheckpoints, claim_directory, restore_network
 from pose3d_jax.errors import UserError, run_program
 from pose3d_jax.interruption import Interruption
 from pose3d_jax.loop import Run
@@ -151,17 +151,14 @@ def fresh_state(run: Run) -> TrainState:
 
 def starting_point(run: Run, stage: Stage) -> TrainState:
     """A stage's first state: the network of the stage before, with a fresh optimizer."""
-    fresh = fresh_state(run)
-    if stage.number == 1:
-        return fresh
-    trained = restore_network(run, run.workdir / f"stage{stage.number - 1}")
-    return fresh._replace(params=trained.params, stats=trained.stats)
+    return fresh_state(run) if stage.number == 1 else trained_state(run, stage.number - 1)
 
 
-def restore_network(run: Run, directory: Path) -> TrainState:
-    """The last state of a finished stage."""
-    with StageCheckpoints(directory, run.config.run.keep_checkpoints) as checkpoints:
-        return checkpoints.restore(fresh_state(run))
+def trained_state(run: Run, number: int) -> TrainState:
+    """The network of a finished stage, with a fresh optimizer."""
+    directory = run.workdir / f"stage{number}"
+    params, stats = restore_network(directory, run.network.params, run.network.stats)
+    return fresh_state(run)._replace(params=params, stats=stats)
 
 
 def report(run: Run, stage: Stage) -> str:
@@ -181,7 +178,7 @@ def report(run: Run, stage: Stage) -> str:
 
 def score(run: Run, stage: Stage) -> dict[str, dict[str, dict[str, float]]]:
     """Scores of the network and of the yardsticks, per domain."""
-    state = training.replicate(restore_network(run, run.workdir / stage.name))
+    state = training.replicate(trained_state(run, stage.number))
     side = run.config.model.input_side
     lab_labels = evaluate.read_labels(run.domains["lab"].train, side, limit=10_000)
     tables = {}
