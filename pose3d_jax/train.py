@@ -60,7 +60,7 @@ def parse(argv: Sequence[str]) -> ml_collections.ConfigDict:
     """The config of the command line.
 
     Raises:
-        UserError: there is none, or it cannot be carried out on these devices.
+        UserError: there is none.
     """
     if len(argv) > 1:
         raise UserError(f"Unexpected argument {argv[1]!r}.")
@@ -77,7 +77,9 @@ def start_jax(config: ml_collections.ConfigDict) -> None:
         cache = Path(config.run.compilation_cache).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(cache))
     if jax.process_index() != 0:
-        logging.getLogger().setLevel(logging.WARNING)
+        # One host tells what all of them do.
+        for name in ("pose3d_jax", "__main__"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
@@ -116,9 +118,9 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
 
 def prepare_if_embedded(name: str, data_dir: str) -> None:
     """Renders a data set of the embedded benchmark that is not there yet."""
-    if not name.startswith("synthetic/") or is_prepared(name, data_dir or None):
+    if not name.startswith("synthetic/"):
         return
-    if jax.process_index() == 0:
+    if jax.process_index() == 0 and not is_prepared(name, data_dir or None):
         log.info("preparing %s", name)
         prepare(name, data_dir or None)
     if jax.process_count() > 1:
