@@ -217,11 +217,11 @@ def tiny() -> ml_collections.ConfigDict:
                 steps=1500, domains=("wild",), learning_rate=8e-3, warmup_steps=100, cosine=True
             ),
             "stage2": stage(
-                steps=1500, learning_rate=4e-3, warmup_steps=100, cosine=True, lambda_reg=0.1
+                steps=1100, learning_rate=3e-3, warmup_steps=100, cosine=True, lambda_reg=0.1
             ),
             "stage3": stage(
-                steps=400,
-                learning_rate=1e-3,
+                steps=600,
+                learning_rate=3e-3,
                 warmup_steps=50,
                 cosine=True,
                 lambda_reg=0.1,

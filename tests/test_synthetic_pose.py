@@ -189,3 +189,26 @@ def test_draws_refuse_an_empty_pool():
     draws.uniform(shape=(2,))
     with pytest.raises(ValueError, match="pool of 3"):
         draws.uniform(shape=(2,))
+
+
+def test_clothes_change_and_the_person_stays():
+    person, other = (subjects.sample_subject(0, "lab", jnp.int32(n)) for n in (1, 10_003))
+    dressed = subjects.change_clothes(person, other)
+    body_fields = ("bones", "scale", "torso_girth", "limb_girth", "hair_length")
+    for field in dressed._fields:
+        source = person if field in body_fields else other
+        if "colours" in field:
+            np.testing.assert_array_equal(getattr(dressed, field)[:2], getattr(person, field)[:2])
+            np.testing.assert_array_equal(getattr(dressed, field)[2:], getattr(other, field)[2:])
+        else:
+            np.testing.assert_array_equal(getattr(dressed, field), getattr(source, field))
+
+
+def test_no_outfit_is_in_both_splits():
+    def outfits(split):
+        keys = jax.random.split(jax.random.key(split), 300)
+        draw = lambda key: subjects.draw_outfit(subjects.Draws(key, 1), jnp.int32(split))  # noqa: E731
+        return set(np.asarray(jax.vmap(draw)(keys)).tolist())
+
+    assert not outfits(0) & outfits(1)
+    assert len(outfits(0)) > 50

@@ -11,9 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tfds_builders.synthetic.kinematics import Figure
-from tfds_builders.synthetic.subjects import Subject
+from tfds_builders.synthetic.subjects import HAIR, SHIRT, SHOES, SKIN, TROUSERS, Subject
 
-SKIN, HAIR, SHIRT, TROUSERS, SHOES = range(5)
 #: How far a garment covers a part: all of it, or as the subject's sleeves or legs reach.
 _ALL, _SLEEVE_UPPER, _SLEEVE_LOWER, _LEG_UPPER, _LEG_LOWER = range(5)
 #: Rows of `Figure`'s rotations, stacked: the frame that a part moves with.

@@ -92,6 +92,10 @@ def _sample(
     draws = Draws(jax.random.fold_in(jax.random.fold_in(root, split), index), _POOL)
     person_number = subjects.draw_number(draws, domain, split)
     subject = subjects.sample_subject(benchmark.seed, domain, person_number)
+    if domain == "lab":
+        outfit = subjects.draw_outfit(draws, split)
+        other = subjects.sample_subject(benchmark.seed, domain, outfit)
+        subject = subjects.change_clothes(subject, other)
     moves = actions.moves(domain)
     action = draws.index(len(moves.seated))
     camera_number = draws.index(len(scenes.LAB_CAMERAS))

@@ -14,9 +14,14 @@ DOMAINS = ("lab", "wild")
 SPLITS = ("train", "test")
 #: Names and numbers of the laboratory's subjects, as Human3.6M's S1, 5–8 and S9, 11.
 LAB_SUBJECTS = {"train": (1, 5, 6, 7, 8), "test": (9, 11)}
+#: In the laboratory, people wear another outfit in every take; how many there are in a split.
+LAB_OUTFITS = 200
+_FIRST_OUTFIT = 10_000
 #: How many people the wild has.
 WILD_SUBJECTS = {"train": 4000, "test": 1000}
 _FIRST_TEST_SUBJECT = 100_000
+#: Rows of a person's colours.
+SKIN, HAIR, SHIRT, TROUSERS, SHOES = range(5)
 #: Random numbers that one person may use.
 _POOL = 64
 
@@ -116,6 +121,25 @@ def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
         shirt_pattern=_pattern(draws, patterned),
         trousers_pattern=_pattern(draws, 0.4 * patterned),
     )
+
+
+def change_clothes(subject: Subject, other: Subject) -> Subject:
+    """The same person in another's clothes: skin, hair and build stay."""
+    keep = jnp.arange(5)[:, None] < SHIRT
+    return subject._replace(
+        sleeves=other.sleeves,
+        opening=other.opening,
+        legs=other.legs,
+        colours=jnp.where(keep, subject.colours, other.colours),
+        pattern_colours=jnp.where(keep, subject.pattern_colours, other.pattern_colours),
+        shirt_pattern=other.shirt_pattern,
+        trousers_pattern=other.trousers_pattern,
+    )
+
+
+def draw_outfit(draws: Draws, split: Int[Array, ""]) -> Int[Array, ""]:
+    """Whose clothes a laboratory's subject wears: a number of no subject, in one split only."""
+    return _FIRST_OUTFIT + LAB_OUTFITS * split + draws.index(LAB_OUTFITS)
 
 
 def subject_numbers(domain: str, split: str) -> Int[np.ndarray, " n"]:
