@@ -1,4 +1,4 @@
-"""One file that predicts without this package: `python -m pose3d_jax.export --checkpoint DIR OUT`.
+"""One file that predicts without this package: `python -m pose3d_jax.export DIR OUT_FILE`.
 
 The file is a StableHLO program with the parameters inside, for CPU, GPU and TPU, which any process
 that has JAX can run:
@@ -19,7 +19,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from absl import flags
 from jaxtyping import Array, Float, UInt8
 
 from pose3d_jax.errors import UserError, run_program
@@ -27,19 +26,18 @@ from pose3d_jax.inference import Predictor, predict_patches
 
 log = logging.getLogger(__name__)
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A stage's directory, or a converted one.")
-
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 Program = Callable[[UInt8[Array, "n h w 3"], Float[Array, "n 4"]], tuple[Array, Array, Array]]
 
 
 def main(argv: Sequence[str]) -> None:
-    """The program."""
-    if _CHECKPOINT.value is None or len(argv) != 2:
-        raise UserError("Usage: python -m pose3d_jax.export --checkpoint DIR OUT_FILE")
-    size = export(Predictor.from_checkpoint(_CHECKPOINT.value), argv[1])
-    log.info("%s: %.1f MB", argv[1], size / 1e6)
+    """The program: a stage's directory, or a converted one, becomes a file."""
+    if len(argv) != 3:
+        raise UserError("Usage: python -m pose3d_jax.export DIR OUT_FILE")
+    _, checkpoint, path = argv
+    size = export(Predictor.from_checkpoint(checkpoint), path)
+    log.info("%s: %.1f MB", path, size / 1e6)
 
 
 def make_program(predictor: Predictor) -> Program:
