@@ -1,7 +1,7 @@
 """Orbax checkpoints of one stage, with the config that made them beside them.
 
 A stage's directory holds `config.json` and `checkpoints/STEP/`, where STEP counts the stage's
-iterations. A checkpoint is a flat dictionary of arrays (`params/stem/patch/kernel`, …) with a
+iterations. A checkpoint is a flat dictionary of arrays (`params/stem/patch/kernel/value`, …) with a
 checksum of each. Orbax writes it beside and renames it when it is whole: an interrupted save leaves
 the ones before it untouched, and `restore` recognises a damaged one and takes the one before.
 """

@@ -12,7 +12,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 #: PyTorch's defaults, which the release was trained with: eps 1e-5, running statistics that move
-#: by a tenth of the way to the batch's.
+#: by a tenth of the way to the batch's. (Flax's running variance is the biased one, PyTorch's the
+#: unbiased: 1 % apart in the smallest layers at the paper's batch size.)
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9
 
