@@ -29,8 +29,11 @@ def run_program(main: Callable[[list[str]], None]) -> None:
 
     Flags are parsed by absl, which reports unknown ones in the same way.
     """
+    parsed = False
 
     def program(argv: list[str]) -> None:
+        nonlocal parsed
+        parsed = True
         _log_plainly()
         main(argv)
 
@@ -38,6 +41,11 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         app.run(program)
     except UserError as error:
         _stop(f"error: {error}", 1)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # What ml_collections raises for a config's unknown keys and values of another type.
+        if parsed:
+            raise
+        _stop(f"error: The command line: {' '.join(str(error).split())}", 1)
     except Interrupted as interrupted:
         _stop(str(interrupted), interrupted.exit_code)
     except OSError as error:

@@ -65,7 +65,13 @@ def assert_same(left, right):
 def command_line(*arguments, **options):
     command = [sys.executable, "-m", "tfds_builders.prepare", *map(str, arguments)]
     return subprocess.Popen(
-        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+        command,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Where the tests run in the background, a shell has Ctrl-C ignored from here on down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
     )
 
 
