@@ -14,7 +14,7 @@ from PIL import Image
 
 from pose3d_jax.skeleton import NUM_JOINTS
 
-#: Good enough that 2 × 2 chroma blocks do not show at limb borders; about 30 kB at 256 px.
+#: Of 100, in Pillow's scale; chosen by judgement, not tuned.
 JPEG_QUALITY = 92
 
 
