@@ -64,7 +64,7 @@ class NormRelu(nnx.Module):
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
     """2×2 max pooling as a maximum of four strided slices.
 
-    On CPUs the gradient of XLA's own pooling (select-and-scatter) is slow; that of `maximum` is not.
+    On CPUs, the gradient of XLA's own pooling (select-and-scatter) is slow, that of `maximum` fast.
     """
     slices = (x[:, i::2, j::2] for i in (0, 1) for j in (0, 1))
     return functools.reduce(jnp.maximum, slices)
