@@ -21,6 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.stages import same_stages
 
 log = logging.getLogger(__name__)
 
@@ -259,11 +260,9 @@ def claim_directory(
         UserError: the directory was made by another config; the message says what differs.
     """
     directory = Path(directory)
-    wanted = stage_config(config, number)
     path = directory / CONFIG_FILE
     if path.exists():
-        differences = list(_differences(read_config(directory).to_dict(), wanted))
-        if differences:
+        if differences := config_differences(directory, config, number):
             raise UserError(
                 f"{directory} was made by another config: {'; '.join(differences)}. Continue it "
                 "with its own values, or choose another directory with --workdir DIR."
@@ -272,8 +271,23 @@ def claim_directory(
     if jax.process_index() == 0:
         directory.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(wanted, indent=2) + "\n")
+        partial.write_text(json.dumps(stage_config(config, number), indent=2) + "\n")
         partial.rename(path)
+
+
+def config_differences(
+    directory: str | os.PathLike, config: ml_collections.ConfigDict, number: int
+) -> list[str]:
+    """What in a config differs from the one that made a directory of stage `number`.
+
+    A stage that another method has trained will do, where both methods' stages so far are the same.
+    """
+    there, wanted = read_config(directory), stage_config(config, number)
+    if there.get("method") != wanted.get("method") and same_stages(
+        there, ml_collections.ConfigDict(wanted), number
+    ):
+        there.method = wanted["method"]
+    return list(_differences(there.to_dict(), wanted))
 
 
 def read_config(directory: str | os.PathLike) -> ml_collections.ConfigDict:

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from absl import flags
 from PIL import Image
 
 from pose3d_jax import plotting, videos
+from pose3d_jax.common_flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE
+from pose3d_jax.compilation import keep_compiled
 from pose3d_jax.errors import UserError, run_program
 from pose3d_jax.images import read_image
 from pose3d_jax.inference import Pose, Predictor
@@ -27,7 +28,6 @@ from pose3d_jax.smoothing import OneEuro
 
 log = logging.getLogger(__name__)
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A stage's directory, or a converted one.")
 _OUT = flags.DEFINE_string("out", "predictions", "Where the results go.")
 _BOXES = flags.DEFINE_multi_string(
     "box", [], "x,y,width,height of a person, px, in every input; may be repeated. Default: the "
@@ -37,9 +37,7 @@ _MARGIN = flags.DEFINE_float("margin", 1.0, "Factor on the boxes; 1.25 if they f
 _SIZE = flags.DEFINE_float(
     "bone_length_sum", None, "Sum of the person's 14 bones, mm. Default: the average skeleton's."
 )
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "People predicted at once, at most.")
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth videos over time (One-Euro filter).")
-_CACHE = flags.DEFINE_string("compilation_cache", "~/.cache/pose3d_jax", "Empty for none.")
 
 #: What a folder is searched for.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -57,13 +55,12 @@ class Job(NamedTuple):
 
 def main(argv: Sequence[str]) -> None:
     """The program."""
-    if _CHECKPOINT.value is None or len(argv) < 2:
+    if CHECKPOINT.value is None or len(argv) < 2:
         raise UserError("Usage: python -m pose3d_jax.predict --checkpoint DIR IMAGE|VIDEO|FOLDER …")
     boxes = parse_boxes(_BOXES.value)
     jobs = list_jobs([Path(path) for path in argv[1:]], Path(_OUT.value))
-    if _CACHE.value:
-        jax.config.update("jax_compilation_cache_dir", str(Path(_CACHE.value).expanduser()))
-    predictor = Predictor.from_checkpoint(_CHECKPOINT.value, batch_size=_BATCH_SIZE.value)
+    keep_compiled(COMPILATION_CACHE.value)
+    predictor = Predictor.from_checkpoint(CHECKPOINT.value, batch_size=BATCH_SIZE.value)
 
     failed = 0
     for number, job in enumerate(jobs, 1):
@@ -208,7 +205,7 @@ def _write(job: Job, shape: tuple[int, ...], content: dict[str, Any]) -> None:
     """Writes `poses.json`, whole."""
     head = {
         "source": str(job.source),
-        "checkpoint": str(_CHECKPOINT.value),
+        "checkpoint": str(CHECKPOINT.value),
         "width": shape[1],
         "height": shape[0],
         "joint_names": JOINT_NAMES,

@@ -21,7 +21,7 @@ class Stage(NamedTuple):
         lambda_reg: λ_reg of Eq. 2.
         lambda_geo: λ_geo of Eq. 2.
         geometric_on_3d: whether the geometric loss applies to depth-labelled images too.
-        schedule: the stage's section of the config.
+        schedule: the stage's learning rates, in its section of the config.
     """
 
     number: int
@@ -78,9 +78,19 @@ def get_stage(config: ml_collections.ConfigDict, number: int) -> Stage:
         domains=("lab",) if lab_only else tuple(section.domains),
         lambda_reg=section.lambda_reg,
         lambda_geo=section.lambda_geo if geometric else 0.0,
-        geometric_on_3d=lab_only and geometric,
+        geometric_on_3d=lab_only and geometric and section.lambda_geo > 0,
         schedule=section,
     )
+
+
+def same_stages(
+    one: ml_collections.ConfigDict, other: ml_collections.ConfigDict, last: int
+) -> bool:
+    """Whether stages 1 … `last` of two configs compute the same, up to the rest of the configs.
+
+    Methods that differ in a later stage have the earlier ones in common.
+    """
+    return all(get_stage(one, i) == get_stage(other, i) for i in range(1, last + 1))
 
 
 def method_directory(method: str) -> str:

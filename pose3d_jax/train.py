@@ -15,9 +15,11 @@ from absl import flags
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
-from pose3d_jax import evaluate, input_pipeline, loop, training
+from pose3d_jax import input_pipeline, loop, scoring, training
 from pose3d_jax.checkpoints import StageCheckpoints, claim_directory, restore_network
+from pose3d_jax.compilation import keep_compiled
 from pose3d_jax.errors import UserError, run_program
+from pose3d_jax.input_pipeline import Domain
 from pose3d_jax.interruption import Interruption
 from pose3d_jax.loop import Run
 from pose3d_jax.progress import MetricsLog
@@ -47,13 +49,25 @@ def main(argv: Sequence[str]) -> None:
     devices = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
     log.info("preset %s, method %s, on %s", config.preset, config.method, devices)
 
+    with Interruption() as interruption:
+        run = train(config, workdir, interruption)
+    last = get_stage(config, config.last_stage)
+    log.info("results in %s:\n\n%s\n", workdir / last.name, report(run, last))
+
+
+def train(config: ml_collections.ConfigDict, workdir: Path, interruption: Interruption) -> Run:
+    """Trains what is missing of a run's stages.
+
+    Raises:
+        Interrupted: a signal came; the state is saved.
+        UserError: something is not as it should be.
+    """
     run = set_up(config, workdir)
     stages = [get_stage(config, number) for number in range(1, config.last_stage + 1)]
-    with Interruption() as interruption:
-        trained = [train_stage(run, stage, interruption) for stage in stages]
+    trained = [train_stage(run, stage, interruption) for stage in stages]
     if not any(trained):
         log.info("nothing left to do: %s has all of %s", workdir, ", ".join(s.name for s in stages))
-    log.info("results in %s:\n\n%s\n", workdir / stages[-1].name, report(run, stages[-1]))
+    return run
 
 
 def parse(argv: Sequence[str]) -> ml_collections.ConfigDict:
@@ -73,9 +87,7 @@ def start_jax(config: ml_collections.ConfigDict) -> None:
     """Joins the other hosts, and keeps compiled programs between runs."""
     if _DISTRIBUTED.value or _COORDINATOR.value:
         jax.distributed.initialize(_COORDINATOR.value, _NUM_HOSTS.value, _HOST.value)
-    if config.run.compilation_cache:
-        cache = Path(config.run.compilation_cache).expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+    keep_compiled(config.run.compilation_cache)
     if jax.process_index() != 0:
         # One host tells what all of them do.
         for name in ("pose3d_jax", "__main__"):
@@ -95,14 +107,7 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
         network = training.make_network(config)
     except ValueError as error:
         raise UserError(str(error)) from error
-    for section in (config.data.lab, config.data.wild):
-        prepare_if_embedded(section.name, config.run.data_dir)
-    domains = {
-        name: input_pipeline.open_domain(config.data[name], config.run.data_dir)
-        for name in ("lab", "wild")
-    }
-    # What turns a prediction into mm belongs to the network that learnt from this data.
-    config.data.bone_length_sum = config.data.bone_length_sum or domains["lab"].bone_length_sum
+    domains = open_domains(config)
     for number in numbers:
         claim_directory(workdir / f"stage{number}", config, number)
     return Run(
@@ -114,6 +119,23 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
         optimizer=training.make_optimizer(config),
         predict=training.make_predict_step(config, network),
     )
+
+
+def open_domains(config: ml_collections.ConfigDict) -> dict[str, Domain]:
+    """Opens the data, rendering it first where it is embedded, and completes the config with it.
+
+    Raises:
+        UserError: a data set is not prepared, or has no records.
+    """
+    for section in (config.data.lab, config.data.wild):
+        prepare_if_embedded(section.name, config.run.data_dir)
+    domains = {
+        name: input_pipeline.open_domain(config.data[name], config.run.data_dir)
+        for name in ("lab", "wild")
+    }
+    # What turns a prediction into mm belongs to the network that learnt from this data.
+    config.data.bone_length_sum = config.data.bone_length_sum or domains["lab"].bone_length_sum
+    return domains
 
 
 def prepare_if_embedded(name: str, data_dir: str) -> None:
@@ -174,7 +196,7 @@ def report(run: Run, stage: Stage) -> str:
             partial.rename(path)
     else:
         results = json.loads(path.read_text())
-    tables = (evaluate.format_table(title, rows) for title, rows in results.items())
+    tables = (scoring.format_table(title, rows) for title, rows in results.items())
     return "\n\n".join(tables)
 
 
@@ -182,14 +204,14 @@ def score(run: Run, stage: Stage) -> dict[str, dict[str, dict[str, float]]]:
     """Scores of the network and of the yardsticks, per domain."""
     state = training.replicate(trained_state(run, stage.number))
     side = run.config.model.input_side
-    lab_labels = evaluate.read_labels(run.domains["lab"].train, side, limit=10_000)
+    lab_labels = scoring.read_labels(run.domains["lab"].train, side, limit=10_000)
     tables = {}
     for name in run.domains:
         poses, labels = loop.predictions(run, state, name, limit=None)
-        scoring = loop.scoring(run, stage, name)
-        rows = {run.config.method: poses, **evaluate.yardsticks(lab_labels, labels, scoring)}
+        protocol = loop.protocol(run, stage, name)
+        rows = {run.config.method: poses, **scoring.yardsticks(lab_labels, labels, protocol)}
         tables[f"{name}-test ({len(labels.joints)} images)"] = {
-            row: evaluate.summarise(p, labels, scoring) for row, p in rows.items()
+            row: scoring.summarise(p, labels, protocol) for row, p in rows.items()
         }
     return tables
 

@@ -4,6 +4,7 @@ import ml_collections
 import numpy as np
 import pytest
 
+from configs import curriculum
 from pose3d_jax import checkpoints
 from pose3d_jax.checkpoints import StageCheckpoints
 from pose3d_jax.errors import UserError
@@ -133,6 +134,22 @@ def test_a_directory_is_claimed_by_its_config(tmp_path):
 def test_what_a_stage_does_not_depend_on_may_change(tmp_path, changes):
     checkpoints.claim_directory(tmp_path, config(), 1)
     checkpoints.claim_directory(tmp_path, config(**changes), 1)
+
+
+def test_a_stage_that_two_methods_have_in_common_serves_both(tmp_path):
+    def of_method(method):
+        tree = curriculum.experiment(3, "tiny")
+        tree.method = method
+        return tree
+
+    for number in (1, 2, 3):
+        checkpoints.claim_directory(tmp_path / f"{number}", of_method("3D+2D/wo geo"), number)
+    for number in (1, 2):
+        checkpoints.claim_directory(tmp_path / f"{number}", of_method("3D+2D/w geo"), number)
+    with pytest.raises(UserError, match="method is '3D\\+2D/wo geo' there, '3D\\+2D/w geo' here"):
+        checkpoints.claim_directory(tmp_path / "3", of_method("3D+2D/w geo"), 3)
+    with pytest.raises(UserError, match="method is"):
+        checkpoints.claim_directory(tmp_path / "2", of_method("3D/w geo"), 2)
 
 
 @pytest.mark.parametrize(

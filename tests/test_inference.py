@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_checkpoint import SIDE, photo
 
 import pose3d_jax
-from pose3d_jax import augment, boxes, evaluate, geometry, skeleton, training
+from pose3d_jax import augment, boxes, geometry, scoring, skeleton, training
 from pose3d_jax.errors import UserError
 from pose3d_jax.inference import Predictor
 
@@ -57,7 +57,7 @@ def test_the_same_joints_as_in_evaluation(predictor):
     predict = training.make_predict_step(config, network)
     output = predict(small_checkpoint.state(), training.split_over_devices(batch))
     output = {k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in output.items()}
-    expected = evaluate.as_poses(
+    expected = scoring.as_poses(
         output["joints"], output["depth"], SIDE, small_checkpoint.BONE_LENGTH_SUM
     )
 

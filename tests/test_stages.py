@@ -2,11 +2,12 @@
 
 import importlib
 
+import ml_collections
 import pytest
 
 from configs import curriculum
 from pose3d_jax.errors import UserError
-from pose3d_jax.stages import METHODS, get_stage, method_directory
+from pose3d_jax.stages import METHODS, get_stage, method_directory, same_stages
 
 LAB, WILD = "lab", "wild"
 
@@ -45,8 +46,21 @@ def test_the_four_methods_share_stage_1_and_differ_after(paper, method, domains,
         stage = get_stage(paper, number)
         assert stage.domains == domains
         assert stage.lambda_geo == (lambda_geo if number == 3 else 0)
-        assert stage.geometric_on_3d == on_3d
+        assert stage.geometric_on_3d == (on_3d and number == 3)
     assert {get_stage(paper, n).steps for n in (1, 2, 3)} == {240_000, 200_000, 40_000}
+
+
+def test_methods_share_the_stages_before_the_geometric_loss(paper):
+    def shared(first, second):
+        configs = [
+            ml_collections.ConfigDict(paper.to_dict() | {"method": m}) for m in (first, second)
+        ]
+        return [same_stages(*configs, last) for last in (1, 2, 3)]
+
+    assert shared("3D/wo geo", "3D/w geo") == [True, True, False]
+    assert shared("3D+2D/wo geo", "3D+2D/w geo") == [True, True, False]
+    assert shared("3D/w geo", "3D+2D/w geo") == [True, False, False]
+    assert shared("3D/w geo", "3D/w geo") == [True, True, True]
 
 
 def test_warm_up_and_cosine():

@@ -50,7 +50,7 @@ class Poses(NamedTuple):
     millimetres: Float[np.ndarray, "n 16 3"]
 
 
-class Scoring(NamedTuple):
+class Protocol(NamedTuple):
     """What scores depend on besides poses and labels.
 
     Attributes:
@@ -163,13 +163,13 @@ def as_scored(poses: Poses, dataset: str) -> Poses:
     return poses._replace(millimetres=millimetres)
 
 
-def yardsticks(training: Labels, test: Labels, scoring: Scoring) -> dict[str, Poses]:
+def yardsticks(training: Labels, test: Labels, protocol: Protocol) -> dict[str, Poses]:
     """Poses that a method should beat, and one that it cannot.
 
     Args:
         training: labels of lab training records.
         test: labels of the records to predict.
-        scoring: the crop's side and `AvgSumLen`.
+        protocol: the crop's side and `AvgSumLen`.
 
     Returns:
         "mean pose" of the training records in px, depth and mm; "true 2D, mean depth"; and "true
@@ -184,12 +184,12 @@ def yardsticks(training: Labels, test: Labels, scoring: Scoring) -> dict[str, Po
             mean_depth,
             np.broadcast_to(mean_mm, (count, *mean_mm.shape)),
         ),
-        "true 2D, mean depth": as_poses(test.joints, mean_depth, *scoring[:2]),
-        "true 2D, true depth": as_poses(test.joints, test.depth, *scoring[:2]),
+        "true 2D, mean depth": as_poses(test.joints, mean_depth, *protocol[:2]),
+        "true 2D, true depth": as_poses(test.joints, test.depth, *protocol[:2]),
     }
 
 
-def summarise(poses: Poses, labels: Labels, scoring: Scoring) -> dict[str, float]:
+def summarise(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, float]:
     """One row of the table: the means over a split.
 
     Returns:
@@ -197,17 +197,17 @@ def summarise(poses: Poses, labels: Labels, scoring: Scoring) -> dict[str, float
         and the ratio of the bone-length sum to the truth's. What the labels cannot tell, or the
         network has not learnt yet, is left out.
     """
-    side, size = scoring.side, scoring.skeleton_size
+    side, size = protocol.side, protocol.skeleton_size
     scores = metrics.pckh(poses.joints, labels.joints, labels.head_size, labels.valid)
     row = {"PCKh@0.5": scores["mean"]}
     chosen = np.flatnonzero(labels.has_3d)
-    if scoring.with_depth:
+    if protocol.with_depth:
         row["symmetry"] = np.mean([x.mean() for x in metrics.symmetry(poses.millimetres).values()])
-    if scoring.with_depth and len(chosen):
+    if protocol.with_depth and len(chosen):
         truth, valid = labels.joints_3d[chosen], labels.valid[chosen]
-        ours = as_scored(poses, scoring.dataset).millimetres[chosen]
+        ours = as_scored(poses, protocol.dataset).millimetres[chosen]
         with_true_2d = as_poses(labels.joints, poses.depth, side, size)
-        with_true_2d = as_scored(with_true_2d, scoring.dataset).millimetres[chosen]
+        with_true_2d = as_scored(with_true_2d, protocol.dataset).millimetres[chosen]
         row["bone sum"] = metrics.bone_sum_ratio(
             in_pixels(poses, side)[chosen], in_pixels(labels, side)[chosen]
         ).mean()

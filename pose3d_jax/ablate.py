@@ -1,0 +1,102 @@
+"""Trains and compares the four methods of Sec. 4.1.3, or weights of the geometric loss.
+
+`python -m pose3d_jax.ablate --config configs/stage3.py[:preset] [--seeds N] [--lambda_geo 0,0.1,…]`
+
+Every seed has a directory, and in it every variant one like those of `pose3d_jax.train`. Variants
+share the stages that they have in common: these are trained once, and linked. The same command goes
+on where an interrupted one stopped. The flags of `pose3d_jax.train` hold here too.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import ml_collections
+from absl import flags
+
+from pose3d_jax import train
+from pose3d_jax.checkpoints import CONFIG_FILE, config_differences
+from pose3d_jax.errors import UserError, run_program
+from pose3d_jax.interruption import Interruption
+from pose3d_jax.stages import METHODS, method_directory
+
+log = logging.getLogger(__name__)
+
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Trainings of each variant.", lower_bound=1)
+_LAMBDA_GEO = flags.DEFINE_list(
+    "lambda_geo", [], "Compare these weights of the geometric loss in stage 3, not the methods."
+)
+
+Variants = dict[str, ml_collections.ConfigDict]
+
+
+def main(argv: Sequence[str]) -> None:
+    """The program."""
+    config = train.parse(argv)
+    train.start_jax(config)
+    workdir = Path(flags.FLAGS.workdir or f"runs/{config.preset}/ablation")
+    train.open_domains(config)
+    with Interruption() as interruption:
+        for seed in range(config.seed, config.seed + _SEEDS.value):
+            for name, variant in variants(config, seed).items():
+                place = workdir / f"seed-{seed}" / method_directory(name)
+                log.info("%s, seed %d, in %s", name, seed, place)
+                link_common_stages(place, variant)
+                train.train(variant, place, interruption)
+                jax.clear_caches()  # Or the programs of all of them would pile up.
+
+
+def variants(config: ml_collections.ConfigDict, seed: int) -> Variants:
+    """What is compared, by name: the methods, or weights of the geometric loss.
+
+    Raises:
+        UserError: a weight is not a number from 0 up.
+    """
+    chosen = {}
+    for name in _LAMBDA_GEO.value or METHODS:
+        variant = ml_collections.ConfigDict(config.to_dict())
+        variant.seed = seed
+        if _LAMBDA_GEO.value:
+            variant.method = METHODS[-1]
+            variant.stages.stage3.lambda_geo = parse_weight(name)
+            name = f"lambda_geo {variant.stages.stage3.lambda_geo:g}"
+        else:
+            variant.method = name
+        chosen[name] = variant
+    return chosen
+
+
+def parse_weight(text: str) -> float:
+    """A weight of the command line.
+
+    Raises:
+        UserError: it is not a number from 0 up.
+    """
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = -1.0
+    if not 0 <= weight < float("inf"):
+        raise UserError(f"--lambda_geo wants numbers from 0 up, as in 0,0.01,0.1; not {text!r}.")
+    return weight
+
+
+def link_common_stages(place: Path, config: ml_collections.ConfigDict) -> None:
+    """Links to the stages that another variant of the same seed has in common with this one."""
+    place.mkdir(parents=True, exist_ok=True)
+    for number in range(1, config.last_stage + 1):
+        directory = place / f"stage{number}"
+        if directory.exists():
+            continue
+        for other in sorted(place.parent.glob(f"*/stage{number}")):
+            if not (other / CONFIG_FILE).exists():
+                continue
+            if not config_differences(other, config, number):
+                directory.symlink_to(os.path.relpath(other.resolve(), place))
+                break
+
+
+if __name__ == "__main__":
+    run_program(main)
