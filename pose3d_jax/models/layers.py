@@ -1,8 +1,7 @@
 """The layers that the network is made of, with the paper's settings.
 
-A 1×1 convolution is `nnx.Linear` over the channels: the same numbers as a convolution, computed as
-one matrix product. Parameters, statistics and their gradients are float32; `dtype` is the
-precision of the arithmetic.
+Parameters, statistics and their gradients are float32; `dtype` is the precision of the arithmetic.
+Forms that look roundabout were measured to be faster: `benchmarks/README.md`.
 """
 
 import functools
@@ -59,6 +58,19 @@ class NormRelu(nnx.Module):
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         """Normalises with the batch's statistics in training mode, the running ones else."""
         return nnx.relu(self.norm(x))
+
+
+class Pointwise(nnx.Linear):
+    """A 1×1 convolution as one product of two matrices.
+
+    Flattened, because XLA's CPU backend takes twice as long for the weights' gradient where it is
+    a contraction over three dimensions instead of one.
+    """
+
+    def __call__(self, x: Float[Array, "*b in"]) -> Float[Array, "*b out"]:
+        """Applies the layer."""
+        y = super().__call__(x.reshape(-1, x.shape[-1]))
+        return y.reshape(*x.shape[:-1], y.shape[-1])
 
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from pose3d_jax.models.depth import DepthHead
 from pose3d_jax.models.hourglass import Hourglass
-from pose3d_jax.models.layers import NormRelu, max_pool
+from pose3d_jax.models.layers import NormRelu, Pointwise, max_pool
 from pose3d_jax.models.residual import Residual, residual_chain
 from pose3d_jax.skeleton import NUM_JOINTS
 
@@ -48,7 +48,7 @@ class PatchStem(nnx.Module):
     """
 
     def __init__(self, features: int, *, axis_name, dtype, rngs: nnx.Rngs):
-        self.patch = nnx.Linear(STRIDE * STRIDE * 3, features, dtype=dtype, rngs=rngs)
+        self.patch = Pointwise(STRIDE * STRIDE * 3, features, dtype=dtype, rngs=rngs)
         self.residual = Residual(features, features, axis_name=axis_name, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b s/4 s/4 c"]:
@@ -85,13 +85,13 @@ class Stack(nnx.Module):
         shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
         self.hourglass = Hourglass(levels, modules, features, **shared)
         self.residuals = residual_chain(modules, features, features, **shared)
-        self.linear = nnx.Linear(features, features, dtype=dtype, rngs=rngs)
+        self.linear = Pointwise(features, features, dtype=dtype, rngs=rngs)
         self.norm = NormRelu(features, **shared)
-        self.heatmaps = nnx.Linear(
+        self.heatmaps = Pointwise(
             features, num_joints, kernel_init=output_init, dtype=dtype, rngs=rngs
         )
-        self.merge_features = nnx.Linear(features, features, dtype=dtype, rngs=rngs)
-        self.merge_heatmaps = nnx.Linear(num_joints, features, dtype=dtype, rngs=rngs)
+        self.merge_features = Pointwise(features, features, dtype=dtype, rngs=rngs)
+        self.merge_heatmaps = Pointwise(num_joints, features, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: Float[Array, "b h w c"]

@@ -3,7 +3,7 @@
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pose3d_jax.models.layers import NormRelu
+from pose3d_jax.models.layers import NormRelu, Pointwise
 
 
 class Residual(nnx.Module):
@@ -25,13 +25,13 @@ class Residual(nnx.Module):
         norm = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
         conv = {"dtype": dtype, "rngs": rngs}
         self.norm1 = NormRelu(in_features, **norm)
-        self.conv1 = nnx.Linear(in_features, middle, **conv)
+        self.conv1 = Pointwise(in_features, middle, **conv)
         self.norm2 = NormRelu(middle, **norm)
         self.conv2 = nnx.Conv(middle, middle, kernel_size=(3, 3), **conv)
         self.norm3 = NormRelu(middle, **norm)
-        self.conv3 = nnx.Linear(middle, out_features, **conv)
+        self.conv3 = Pointwise(middle, out_features, **conv)
         has_skip = in_features != out_features
-        self.skip = nnx.Linear(in_features, out_features, **conv) if has_skip else None
+        self.skip = Pointwise(in_features, out_features, **conv) if has_skip else None
 
     def __call__(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h w out"]:
         """Applies the module."""
