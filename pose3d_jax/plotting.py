@@ -19,6 +19,11 @@ def joint_colour(joint: int) -> tuple[int, int, int]:
     return _RIGHT if "right" in name else _LEFT if "left" in name else _MIDDLE
 
 
+def bone_colour(first: int, second: int) -> tuple[int, int, int]:
+    """The colour of a bone, RGB: that of its side, also where it leaves from the middle."""
+    return joint_colour(first if joint_colour(first) != _MIDDLE else second)
+
+
 def draw_joints(
     image: UInt8[np.ndarray, "height width 3"],
     joints: Float[np.ndarray, "16 2"],
@@ -42,9 +47,8 @@ def draw_joints(
     width = max(1, round(min(size) / 130))
     for first, second in skeleton.BONES:
         if shown[first] and shown[second]:
-            outer = first if joint_colour(first) != _MIDDLE else second
             ends = [tuple(places[first]), tuple(places[second])]
-            draw.line(ends, fill=joint_colour(outer), width=width)
+            draw.line(ends, fill=bone_colour(first, second), width=width)
     for joint, (x, y) in enumerate(places):
         if shown[joint]:
             draw.ellipse([x - width, y - width, x + width, y + width], fill=joint_colour(joint))
@@ -88,6 +92,94 @@ def draw_people(
     return image
 
 
+def plot_bones(
+    axes: Any,
+    joints: Float[np.ndarray, "16 2"],
+    valid: Bool[np.ndarray, "16"] | None = None,
+    nearness: Float[np.ndarray, "16"] | None = None,
+    *,
+    edge: float = 0.0,
+    **style: Any,
+) -> None:
+    """Draws a skeleton as vectors, on Matplotlib axes.
+
+    Args:
+        axes: to draw on.
+        joints: in their coordinates.
+        valid: joints to draw; all by default.
+        nearness: of each joint to the eye, in any unit; what is nearer covers what is not.
+        edge: width of a dark line beneath, pt; wider than the line's, or none.
+        **style: of the lines; without a colour, bones have those of their sides.
+    """
+    from matplotlib.patheffects import withStroke
+
+    effects = [withStroke(linewidth=edge, foreground="0.15")] if edge else None
+    bones = skeleton.BONES if valid is None else skeleton.BONES[valid[skeleton.BONES].all(-1)]
+    if nearness is not None:
+        bones = bones[np.argsort(nearness[bones].mean(-1), kind="stable")]
+    for bone in bones:
+        colour = {"color": np.divide(bone_colour(*bone), 255)}
+        axes.plot(*joints[bone].T, solid_capstyle="round", path_effects=effects, **(colour | style))
+
+
+def plot_crop(axes: Any, record: Mapping[str, Any], side: int) -> None:
+    """Shows on Matplotlib axes what the network sees, in its px; black where the image ends.
+
+    Args:
+        axes: to draw on.
+        record: its image as JPEG.
+        side: of the network's crop, px.
+    """
+    image = decode_image(record["image"])
+    x, y, box_side = np.asarray(record["box"], np.float64)
+    zoom = side / box_side
+    height, width = np.multiply(image.shape[:2], zoom)
+    left, top = side / 2 - x * zoom, side / 2 - y * zoom
+    axes.imshow(image, extent=(left, left + width, top + height, top), interpolation="bilinear")
+    axes.set(xlim=(0, side), ylim=(side, 0), xticks=[], yticks=[], facecolor="black")
+
+
+def plot_beside_truth(
+    row: Sequence[Any],
+    pose: Float[np.ndarray, "16 3"],
+    truth: Float[np.ndarray, "16 3"],
+    known: Bool[np.ndarray, "16"],
+) -> None:
+    """Draws a pose and the truth from the camera, then both from the side, at one scale.
+
+    Args:
+        row: four Matplotlib axes.
+        pose: mm, camera axes.
+        truth: in the same frame.
+        known: the joints of which there is a truth.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    # Upright: y of the camera points down.
+    pose, truth = pose * (1, -1, 1), truth * (1, -1, 1)
+    places = np.concatenate([pose, truth[known]])
+    middle = (places.min(0) + places.max(0)) / 2
+    reach = np.array([-1, 1]) * max(0.55 * np.ptp(places, axis=0).max(), 1.0)
+    drawn = (pose, None), (truth, known)
+    for number, axes in enumerate(row):
+        (joints, valid), from_side = drawn[number % 2], number >= 2
+        # From the side is from the camera's right: there, what is further right is nearer.
+        across, nearness = (2, joints[:, 0]) if from_side else (0, -joints[:, 2])
+        if valid is not None and not valid.any():
+            axes.set_axis_off()
+            axes.text(0.5, 0.5, "not known", transform=axes.transAxes, ha="center", color="gray")
+            continue
+        plot_bones(axes, joints[:, [across, 1]], valid, nearness, linewidth=2)
+        axes.set(aspect="equal", xlim=middle[across] + reach, ylim=middle[1] + reach)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axes.tick_params(labelsize=8, labelleft=number == 0, color="0.8")
+        axes.grid(color="0.92", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[:].set_color("0.8")
+    row[0].set_ylabel("up (mm)", fontsize=8)
+
+
 def figure_3d(
     image: UInt8[np.ndarray, "height width 3"],
     joints_2d: Float[np.ndarray, "people 16 2"],
@@ -127,8 +219,7 @@ def _plot_skeleton(axes: Any, joints: Float[np.ndarray, "16 3"]) -> None:
     """Draws a skeleton upright: Matplotlib's vertical axis is the last, and points up."""
     x, y, z = np.asarray(joints).T
     for first, second in skeleton.BONES:
-        outer = first if joint_colour(first) != _MIDDLE else second
-        ends, colour = [first, second], np.divide(joint_colour(outer), 255)
+        ends, colour = [first, second], np.divide(bone_colour(first, second), 255)
         axes.plot(x[ends], z[ends], -y[ends], color=colour, linewidth=2.5)
     places = np.array([x, z, -y]).T
     middle = (places.min(0) + places.max(0)) / 2
