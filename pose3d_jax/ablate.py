@@ -3,10 +3,13 @@
 `python -m pose3d_jax.ablate --config configs/stage3.py[:preset] [--seeds N] [--lambda_geo 0,0.1,…]`
 
 Every seed has a directory, and in it every variant one like those of `pose3d_jax.train`. Variants
-share the stages that they have in common: these are trained once, and linked. The same command goes
-on where an interrupted one stopped. The flags of `pose3d_jax.train` hold here too.
+share the stages that they have in common: these are trained once, and linked. Each is evaluated as
+`pose3d_jax.evaluate` does; the tables of all, mean ± standard deviation over the seeds, are printed
+and kept in `methods/` or `lambda_geo/`, with pictures. The same command goes on where it was
+interrupted. The flags of `pose3d_jax.train` hold here too.
 """
 
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -16,11 +19,13 @@ import jax
 import ml_collections
 from absl import flags
 
-from pose3d_jax import train
+from pose3d_jax import comparison, evaluation, train
 from pose3d_jax.checkpoints import CONFIG_FILE, config_differences
 from pose3d_jax.errors import UserError, run_program
+from pose3d_jax.evaluation import Results
 from pose3d_jax.interruption import Interruption
 from pose3d_jax.stages import METHODS, method_directory
+from pose3d_jax.tables import as_markdown, as_text
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +42,47 @@ def main(argv: Sequence[str]) -> None:
     config = train.parse(argv)
     train.start_jax(config)
     workdir = Path(flags.FLAGS.workdir or f"runs/{config.preset}/ablation")
+    seeds = range(config.seed, config.seed + _SEEDS.value)
     train.open_domains(config)
+
+    results: dict[str, list[Results]] = {}
     with Interruption() as interruption:
-        for seed in range(config.seed, config.seed + _SEEDS.value):
+        for seed in seeds:
             for name, variant in variants(config, seed).items():
                 place = workdir / f"seed-{seed}" / method_directory(name)
                 log.info("%s, seed %d, in %s", name, seed, place)
                 link_common_stages(place, variant)
                 train.train(variant, place, interruption)
+                results.setdefault(name, []).append(evaluated(place, variant))
                 jax.clear_caches()  # Or the programs of all of them would pile up.
+
+    out = workdir / ("lambda_geo" if _LAMBDA_GEO.value else "methods")
+    out.mkdir(exist_ok=True)
+    evaluation.write_json(out / evaluation.RESULTS_FILE, results)
+    tables = comparison.tables_of(results)
+    (out / evaluation.TABLES_FILE).write_text("\n\n".join(map(as_markdown, tables)) + "\n")
+    first_seed = {
+        name: evaluation_of(workdir / f"seed-{config.seed}" / method_directory(name), config)
+        for name in results
+    }
+    comparison.draw(out, first_seed, config)
+    if _LAMBDA_GEO.value:
+        comparison.draw_sweep(out, results, [parse_weight(text) for text in _LAMBDA_GEO.value])
+    log.info("results in %s:\n\n%s\n", out, "\n\n".join(map(as_text, tables)))
+
+
+def evaluation_of(place: Path, config: ml_collections.ConfigDict) -> Path:
+    """Where the evaluation of a variant is kept."""
+    return place / f"stage{config.last_stage}" / "evaluation"
+
+
+def evaluated(place: Path, config: ml_collections.ConfigDict) -> Results:
+    """The evaluation of a variant; one that is there already is not done again."""
+    out = evaluation_of(place, config)
+    path = out / evaluation.RESULTS_FILE
+    if not path.exists():
+        evaluation.evaluate(out.parent, out, data_dir=config.run.data_dir or None)
+    return json.loads(path.read_text())
 
 
 def variants(config: ml_collections.ConfigDict, seed: int) -> Variants:

@@ -42,6 +42,19 @@ class WithoutDepth(Sequence):
         return dict(record, has_3d=False, joints_3d=np.zeros_like(record["joints_3d"]))
 
 
+class Chosen(Sequence):
+    """At most `limit` of a source's records, evenly spaced; all of them without a limit."""
+
+    def __init__(self, source: Sequence, limit: int | None):
+        self._source, self._indices = source, spread(len(source), limit)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> dict:
+        return self._source[int(self._indices[index])]
+
+
 def to_arrays(record: dict, image_side: int) -> Batch:
     """Decodes a record; the image is padded with black, right and below, to `image_side`."""
     arrays = {name: np.asarray(record[name]) for name in FIELDS if name != "image"}
@@ -110,27 +123,25 @@ def spread(count: int, limit: int | None) -> np.ndarray:
 
 
 def evaluation_batches(
-    source, *, batch_size: int, image_side: int, threads: int, limit: int | None = None
+    source: Sequence, *, batch_size: int, image_side: int, threads: int
 ) -> Iterator[tuple[Batch, int]]:
     """All records in order, in batches of one size, and how many records of each are real.
 
     The last batch is filled up with copies of its last record.
 
     Args:
-        source: from `open_source`.
+        source: from `open_source`, or some of it, `Chosen`.
         batch_size: records per batch.
         image_side: of the images, px; smaller ones are padded.
         threads: that read and decode.
-        limit: take this many records, spread evenly over the split, instead of all.
     """
-    chosen = spread(len(source), limit)
-    filler = -len(chosen) % batch_size
-    indices = np.concatenate([chosen, np.repeat(chosen[-1:], filler)])
+    count = len(source)
+    indices = np.minimum(np.arange(count + -count % batch_size), count - 1)
     records = grain.MapDataset.source(indices).map(lambda i: to_arrays(source[int(i)], image_side))
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     batches = records.batch(batch_size).to_iter_dataset(options)
     for number, batch in enumerate(batches):
-        yield batch, min(batch_size, len(chosen) - number * batch_size)
+        yield batch, min(batch_size, count - number * batch_size)
 
 
 class Domain(NamedTuple):

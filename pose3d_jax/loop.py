@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +12,10 @@ import numpy as np
 import optax
 from PIL import Image
 
-from pose3d_jax import input_pipeline, scoring, training
+from pose3d_jax import input_pipeline, measures, scoring, training
 from pose3d_jax.checkpoints import StageCheckpoints
 from pose3d_jax.errors import Interrupted, UserError
-from pose3d_jax.input_pipeline import Domain, WithoutDepth
+from pose3d_jax.input_pipeline import Chosen, Domain, WithoutDepth
 from pose3d_jax.interruption import Interruption
 from pose3d_jax.progress import MetricsLog, Pace
 from pose3d_jax.stages import Stage
@@ -164,18 +164,17 @@ def collect(
     }
 
 
-def predictions(run: Run, state: TrainState, domain: str, limit: int | None):
-    """Poses and labels of a domain's held-out records."""
+def predictions(run: Run, state: TrainState, source: Sequence):
+    """Poses and labels of held-out records."""
     return scoring.predict_split(
         run.predict,
         state,
-        run.domains[domain].test,
+        source,
         side=run.config.model.input_side,
         skeleton_size=run.config.data.bone_length_sum,
         batch_size=max(run.config.data.batch_size, 32),
         image_side=run.image_side,
         threads=run.config.run.reading_threads,
-        limit=limit,
     )
 
 
@@ -211,8 +210,9 @@ def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: Metr
     """Scores some held-out records of both domains, and draws a few."""
     side = run.config.model.input_side
     for name, domain in run.domains.items():
-        poses, labels = predictions(run, state, name, run.config.run.evaluate_images)
-        row = scoring.summarise(poses, labels, protocol(run, stage, name))
+        source = Chosen(domain.test, run.config.run.evaluate_images)
+        poses, labels = predictions(run, state, source)
+        row = measures.summarise(poses, labels, protocol(run, stage, name))
         metrics.write(step, {f"{name}-test {key}": value for key, value in row.items()})
         text = ", ".join(f"{key} {value:.4g}" for key, value in row.items())
         log.info(
@@ -221,7 +221,7 @@ def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: Metr
         if jax.process_index() == 0:
             path = run.workdir / stage.name / "pictures" / f"{name}-{step:06d}.png"
             path.parent.mkdir(exist_ok=True)
-            Image.fromarray(scoring.prediction_sheet(domain.test, poses, side)).save(path)
+            Image.fromarray(scoring.prediction_sheet(source, poses, side)).save(path)
 
 
 def compare_modes(run: Run, stage: Stage, state: TrainState, metrics: MetricsLog) -> None:

@@ -9,10 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from pose3d_jax import geometry
-from pose3d_jax.skeleton import PCKH_GROUPS, PELVIS, SYMMETRIC_LIMBS, THORAX
+from pose3d_jax.skeleton import NUM_JOINTS, PCKH_GROUPS, PELVIS, SYMMETRIC_LIMBS, THORAX
 
 #: Thresholds of AUC: 0, 5, …, 150 mm.
 AUC_THRESHOLDS = tuple(range(0, 151, 5))
+
+#: The joints of each column of Table 2; "mean" is over all but pelvis and thorax.
+PCKH_JOINTS = PCKH_GROUPS | {
+    "mean": tuple(joint for joint in range(NUM_JOINTS) if joint not in (PELVIS, THORAX))
+}
 
 
 def joint_errors(
@@ -89,9 +94,24 @@ def auc_3d(
     A joint counts where its error is *below* the threshold, as in MMPose: the root, whose error is
     0 by definition, misses the threshold 0.
     """
-    errors = joint_errors(pred, target)[..., None]
-    within = jnp.mean((errors < jnp.asarray(AUC_THRESHOLDS)) * 1.0, axis=-1)
-    return 100.0 * masked_mean(within, valid)
+    return 100.0 * masked_mean(under_curve(joint_errors(pred, target)), valid)
+
+
+def under_curve(errors: Float[Array, "n 16"]) -> Float[Array, "n 16"]:
+    """Share of `AUC_THRESHOLDS` that each joint's error in mm is below."""
+    return jnp.mean((errors[..., None] < jnp.asarray(AUC_THRESHOLDS)) * 1.0, axis=-1)
+
+
+def within_head(
+    pred: Float[Array, "n 16 2"],
+    target: Float[Array, "n 16 2"],
+    head_size: Float[Array, "n"],
+    valid: Bool[Array, "n 16"],
+    threshold: float = 0.5,
+) -> tuple[Bool[Array, "n 16"], Bool[Array, "n 16"]]:
+    """Which joints lie within `threshold` head sizes of the truth, and which count; see `pckh`."""
+    distance = jnp.linalg.norm(pred - target, axis=-1)
+    return distance <= threshold * head_size[:, None], valid & (head_size > 0)[:, None]
 
 
 def pckh(
@@ -114,17 +134,13 @@ def pckh(
         Per group of `skeleton.PCKH_GROUPS`, and "mean" over all joints but pelvis and thorax.
         NaN where nothing is annotated.
     """
-    distance = jnp.linalg.norm(pred - target, axis=-1)
-    correct = (distance <= threshold * head_size[:, None]) * 1.0
-    counted = valid & (head_size > 0)[:, None]
+    correct, counted = within_head(pred, target, head_size, valid, threshold)
 
     def score(joints):
         index = jnp.asarray(joints)
-        return 100.0 * masked_mean(correct[:, index], counted[:, index])
+        return 100.0 * masked_mean(correct[:, index] * 1.0, counted[:, index])
 
-    scores = {name: score(joints) for name, joints in PCKH_GROUPS.items()}
-    scores["mean"] = score([j for j in range(pred.shape[1]) if j not in (PELVIS, THORAX)])
-    return scores
+    return {name: score(joints) for name, joints in PCKH_JOINTS.items()}
 
 
 def symmetry(pose: Float[Array, "n 16 3"]) -> dict[str, Float[Array, "n"]]:

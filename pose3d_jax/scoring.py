@@ -1,4 +1,4 @@
-"""Evaluation: predictions of a split, the paper's metrics on them, and yardsticks beside them."""
+"""Predictions of a split beside its labels, as each data set's protocol compares them."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,13 +7,16 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from pose3d_jax import geometry, metrics, plotting
-from pose3d_jax.input_pipeline import evaluation_batches, spread
+from pose3d_jax import geometry, plotting
+from pose3d_jax.input_pipeline import Chosen, evaluation_batches, spread
 from pose3d_jax.skeleton import NECK, NUM_JOINTS, PELVIS, THORAX
 from pose3d_jax.training import TrainState, split_over_devices
 
-#: Of the table, in order.
-COLUMNS = ("PCKh@0.5", "MPJPE", "MPJPE true 2D", "PA-MPJPE", "symmetry", "bone sum")
+#: How many training records yardsticks are made of, at most.
+YARDSTICK_RECORDS = 10_000
+
+HIPS = (2, 3)
+NEITHER_PELVIS_NOR_THORAX = ~np.isin(np.arange(NUM_JOINTS), (PELVIS, THORAX))
 
 
 class Labels(NamedTuple):
@@ -66,16 +69,16 @@ class Protocol(NamedTuple):
     with_depth: bool = True
 
 
-def read_labels(source: Sequence, side: int, limit: int) -> Labels:
-    """The labels of records, as the network's crop of `side` px has them.
+def training_labels(source: Sequence, side: int) -> Labels:
+    """The labels of training records that yardsticks are made of, evenly spaced over the split.
 
     Args:
         source: from `input_pipeline.open_source`.
-        side: of the crop, px.
-        limit: read at most this many, spread evenly over the split.
+        side: of the network's crop, px.
     """
     fields = ("joints_2d", "box", "joints_valid", "joints_3d", "has_3d", "head_size")
-    records = [source[int(i)] for i in spread(len(source), limit)]
+    chosen = Chosen(source, YARDSTICK_RECORDS)
+    records = [chosen[i] for i in range(len(chosen))]
     return to_labels({name: np.asarray([r[name] for r in records]) for name in fields}, side)
 
 
@@ -103,7 +106,6 @@ def predict_split(
     batch_size: int,
     image_side: int,
     threads: int,
-    limit: int | None = None,
 ) -> tuple[Poses, Labels]:
     """Runs the network over a split.
 
@@ -116,7 +118,6 @@ def predict_split(
         batch_size: rounded up to a multiple of this host's devices.
         image_side: see `evaluation_batches`.
         threads: see `evaluation_batches`.
-        limit: see `evaluation_batches`.
 
     Returns:
         Poses and labels, in the split's order.
@@ -125,7 +126,7 @@ def predict_split(
     batch_size = -(-batch_size // devices) * devices
     outputs, labels = [], []
     for batch, real in evaluation_batches(
-        source, batch_size=batch_size, image_side=image_side, threads=threads, limit=limit
+        source, batch_size=batch_size, image_side=image_side, threads=threads
     ):
         output = jax.device_get(predict(state, split_over_devices(batch)))
         outputs.append({k: v.reshape(-1, *v.shape[2:])[:real] for k, v in output.items()})
@@ -150,24 +151,52 @@ def as_poses(
     return Poses(joints, depth, np.asarray(millimetres))
 
 
-def as_scored(poses: Poses, dataset: str) -> Poses:
-    """Poses in a data set's own definition of joints.
+def as_scored(
+    poses: Float[np.ndarray, "n 16 3"], truth: Float[np.ndarray, "n 16 3"], dataset: str
+) -> Float[np.ndarray, "n 16 3"]:
+    """Predicted poses as a data set's protocol compares them with the truth (Sec. 4.1.2).
 
     Human3.6M has no thorax: its test records hold the spine joint in its place, and predictions
-    are scored with the midpoint of pelvis and neck there, as the release does.
+    are scored with the midpoint of pelvis and neck there, as the release does. MPI-INF-3DHP has
+    its pelvis and hips higher: the predicted ones are moved towards the neck by a fifth of the
+    way from pelvis to neck; and its poses are compared at the truth's size.
+
+    Args:
+        poses: mm, root-relative.
+        truth: mm.
+        dataset: the data set's name.
     """
-    if dataset.split("/")[0] != "human36m":
+    family = dataset.split("/")[0]
+    if family not in ("human36m", "mpi_inf_3dhp"):
         return poses
-    millimetres = poses.millimetres.copy()
-    millimetres[:, THORAX] = (millimetres[:, PELVIS] + millimetres[:, NECK]) / 2
-    return poses._replace(millimetres=millimetres)
+    poses = poses.copy()
+    if family == "mpi_inf_3dhp":
+        raised = 0.2 * (poses[:, NECK] - poses[:, PELVIS])
+        poses[:, [PELVIS, *HIPS]] += raised[:, None]
+    poses[:, THORAX] = (poses[:, PELVIS] + poses[:, NECK]) / 2
+    return at_size_of(poses, truth) if family == "mpi_inf_3dhp" else poses
 
 
-def yardsticks(training: Labels, test: Labels, protocol: Protocol) -> dict[str, Poses]:
+def at_size_of(
+    poses: Float[np.ndarray, "n 16 3"], truth: Float[np.ndarray, "n 16 3"]
+) -> Float[np.ndarray, "n 16 3"]:
+    """Poses scaled until their bones sum to the truth's: "global scale known" (Sec. 4.1.2)."""
+    sizes, wanted = (np.asarray(geometry.bone_length_sum(pose)) for pose in (poses, truth))
+    return poses * (wanted / np.where(sizes > 0, sizes, 1.0))[:, None, None]
+
+
+def joints_that_count(labels: Labels, dataset: str) -> Bool[np.ndarray, "n 16"]:
+    """The joints whose 3D errors count; MPI-INF-3DHP leaves out pelvis and thorax."""
+    counted = labels.valid & labels.has_3d[:, None]
+    return counted & NEITHER_PELVIS_NOR_THORAX if dataset == "mpi_inf_3dhp" else counted
+
+
+def yardsticks(training: Labels | None, test: Labels, protocol: Protocol) -> dict[str, Poses]:
     """Poses that a method should beat, and one that it cannot.
 
     Args:
-        training: labels of lab training records.
+        training: labels of lab training records; None where they are not there, and with them the
+            first two yardsticks.
         test: labels of the records to predict.
         protocol: the crop's side and `AvgSumLen`.
 
@@ -175,6 +204,9 @@ def yardsticks(training: Labels, test: Labels, protocol: Protocol) -> dict[str, 
         "mean pose" of the training records in px, depth and mm; "true 2D, mean depth"; and "true
         2D, true depth", whose error is what weak perspective and the average size leave.
     """
+    true_depth = as_poses(test.joints, test.depth, *protocol[:2])
+    if training is None:
+        return {"true 2D, true depth": true_depth}
     count = len(test.joints)
     mean_depth = np.broadcast_to(training.depth.mean(0), test.depth.shape)
     mean_mm = np.asarray(geometry.relative_to_root(training.joints_3d)).mean(0)
@@ -185,36 +217,8 @@ def yardsticks(training: Labels, test: Labels, protocol: Protocol) -> dict[str, 
             np.broadcast_to(mean_mm, (count, *mean_mm.shape)),
         ),
         "true 2D, mean depth": as_poses(test.joints, mean_depth, *protocol[:2]),
-        "true 2D, true depth": as_poses(test.joints, test.depth, *protocol[:2]),
+        "true 2D, true depth": true_depth,
     }
-
-
-def summarise(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, float]:
-    """One row of the table: the means over a split.
-
-    Returns:
-        PCKh@0.5 in percent; MPJPE, MPJPE with the true 2D joints, PA-MPJPE and symmetry in mm;
-        and the ratio of the bone-length sum to the truth's. What the labels cannot tell, or the
-        network has not learnt yet, is left out.
-    """
-    side, size = protocol.side, protocol.skeleton_size
-    scores = metrics.pckh(poses.joints, labels.joints, labels.head_size, labels.valid)
-    row = {"PCKh@0.5": scores["mean"]}
-    chosen = np.flatnonzero(labels.has_3d)
-    if protocol.with_depth:
-        row["symmetry"] = np.mean([x.mean() for x in metrics.symmetry(poses.millimetres).values()])
-    if protocol.with_depth and len(chosen):
-        truth, valid = labels.joints_3d[chosen], labels.valid[chosen]
-        ours = as_scored(poses, protocol.dataset).millimetres[chosen]
-        with_true_2d = as_poses(labels.joints, poses.depth, side, size)
-        with_true_2d = as_scored(with_true_2d, protocol.dataset).millimetres[chosen]
-        row["bone sum"] = metrics.bone_sum_ratio(
-            in_pixels(poses, side)[chosen], in_pixels(labels, side)[chosen]
-        ).mean()
-        row["MPJPE"] = metrics.mpjpe(ours, truth, valid).mean()
-        row["MPJPE true 2D"] = metrics.mpjpe(with_true_2d, truth, valid).mean()
-        row["PA-MPJPE"] = metrics.pa_mpjpe(ours, truth, valid).mean()
-    return {name: float(row[name]) for name in COLUMNS if name in row}
 
 
 def in_pixels(poses: Poses | Labels, side: int) -> Float[np.ndarray, "n 16 3"]:
@@ -233,27 +237,11 @@ def prediction_sheet(
         side: of the network's input, px.
         count: how many records, spread evenly.
     """
-    predicted = len(poses.joints)
-    places = spread(predicted, count)
-    records = [source[int(i)] for i in spread(len(source), predicted)[places]]
+    places = spread(len(source), count)
+    records = [source[int(i)] for i in places]
     ours = []
     for record, joints in zip(records, poses.joints[places]):
         centre, box_side = record["box"][:2], record["box"][2]
         in_image = (joints - side / 2) * box_side / side + centre
         ours.append(dict(record, joints_2d=in_image, joints_valid=np.ones(NUM_JOINTS, bool)))
     return plotting.contact_sheet([*records, *ours], columns=len(records))
-
-
-def format_table(title: str, rows: dict[str, dict[str, float]]) -> str:
-    """Rows of numbers under their names, aligned for a terminal; "–" where there is none."""
-    columns = [name for name in COLUMNS if any(name in row for row in rows.values())]
-    width = max(len(name) for name in [title, *rows])
-    lines = ["  ".join([title.ljust(width), *(name.rjust(9) for name in columns)])]
-    for name, row in rows.items():
-        cells = [
-            f"{row[c]:.{2 if c == 'bone sum' else 1}f}" if np.isfinite(row.get(c, np.nan)) else "–"
-            for c in columns
-        ]
-        padded = (cell.rjust(max(9, len(c))) for cell, c in zip(cells, columns))
-        lines.append("  ".join([name.ljust(width), *padded]))
-    return "\n".join(lines)

@@ -15,7 +15,7 @@ from absl import flags
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
-from pose3d_jax import input_pipeline, loop, scoring, training
+from pose3d_jax import input_pipeline, loop, measures, scoring, training
 from pose3d_jax.checkpoints import StageCheckpoints, claim_directory, restore_network
 from pose3d_jax.compilation import keep_compiled
 from pose3d_jax.errors import UserError, run_program
@@ -24,6 +24,7 @@ from pose3d_jax.interruption import Interruption
 from pose3d_jax.loop import Run
 from pose3d_jax.progress import MetricsLog
 from pose3d_jax.stages import Stage, get_stage, method_directory
+from pose3d_jax.tables import Table, as_text
 from pose3d_jax.training import TrainState
 from tfds_builders.prepare import is_prepared, prepare
 
@@ -196,22 +197,23 @@ def report(run: Run, stage: Stage) -> str:
             partial.rename(path)
     else:
         results = json.loads(path.read_text())
-    tables = (scoring.format_table(title, rows) for title, rows in results.items())
-    return "\n\n".join(tables)
+    return "\n\n".join(as_text(Table(title, rows)) for title, rows in results.items())
 
 
 def score(run: Run, stage: Stage) -> dict[str, dict[str, dict[str, float]]]:
     """Scores of the network and of the yardsticks, per domain."""
     state = training.replicate(trained_state(run, stage.number))
     side = run.config.model.input_side
-    lab_labels = scoring.read_labels(run.domains["lab"].train, side, limit=10_000)
+    lab_labels = scoring.read_labels(
+        Chosen(run.domains["lab"].train, scoring.YARDSTICK_RECORDS), side
+    )
     tables = {}
     for name in run.domains:
-        poses, labels = loop.predictions(run, state, name, limit=None)
+        poses, labels = loop.predictions(run, state, run.domains[name].test)
         protocol = loop.protocol(run, stage, name)
         rows = {run.config.method: poses, **scoring.yardsticks(lab_labels, labels, protocol)}
         tables[f"{name}-test ({len(labels.joints)} images)"] = {
-            row: scoring.summarise(p, labels, protocol) for row, p in rows.items()
+            row: measures.summarise(p, labels, protocol) for row, p in rows.items()
         }
     return tables
 

@@ -23,6 +23,7 @@ from pose3d_jax import augment, geometry, heatmaps, losses
 from pose3d_jax.errors import UserError
 from pose3d_jax.models import build_network
 from pose3d_jax.models.network import STRIDE
+from pose3d_jax.skeleton import MIRROR_ORDER
 from pose3d_jax.stages import Stage
 
 #: Name of the `pmap` axis.
@@ -236,7 +237,7 @@ def make_loss_step(
 
 
 def predict(
-    network: Network, params, stats, images: Float[Array, "b s s 3"]
+    network: Network, params, stats, images: Float[Array, "b s s 3"], *, flip: bool = False
 ) -> tuple[Float[Array, "b 16 2"], Float[Array, "b 16"], Float[Array, "b 16"]]:
     """Poses in evaluation mode.
 
@@ -245,27 +246,42 @@ def predict(
         params: parameters.
         stats: running statistics.
         images: crops, RGB in [0, 1].
+        flip: average the heat-maps and depths of each image and of its mirror image.
 
     Returns:
         2D joints in crop px, their scores, and depths in normalised units.
     """
     model = nnx.merge(network.graphdef, params, stats, copy=True)
     model.eval()
-    maps, depth = model(images)
-    joints, scores = heatmaps.decode(maps[-1], STRIDE)
+    maps, depth = model(jnp.concatenate([images, images[:, :, ::-1]]) if flip else images)
+    last = maps[-1]
+    if flip:
+        last, mirrored = jnp.split(last, 2)
+        last = (last + mirrored[:, :, ::-1][..., MIRROR_ORDER]) / 2
+        depth, mirrored = jnp.split(depth, 2)
+        depth = (depth + mirrored[:, MIRROR_ORDER]) / 2
+    joints, scores = heatmaps.decode(last, STRIDE)
     return joints, scores, depth
 
 
 def make_predict_step(
-    config: ml_collections.ConfigDict, network: Network
+    config: ml_collections.ConfigDict, network: Network, *, flip: bool = False
 ) -> Callable[[TrainState, Batch], dict[str, Array]]:
-    """Predictions and labels of a batch of records, in crop px, over this host's devices."""
+    """Predictions and labels of a batch of records, in crop px, over this host's devices.
+
+    Args:
+        config: the whole config.
+        network: from `make_network`.
+        flip: see `predict`.
+    """
     side = config.model.input_side
 
     def step(state: TrainState, batch: Batch):
         neutral = augment.no_augmentation(batch["image"].shape[0])
         example = augment.make_examples(batch, side, neutral)
-        joints, scores, depth = predict(network, state.params, state.stats, example.images)
+        joints, scores, depth = predict(
+            network, state.params, state.stats, example.images, flip=flip
+        )
         return {
             "joints": joints,
             "scores": scores,

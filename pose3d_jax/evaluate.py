@@ -1,0 +1,55 @@
+"""Evaluates a checkpoint: `python -m pose3d_jax.evaluate --checkpoint DIR [--data NAME …]`.
+
+Prints Tables 1–4 of the paper for each data set, the published rows beside ours where the data set
+is the paper's. `--out` (by default `DIR/evaluation`) receives them as `results.json` and
+`tables.md`, and for each data set the predictions (`predictions.npz`) and pictures.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from pose3d_jax.common_flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE
+from pose3d_jax.compilation import keep_compiled
+from pose3d_jax.errors import UserError, run_program
+from pose3d_jax.evaluation import TABLES_FILE, evaluate, tables_of
+from pose3d_jax.tables import as_markdown, as_text
+
+log = logging.getLogger(__name__)
+
+_DATA = flags.DEFINE_multi_string(
+    "data", [], "A prepared data set, or NAME:SPLIT; may be repeated. Default: the two that the "
+    "checkpoint's config tests on."
+)  # fmt: skip
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where data sets are. Default: TFDS's place.")
+_LIMIT = flags.DEFINE_integer(
+    "limit", None, "Take this many images of each split, evenly spaced.", lower_bound=1
+)
+_FLIP = flags.DEFINE_bool("flip", False, "Average each prediction with its mirror image's.")
+_OUT = flags.DEFINE_string("out", None, "Where the results go. Default: CHECKPOINT/evaluation.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """The program."""
+    if CHECKPOINT.value is None or len(argv) > 1:
+        raise UserError("Usage: python -m pose3d_jax.evaluate --checkpoint DIR [--data NAME …]")
+    keep_compiled(COMPILATION_CACHE.value)
+    out = Path(_OUT.value or Path(CHECKPOINT.value, "evaluation"))
+    results = evaluate(
+        CHECKPOINT.value,
+        out,
+        data=_DATA.value,
+        data_dir=_DATA_DIR.value,
+        limit=_LIMIT.value,
+        flip=_FLIP.value,
+        batch_size=BATCH_SIZE.value,
+    )
+    tables = tables_of(results)
+    (out / TABLES_FILE).write_text("\n\n".join(map(as_markdown, tables)) + "\n")
+    log.info("results in %s:\n\n%s\n", out, "\n\n".join(map(as_text, tables)))
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,168 @@
+"""The paper's metrics over a split, as means that are yet to be taken.
+
+A table's cell is a mean over some of a split's images: those of an action, of a scene, all, or all
+drawn anew for a confidence interval. `measure` computes once what each image adds to it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from pose3d_jax import metrics
+from pose3d_jax.scoring import (
+    NEITHER_PELVIS_NOR_THORAX,
+    Labels,
+    Poses,
+    Protocol,
+    as_poses,
+    as_scored,
+    at_size_of,
+    in_pixels,
+    joints_that_count,
+)
+from pose3d_jax.skeleton import SYMMETRIC_LIMBS
+
+#: One line about a split. mm but for percentages (PCKh, 3DPCK, AUC) and ratios (the last two).
+SUMMARY = (
+    "PCKh@0.5",
+    "MPJPE",
+    "MPJPE true 2D",
+    "PA-MPJPE",
+    "N-MPJPE",
+    "3DPCK",
+    "AUC",
+    "symmetry",
+    "bone sum",
+    "depth spread",
+)
+
+#: Side of the square in which Table 4 measures "3D pixels".
+PIXEL_SIDE = 256
+
+
+class Measure(NamedTuple):
+    """A mean before it is taken.
+
+    Attributes:
+        total: what each image adds to the sum.
+        count: what it adds to the divisor.
+    """
+
+    total: Float[np.ndarray, "n"]
+    count: Float[np.ndarray, "n"]
+
+    def mean(self, images: Int[np.ndarray, "m"] | Bool[np.ndarray, "n"] | None = None) -> float:
+        """The mean over some images, or all; NaN where nothing counts."""
+        total, count = self if images is None else (self.total[images], self.count[images])
+        return float(total.sum(dtype=np.float64) / count.sum()) if count.any() else float("nan")
+
+    def interval(self, resamples: int = 1_000, seed: int = 0) -> tuple[float, float]:
+        """The 95 % interval of the mean, by drawing images anew (percentile bootstrap).
+
+        It tells what other images of the same kind would change, not what another training would;
+        frames of one video resemble each other, and make it too narrow.
+        """
+        rng = np.random.default_rng(seed)
+        size = len(self.total)
+        # By the number of times that each image is drawn, a chunk at a time: a data set may have
+        # a hundred thousand images.
+        means = []
+        for _ in range(resamples):
+            drawn = np.bincount(rng.integers(0, size, size), minlength=size)
+            count = drawn @ self.count
+            means.append(drawn @ self.total / count if count else np.nan)
+        low, high = np.nanpercentile(means, [2.5, 97.5]) if self.count.any() else (np.nan, np.nan)
+        return float(low), float(high)
+
+
+def per_image(values: Float[np.ndarray, "n"], counted: Bool[np.ndarray, "n"]) -> Measure:
+    """The mean of one value per image, over those that count."""
+    return Measure(np.where(counted, np.asarray(values, np.float64), 0.0), counted.astype(float))
+
+
+def per_joint(values: Float[np.ndarray, "n j"], counted: Bool[np.ndarray, "n j"]) -> Measure:
+    """The mean over all joints that count, whosever they are."""
+    values = np.where(counted, np.asarray(values, np.float64), 0.0)
+    return Measure(values.sum(-1), counted.sum(-1).astype(float))
+
+
+def measure(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, Measure]:
+    """All metrics of a split's predictions; what its labels cannot tell is left out.
+
+    Returns:
+        The names of `SUMMARY`, and besides
+        "PCKh@0.5 GROUP": percent, for the groups of Table 2;
+        "symmetry LIMB" and "symmetry LIMB px": mm, and px of a crop of 256, for those of Table 4.
+        3DPCK and AUC follow MPI-INF-3DHP's protocol on every data set: poses at the truth's size,
+        pelvis and thorax not counted. "bone sum" is the predicted bones' summed length over the
+        truth's, in the crop, and "depth spread" the predicted depths' deviation over the truth's;
+        both are 1 where depths are neither flattened nor exaggerated.
+    """
+    found = _measure_2d(poses, labels)
+    if protocol.with_depth:
+        found |= _measure_symmetry(poses, labels, protocol)
+        if labels.has_3d.any():
+            found |= _measure_3d(poses, labels, protocol)
+    return found
+
+
+def _measure_2d(poses: Poses, labels: Labels) -> dict[str, Measure]:
+    correct, counted = (
+        np.asarray(flags)
+        for flags in metrics.within_head(
+            poses.joints, labels.joints, labels.head_size, labels.valid
+        )
+    )
+    found = {
+        f"PCKh@0.5 {name}": per_joint(100.0 * correct[:, joints], counted[:, joints])
+        for name, joints in ((name, list(j)) for name, j in metrics.PCKH_JOINTS.items())
+    }
+    return found | {"PCKh@0.5": found["PCKh@0.5 mean"]}
+
+
+def _measure_symmetry(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, Measure]:
+    everybody = np.ones(len(poses.joints), bool)
+    millimetres = as_scored(poses.millimetres, labels.joints_3d, protocol.dataset)
+    pixels = in_pixels(poses, protocol.side) * (PIXEL_SIDE / protocol.side)
+    # A data set whose poses are compared at the truth's size has none where there is no truth.
+    known = labels.has_3d if labels.has_3d.any() else everybody
+    by_limb = {
+        f"symmetry {limb}": per_image(value, known)
+        for limb, value in metrics.symmetry(millimetres).items()
+    }
+    mean = sum(measure.total for measure in by_limb.values()) / len(SYMMETRIC_LIMBS)
+    in_crop = {
+        f"symmetry {limb} px": per_image(value, everybody)
+        for limb, value in metrics.symmetry(pixels).items()
+    }
+    return by_limb | in_crop | {"symmetry": per_image(mean, known)}
+
+
+def _measure_3d(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, Measure]:
+    side, size, dataset = protocol.side, protocol.skeleton_size, protocol.dataset
+    truth, known = labels.joints_3d, labels.has_3d
+    counted = joints_that_count(labels, dataset)
+    ours = as_scored(poses.millimetres, truth, dataset)
+    true_2d = as_poses(labels.joints, poses.depth, side, size).millimetres
+    errors = np.asarray(metrics.joint_errors(at_size_of(ours, truth), truth))
+    of_pck = counted & NEITHER_PELVIS_NOR_THORAX
+    bone_sum = metrics.bone_sum_ratio(in_pixels(poses, side), in_pixels(labels, side))
+    return {
+        "MPJPE": per_image(metrics.mpjpe(ours, truth, counted), known),
+        "MPJPE true 2D": per_image(
+            metrics.mpjpe(as_scored(true_2d, truth, dataset), truth, counted), known
+        ),
+        "PA-MPJPE": per_image(metrics.pa_mpjpe(ours, truth, counted), known),
+        "N-MPJPE": per_image(metrics.n_mpjpe(ours, truth, counted), known),
+        "3DPCK": per_joint(100.0 * (errors < 150.0), of_pck),
+        "AUC": per_joint(100.0 * np.asarray(metrics.under_curve(errors)), of_pck),
+        "bone sum": per_image(bone_sum, known),
+        "depth spread": Measure(poses.depth.std(1) * known, labels.depth.std(1) * known),
+    }
+
+
+def summarise(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, float]:
+    """The means over a split, by the names of `SUMMARY`."""
+    found = measure(poses, labels, protocol)
+    return {name: found[name].mean() for name in SUMMARY if name in found}

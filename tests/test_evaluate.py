@@ -1,0 +1,198 @@
+"""The evaluation from checkpoint to tables, as a user runs it."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pose3d_jax import evaluation, training
+from pose3d_jax.errors import UserError
+from pose3d_jax.inference import abstract_network
+from pose3d_jax.skeleton import MIRROR_ORDER
+from pose3d_jax.stages import METHODS
+from tests import miniature, programs, small_checkpoint
+from tfds_builders.prepare import prepare
+
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+
+SETS = ("synthetic/lab_tiny", "synthetic/wild_tiny")
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, data_dir):
+    """The small checkpoint on both domains, over this process's eight devices."""
+    out = tmp_path_factory.mktemp("evaluated")
+    return out, evaluation.evaluate(small_checkpoint.directory(), out, data_dir=data_dir)
+
+
+def assert_same_numbers(there, here):
+    assert there.keys() == here.keys()
+    for dataset, found in here.items():
+        assert there[dataset]["images"] == found["images"]
+        for kind, row in found["tables"].items():
+            assert there[dataset]["tables"][kind] == pytest.approx(row, rel=1e-4, nan_ok=True)
+
+
+def test_the_batch_size_changes_nothing(evaluated, data_dir, tmp_path):
+    """32 records: padded to a multiple of eight devices here, to one batch of 32 there."""
+    results = evaluation.evaluate(
+        small_checkpoint.directory(), tmp_path, data_dir=data_dir, batch_size=20
+    )
+    assert_same_numbers(results["data"], evaluated[1]["data"])
+
+
+def test_the_program_on_one_device_gives_the_same_and_leaves_tables_and_pictures(
+    evaluated, data_dir, tmp_path
+):
+    output = run("--checkpoint", small_checkpoint.directory(), "--data_dir", data_dir,
+                 "--out", tmp_path)  # fmt: skip
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert_same_numbers(results["data"], evaluated[1]["data"])
+    written = (tmp_path / "tables.md").read_text()
+    for name in ("Table 1", "Table 2", "Table 3", "Table 4", "mean pose", "95 % interval"):
+        assert name in output and name in written
+    for dataset in SETS:
+        place = tmp_path / dataset.replace("/", "-")
+        pictures = {path.name for path in place.glob("*.png")}
+        assert pictures == {"examples.png", "joints.png", "pck.png", "pckh.png", "bones.png"}
+    assert not list(tmp_path.rglob("*partial*"))
+
+
+def run(*flags, code: int = 0) -> str:
+    process = subprocess.run(
+        [sys.executable, "-m", "pose3d_jax.evaluate", *map(str, flags)],
+        cwd=programs.ROOT,
+        env=programs.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == code, process.stdout
+    return process.stdout
+
+
+def test_kept_predictions_are_those_that_were_scored(evaluated):
+    out, results = evaluated
+    for dataset in SETS:
+        found = results["data"][dataset]
+        place = out / dataset.replace("/", "-") / evaluation.PREDICTIONS_FILE
+        poses, labels = evaluation.read_predictions(place)
+        with np.load(place) as arrays:
+            groups = arrays["group"]
+            assert len(set(arrays["image_id"])) == found["images"] == 32
+        protocol = evaluation.protocol_of(small_checkpoint.config(), dataset, with_depth=True)
+        again = evaluation.score(poses, labels, protocol, groups)
+        assert again["tables"] == found["tables"] and again["intervals"] == found["intervals"]
+
+
+def test_a_limit_takes_some_of_the_same_images(evaluated, data_dir, tmp_path):
+    evaluation.evaluate(
+        small_checkpoint.directory(), tmp_path, data=SETS[:1], data_dir=data_dir, limit=4
+    )
+    some, every = (
+        np.load(place / "synthetic-lab_tiny" / evaluation.PREDICTIONS_FILE)
+        for place in (tmp_path, evaluated[0])
+    )
+    assert some["image_id"].tolist() == every["image_id"][::8].tolist()
+    np.testing.assert_allclose(some["predicted_joints"], every["predicted_joints"][::8], atol=1e-3)
+
+
+def test_with_flip_an_image_and_its_mirror_image_give_mirrored_poses():
+    state = small_checkpoint.state()
+    network = abstract_network(small_checkpoint.config())
+    side = small_checkpoint.SIDE
+    images = jnp.asarray(np.random.default_rng(0).random((3, side, side, 3), np.float32))
+
+    def predict(images, flip):
+        return training.predict(network, state.params, state.stats, images, flip=flip)
+
+    joints, scores, depth = jax.jit(predict, static_argnums=1)(images, True)
+    mirrored = jax.jit(predict, static_argnums=1)(images[:, :, ::-1], True)
+    there = mirrored[0][:, MIRROR_ORDER].at[..., 0].mul(-1).at[..., 0].add(side)
+    np.testing.assert_allclose(there, joints, atol=1e-3)
+    np.testing.assert_allclose(mirrored[1][:, MIRROR_ORDER], scores, atol=1e-5)
+    np.testing.assert_allclose(mirrored[2][:, MIRROR_ORDER], depth, atol=1e-5)
+    # And it is the mean of the two, not the prediction of one.
+    plain, other = (predict(x, False)[2] for x in (images, images[:, :, ::-1]))
+    np.testing.assert_allclose(depth, (plain + other[:, MIRROR_ORDER]) / 2, atol=1e-5)
+    assert not np.allclose(depth, plain, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    """The three official data sets, from miniature releases."""
+    root = tmp_path_factory.mktemp("official")
+    miniature.write_human36m(root / "human36m", cameras=("54138969",))
+    miniature.write_mpii_people(root / "mpii", count=9)
+    miniature.write_mpi_inf_3dhp(root / "mpi_inf_3dhp", {"TS1": 3, "TS3": 3, "TS6": 3})
+    for name in ("human36m", "mpii", "mpi_inf_3dhp"):
+        prepare(name, root / "data", manual_dir=root / name, partial=True, workers=1)
+    return root / "data"
+
+
+def test_published_rows_stand_beside_ours_on_the_official_data_sets(official, tmp_path):
+    results = evaluation.evaluate(
+        small_checkpoint.directory(),
+        tmp_path,
+        data=("human36m", "mpii", "mpi_inf_3dhp"),
+        data_dir=official,
+    )
+    tables = {table.title.split(" (")[0]: table for table in evaluation.tables_of(results)}
+    beside = {
+        "Table 1: MPJPE, mm, on human36m": ("Walking", "all"),
+        "Table 2: PCKh@0.5, %, on human36m": ("mean",),
+        "Table 3: 3DPCK": ("Studio GS", "Outdoor", "all", "AUC"),
+        "Table 4: left-right difference of bones, mm, on mpi_inf_3dhp": ("upper arm",),
+        "Table 4: left-right difference of bones, px of a crop of 256, on mpii": ("lower leg",),
+    }
+    for title, columns in beside.items():
+        titled = [table for name, table in tables.items() if name.startswith(title)]
+        table = titled[-1]
+        for column in columns:
+            assert np.isfinite(table.rows[f"{METHODS[3]} (paper)"][column]), title
+            assert np.isfinite(table.rows[f"{METHODS[3]} (ours)"][column]), title
+
+
+def damaged(tmp_path, **model):
+    """A copy of the checkpoint whose config says something else of the network."""
+    place = tmp_path / "stage3"
+    shutil.copytree(small_checkpoint.directory(), place)
+    config = json.loads((place / "config.json").read_text())
+    config["model"] |= model
+    (place / "config.json").write_text(json.dumps(config))
+    return place
+
+
+BAD = {
+    "no checkpoint": ({"checkpoint": "nowhere"}, "is no stage of a run"),
+    "another network": ({"features": 16}, "is of another network"),
+    "another input size": ({"input_side": 64}, "is of another network"),
+    "no size at all": ({"input_side": 33}, "divisible by"),
+    "unknown data set": ({"data": "coco"}, "There is no data set 'coco'"),
+    "not prepared": ({"data": "mpii"}, "python -m tfds_builders.prepare mpii --manual_dir"),
+    "empty split": ({"data": "synthetic/lab_tiny:spare"}, "no records in the split 'spare'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence_and_leaves_nothing(name, data_dir, tmp_path):
+    change, message = BAD[name]
+    checkpoint = change.get("checkpoint") or damaged(
+        tmp_path, **{k: v for k, v in change.items() if k != "data"}
+    )
+    data = [change["data"]] if "data" in change else []
+    with pytest.raises(UserError, match=message):
+        evaluation.evaluate(checkpoint, tmp_path / "out", data=data, data_dir=data_dir)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_program_says_it_without_a_traceback(tmp_path):
+    output = run("--checkpoint", tmp_path, code=1)
+    assert output.startswith("error: ") and "config.json" in output
+    assert "Usage" in run(code=1)

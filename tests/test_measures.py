@@ -1,0 +1,206 @@
+"""The tables' numbers against a slow, obvious evaluation of the same predictions."""
+
+import numpy as np
+import pytest
+
+from pose3d_jax import evaluation, measures, scoring, tables
+from pose3d_jax.measures import Measure
+from pose3d_jax.skeleton import BONES, PCKH_GROUPS
+
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+
+SIDE, SIZE = 128, 4000.0
+GROUPS = np.array(["Walking", "Sitting", "Eating"])[np.arange(40) % 3]
+LIMBS = {
+    "upper arm": (11, 12, 13, 14),
+    "lower arm": (10, 11, 14, 15),
+    "upper leg": (1, 2, 3, 4),
+    "lower leg": (0, 1, 4, 5),
+}
+
+
+def random_split(seed: int, count: int = 40):
+    """Poses and labels with gaps: unannotated joints, images without depth or head."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal([0, 0, 4000], 300, (count, 16, 3))
+    joints = rng.uniform(20, 108, (count, 16, 2))
+    has_3d = rng.random(count) < 0.8
+    labels = scoring.to_labels(
+        {
+            "joints_2d": np.float32(joints + 30),
+            "box": np.tile(np.float32([94, 94, SIDE]), (count, 1)),
+            "joints_valid": (rng.random((count, 16)) < 0.8) | (np.arange(16) == 6),
+            "joints_3d": np.float32(truth * has_3d[:, None, None]),
+            "has_3d": has_3d,
+            "head_size": np.float32(rng.uniform(8, 14, count) * (rng.random(count) < 0.9)),
+        },
+        SIDE,
+    )
+    poses = scoring.as_poses(
+        np.float32(joints + rng.normal(scale=6, size=joints.shape)),
+        np.float32(labels.depth + rng.normal(scale=0.1, size=(count, 16))),
+        SIDE,
+        SIZE,
+    )
+    return poses, labels
+
+
+def length(pose, joints):
+    return np.linalg.norm(pose[joints[0]] - pose[joints[1]])
+
+
+def millimetres(joints, depth):
+    pose = np.concatenate([joints, depth[:, None] * SIDE / 2], axis=1).astype(np.float64)
+    return (pose - pose[6]) * SIZE / sum(length(pose, bone) for bone in BONES)
+
+
+def slow_numbers(poses, labels, groups, dataset):
+    """Image by image and joint by joint, in float64."""
+    mpjpe, within, under, pckh, limbs = {}, {}, {}, {}, {}
+    for i in range(len(groups)):
+        head = labels.head_size[i]
+        for j in range(16):
+            if labels.valid[i, j] and head > 0 and j not in (6, 7):
+                error = np.linalg.norm(poses.joints[i, j] - labels.joints[i, j])
+                names = [name for name, group in PCKH_GROUPS.items() if j in group]
+                for name in (*names, "mean"):
+                    pckh.setdefault(name, []).append(error <= head / 2)
+        if not labels.has_3d[i]:
+            continue
+        pose, truth = millimetres(poses.joints[i], poses.depth[i]), np.float64(labels.joints_3d[i])
+        counted = [j for j in range(16) if labels.valid[i, j]]
+        if dataset == "mpi_inf_3dhp":
+            step = 0.2 * (pose[8] - pose[6])
+            for j in (6, 2, 3):
+                pose[j] = pose[j] + step
+            counted = [j for j in counted if j not in (6, 7)]
+        if dataset != "mpii":
+            pose[7] = (pose[6] + pose[8]) / 2
+        true_size = sum(length(truth, bone) for bone in BONES)
+        if dataset == "mpi_inf_3dhp":
+            pose = pose * true_size / sum(length(pose, bone) for bone in BONES)
+        at_size = pose * true_size / sum(length(pose, bone) for bone in BONES)
+        mpjpe.setdefault(groups[i], []).append(
+            np.mean([np.linalg.norm(pose[j] - pose[6] - truth[j] + truth[6]) for j in counted])
+        )
+        for j in counted:
+            if j in (6, 7):
+                continue
+            error = np.linalg.norm(at_size[j] - at_size[6] - truth[j] + truth[6])
+            within.setdefault(groups[i], []).append(error < 150)
+            under.setdefault(groups[i], []).append(np.mean([error < t for t in range(0, 151, 5)]))
+        for limb, (a, b, c, d) in LIMBS.items():
+            difference = abs(length(pose, (a, b)) - length(pose, (c, d)))
+            limbs.setdefault(limb, []).append(difference)
+
+    def by_group(lists, factor=1.0):
+        every = [x for values in lists.values() for x in values]
+        return {k: factor * np.mean(v) for k, v in lists.items()} | {"all": factor * np.mean(every)}
+
+    every = [x for values in under.values() for x in values]
+    return {
+        "table1": by_group(mpjpe),
+        "table2": {name: 100 * np.mean(values) for name, values in pckh.items()},
+        "table3": by_group(within, 100) | {"AUC": 100 * np.mean(every)},
+        "table4": {name: np.mean(values) for name, values in limbs.items()},
+    }
+
+
+@pytest.mark.parametrize("dataset", ["human36m", "mpi_inf_3dhp"])
+def test_tables_are_those_of_a_slow_evaluation(dataset):
+    poses, labels = random_split(0)
+    protocol = scoring.Protocol(SIDE, SIZE, dataset)
+    found = tables.tabulate(measures.measure(poses, labels, protocol), GROUPS)
+    for kind, row in slow_numbers(poses, labels, GROUPS, dataset).items():
+        assert set(found[kind]) == set(row)
+        for column, value in row.items():
+            assert found[kind][column] == pytest.approx(value, rel=2e-4), (kind, column)
+
+
+def test_without_truth_symmetry_is_in_pixels_of_a_crop_of_256():
+    poses, labels = random_split(1)
+    labels = labels._replace(has_3d=np.zeros(40, bool), joints_3d=np.zeros((40, 16, 3), np.float32))
+    found = tables.tabulate(
+        measures.measure(poses, labels, scoring.Protocol(SIDE, SIZE, "mpii")), GROUPS
+    )
+    assert set(found) == {"summary", "table2", "table4"}
+    pose = np.concatenate([poses.joints * 2, poses.depth[..., None] * 128], axis=-1)
+    for limb, (a, b, c, d) in LIMBS.items():
+        differences = [abs(length(p, (a, b)) - length(p, (c, d))) for p in pose]
+        assert found["table4"][limb] == pytest.approx(np.mean(differences), rel=1e-4)
+
+
+def test_a_stage_without_depth_has_2d_numbers_alone():
+    poses, labels = random_split(2)
+    protocol = scoring.Protocol(SIDE, SIZE, "synthetic/lab", with_depth=False)
+    assert set(measures.summarise(poses, labels, protocol)) == {"PCKh@0.5"}
+
+
+def test_exact_poses_score_exactly():
+    _, labels = random_split(3)
+    rng = np.random.default_rng(3)
+    # Under an orthographic camera, at the average size, the truth is what the network can say.
+    truth = scoring.as_poses(
+        np.float32(rng.uniform(20, 108, (40, 16, 2))),
+        np.float32(rng.normal(size=(40, 16))),
+        SIDE,
+        SIZE,
+    )
+    labels = labels._replace(
+        joints=truth.joints, depth=truth.depth, joints_3d=truth.millimetres,
+        has_3d=np.ones(40, bool),
+    )  # fmt: skip
+    row = measures.summarise(truth, labels, scoring.Protocol(SIDE, SIZE, "synthetic/lab"))
+    perfect = {"PCKh@0.5": 100, "3DPCK": 100, "bone sum": 1, "depth spread": 1, "MPJPE": 0,
+               "MPJPE true 2D": 0, "PA-MPJPE": 0, "N-MPJPE": 0}  # fmt: skip
+    for name, value in perfect.items():
+        assert row[name] == pytest.approx(value, abs=0.02), name
+    assert row["AUC"] == pytest.approx(100 * 30 / 31)  # Nothing is below 0 mm.
+    doubled = truth._replace(depth=2 * truth.depth)
+    row = measures.summarise(doubled, labels, scoring.Protocol(SIDE, SIZE, "synthetic/lab"))
+    assert row["depth spread"] == pytest.approx(2, rel=1e-5) and row["bone sum"] > 1.3
+
+
+def test_the_order_of_images_changes_nothing():
+    poses, labels = random_split(4)
+    order = np.random.default_rng(0).permutation(40)
+    protocol = scoring.Protocol(SIDE, SIZE, "human36m")
+    shuffled = (type(x)(*(field[order] for field in x)) for x in (poses, labels))
+    there = tables.tabulate(measures.measure(*shuffled, protocol), GROUPS[order])
+    here = tables.tabulate(measures.measure(poses, labels, protocol), GROUPS)
+    for kind, row in here.items():
+        assert there[kind] == pytest.approx(row, rel=1e-6, nan_ok=True)
+
+
+def test_the_interval_is_that_of_the_normal_distribution():
+    rng = np.random.default_rng(0)
+    values = rng.normal(100, 20, 4000)
+    low, high = Measure(values, np.ones(4000)).interval()
+    half = 1.96 * values.std() / np.sqrt(4000)
+    assert low == pytest.approx(values.mean() - half, abs=0.1)
+    assert high == pytest.approx(values.mean() + half, abs=0.1)
+    # Images that do not count change nothing but the draws.
+    some = rng.random(4000) < 0.5
+    low, high = Measure(values * some, some * 1.0).interval()
+    half = 1.96 * values[some].std() / np.sqrt(some.sum())
+    assert (low, high) == pytest.approx(
+        (values[some].mean() - half, values[some].mean() + half), abs=0.15
+    )
+
+
+def test_a_mean_over_nothing_is_no_number():
+    nothing = Measure(np.zeros(3), np.zeros(3))
+    assert np.isnan(nothing.mean()) and np.isnan(nothing.interval()).all()
+
+
+def test_results_of_a_split_are_complete():
+    poses, labels = random_split(5)
+    protocol = scoring.Protocol(SIDE, SIZE, "synthetic/wild")
+    results = evaluation.score(poses, labels, protocol, GROUPS, training_labels=labels)
+    assert results["images"] == 40
+    assert set(results["tables"]) == {"summary", "table1", "table2", "table3", "table4"}
+    assert set(results["yardsticks"]) == {
+        "mean pose", "true 2D, mean depth", "true 2D, true depth"
+    }  # fmt: skip
+    for name, (low, high) in results["intervals"].items():
+        assert low < results["tables"]["summary"][name] < high

@@ -1,0 +1,71 @@
+"""Tables: rows beside the published ones, and how they are written."""
+
+import numpy as np
+import pytest
+
+from pose3d_jax import comparison, published, tables
+from pose3d_jax.stages import METHODS
+
+
+def test_published_rows_stand_before_ours_on_the_papers_data_sets_alone():
+    ours = {"ours": {"table2": {"head": 99.0, "mean": 91.0}}}
+    (table,) = tables.as_tables(ours, "human36m", 2000)
+    assert list(table.rows)[-2:] == [f"{METHODS[3]} (paper)", "ours"]
+    assert table.rows[f"{METHODS[3]} (paper)"] == {"mean": 91.62}
+    (table,) = tables.as_tables(ours, "synthetic/lab", 2000)
+    assert list(table.rows) == ["ours"]
+
+
+def test_published_averages_are_near_those_of_their_actions():
+    """Guards against slips in copying: the paper's averages weigh actions by their images."""
+    for name, row in published.rows("table1", "human36m").items():
+        actions = [value for column, value in row.items() if column != "all"]
+        assert len(actions) == 15
+        if name != "Zhou et al.":  # Its printed average is of another protocol.
+            assert np.mean(actions) == pytest.approx(row["all"], abs=2.0), name
+    for name, row in published.rows("table3", "mpi_inf_3dhp").items():
+        scenes = [row[scene] for scene in ("Studio GS", "Studio no GS", "Outdoor")]
+        assert min(scenes) < row["all"] < max(scenes), name
+
+
+def test_text_is_aligned_and_markdown_has_the_same_cells():
+    table = tables.Table(
+        "Errors, mm,", {"first": {"a": 1.25, "bone sum": 0.987}, "second": {"a": (10.0, 0.5)}}
+    )
+    lines = tables.as_text(table).splitlines()
+    assert lines[0] == "Errors, mm,"
+    assert len({len(line) for line in lines[1:]}) == 1
+    assert lines[2].split() == ["first", "1.2", "0.99"]
+    assert lines[3].split() == ["second", "10.0", "±", "0.5", "–"]
+    markdown = tables.as_markdown(table).splitlines()
+    assert markdown[2:] == [
+        "|  | a | bone sum |",
+        "| --- | ---: | ---: |",
+        "| first | 1.2 | 0.99 |",
+        "| second | 10.0 ± 0.5 | – |",
+    ]
+
+
+def evaluation_of(error: float, symmetry: float) -> dict:
+    found = {"summary": {"MPJPE": error, "symmetry": symmetry}, "table1": {"all": error}}
+    yardsticks = {"mean pose": {"MPJPE": 300.0}}
+    return {"data": {"synthetic/wild": {"images": 9, "tables": found, "yardsticks": yardsticks}}}
+
+
+def test_a_comparison_shows_mean_and_deviation_and_paired_differences():
+    results = {
+        METHODS[2]: [evaluation_of(100.0, 60.0), evaluation_of(120.0, 70.0)],
+        METHODS[3]: [evaluation_of(101.0, 50.0), evaluation_of(121.0, 58.0)],
+    }
+    summary, table1 = comparison.tables_of(results)
+    assert summary.rows[METHODS[2]]["MPJPE"] == pytest.approx((110, np.sqrt(200)))
+    # Seeds differ by 20 mm, the methods by 1 mm on each: pairs tell what means cannot.
+    assert summary.rows["3D+2D: w − wo geo"]["MPJPE"] == pytest.approx((1, 0))
+    assert summary.rows["3D+2D: w − wo geo"]["symmetry"] == pytest.approx((-11, np.sqrt(2)))
+    assert summary.rows["mean pose"] == {"MPJPE": 300.0}
+    assert "3D: w − wo geo" not in summary.rows and "mean pose" not in table1.rows
+
+
+def test_one_seed_has_no_deviation():
+    (summary, _) = comparison.tables_of({METHODS[3]: [evaluation_of(100.0, 60.0)]})
+    assert summary.rows[METHODS[3]]["MPJPE"] == 100.0
