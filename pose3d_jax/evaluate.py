@@ -28,6 +28,7 @@ _LIMIT = flags.DEFINE_integer(
     "limit", None, "Take this many images of each split, evenly spaced.", lower_bound=1
 )
 _FLIP = flags.DEFINE_bool("flip", False, "Average each prediction with its mirror image's.")
+_PICTURES = flags.DEFINE_bool("pictures", True, "Draw pictures too.")
 _OUT = flags.DEFINE_string("out", None, "Where the results go. Default: CHECKPOINT/evaluation.")
 
 
@@ -45,6 +46,7 @@ def main(argv: Sequence[str]) -> None:
         limit=_LIMIT.value,
         flip=_FLIP.value,
         batch_size=BATCH_SIZE.value,
+        draw=_PICTURES.value,
     )
     tables = tables_of(results)
     (out / TABLES_FILE).write_text("\n\n".join(map(as_markdown, tables)) + "\n")

@@ -155,6 +155,7 @@ def evaluate(
     limit: int | None = None,
     flip: bool = False,
     batch_size: int = 32,
+    draw: bool = True,
 ) -> Results:
     """Evaluates a checkpoint on data sets, and keeps what it finds in a directory.
 
@@ -166,6 +167,7 @@ def evaluate(
         limit: see `open_split`.
         flip: see `load`.
         batch_size: rounded up to a multiple of this host's devices; it changes no result.
+        draw: whether to leave pictures too.
 
     Returns:
         By data set, what `score` returns; and what these depend on.
@@ -189,8 +191,9 @@ def evaluate(
         poses, labels = predict(trained, split, protocol, batch_size)
         results["data"][split.name] = score(poses, labels, protocol, split.groups, training_labels)
         save_predictions(place / PREDICTIONS_FILE, split, poses, labels)
-        pictures.draw_examples(place, split.source, poses, labels, protocol)
-        pictures.draw_curves(place, {config.method: poses}, labels, protocol)
+        if draw:
+            pictures.draw_examples(place, split.source, poses, labels, protocol)
+            pictures.draw_curves(place, {config.method: poses}, labels, protocol)
     write_json(out / RESULTS_FILE, results)
     return results
 

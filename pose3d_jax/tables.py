@@ -96,7 +96,7 @@ def _titles(rows: Mapping[str, Mapping[str, Mapping[str, Cell]]]) -> dict[str, s
         "summary": "Summary (mm; PCKh, 3DPCK and AUC in %; the last two over the truth's)",
         "table1": "Table 1: MPJPE, mm,",
         "table2": "Table 2: PCKh@0.5, %,",
-        "table3": "Table 3: 3DPCK (150 mm) and AUC, %,",
+        "table3": "Table 3: 3DPCK at 150 mm and AUC, %,",
         "table4": f"Table 4: left-right difference of bones, {unit},",
     }
 
