@@ -20,7 +20,7 @@ from pose3d_jax.tables import as_markdown, as_text
 log = logging.getLogger(__name__)
 
 _DATA = flags.DEFINE_multi_string(
-    "data", [], "A prepared data set, or NAME:SPLIT; may be repeated. Default: the two that the "
+    "data", [], "Prepared data sets, or NAME:SPLIT. Default: the two that the "
     "checkpoint's config tests on."
 )  # fmt: skip
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where data sets are. Default: TFDS's place.")
@@ -34,14 +34,16 @@ _OUT = flags.DEFINE_string("out", None, "Where the results go. Default: CHECKPOI
 
 def main(argv: Sequence[str]) -> None:
     """The program."""
-    if CHECKPOINT.value is None or len(argv) > 1:
+    # `--data A B` is `--data A --data B`.
+    names = _DATA.value + list(argv[1:])
+    if CHECKPOINT.value is None or (names and not _DATA.value):
         raise UserError("Usage: python -m pose3d_jax.evaluate --checkpoint DIR [--data NAME …]")
     keep_compiled(COMPILATION_CACHE.value)
     out = Path(_OUT.value or Path(CHECKPOINT.value, "evaluation"))
     results = evaluate(
         CHECKPOINT.value,
         out,
-        data=_DATA.value,
+        data=names,
         data_dir=_DATA_DIR.value,
         limit=_LIMIT.value,
         flip=_FLIP.value,

@@ -1,5 +1,7 @@
 """Predictions of a split beside its labels, as each data set's protocol compares them."""
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,8 +11,14 @@ from jaxtyping import Bool, Float, UInt8
 
 from pose3d_jax import geometry, plotting
 from pose3d_jax.input_pipeline import Chosen, evaluation_batches, spread
+from pose3d_jax.progress import Pace
 from pose3d_jax.skeleton import NECK, NUM_JOINTS, PELVIS, THORAX
 from pose3d_jax.training import TrainState, split_over_devices
+
+log = logging.getLogger(__name__)
+
+#: Of progress, while a long split is predicted.
+SECONDS_BETWEEN_REPORTS = 20
 
 #: How many training records yardsticks are made of, at most.
 YARDSTICK_RECORDS = 10_000
@@ -125,12 +133,19 @@ def predict_split(
     devices = jax.local_device_count()
     batch_size = -(-batch_size // devices) * devices
     outputs, labels = [], []
-    for batch, real in evaluation_batches(
+    batches = evaluation_batches(
         source, batch_size=batch_size, image_side=image_side, threads=threads
-    ):
+    )
+    pace, told = Pace(-(-len(source) // batch_size), 0, batch_size), time.monotonic()
+    for done, (batch, real) in enumerate(batches, 1):
         output = jax.device_get(predict(state, split_over_devices(batch)))
         outputs.append({k: v.reshape(-1, *v.shape[2:])[:real] for k, v in output.items()})
         labels.append({k: v[:real] for k, v in batch.items() if k != "image"})
+        if done == 1:
+            pace.restart(done)  # The first batch compiles.
+        elif time.monotonic() - told > SECONDS_BETWEEN_REPORTS:
+            log.info("%d of %d images · %s", done * batch_size, len(source), pace.text(done))
+            told = time.monotonic()
     output, batch = _concatenate(outputs), _concatenate(labels)
     poses = as_poses(output["joints"], output["depth"], side, skeleton_size)
     return poses, to_labels(batch, side)
