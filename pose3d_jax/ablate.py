@@ -41,34 +41,44 @@ def main(argv: Sequence[str]) -> None:
     """The program."""
     config = train.parse(argv)
     train.start_jax(config)
+    if jax.process_count() > 1:
+        raise UserError("ablate runs on one host; several train one variant with pose3d_jax.train.")
     workdir = Path(flags.FLAGS.workdir or f"runs/{config.preset}/ablation")
-    seeds = range(config.seed, config.seed + _SEEDS.value)
     train.open_domains(config)
-
     results: dict[str, list[Results]] = {}
     with Interruption() as interruption:
-        for seed in seeds:
+        for seed in range(config.seed, config.seed + _SEEDS.value):
             for name, variant in variants(config, seed).items():
-                place = workdir / f"seed-{seed}" / method_directory(name)
+                place = directory_of(workdir, name, seed)
                 log.info("%s, seed %d, in %s", name, seed, place)
                 link_common_stages(place, variant)
                 train.train(variant, place, interruption)
-                results.setdefault(name, []).append(evaluated(place, variant))
+                results.setdefault(name, []).append(evaluated(place, config))
                 jax.clear_caches()  # Or the programs of all of them would pile up.
+    report(config, workdir, results)
 
+
+def report(
+    config: ml_collections.ConfigDict, workdir: Path, results: dict[str, list[Results]]
+) -> None:
+    """Prints and keeps the tables and pictures of all variants."""
     out = workdir / ("lambda_geo" if _LAMBDA_GEO.value else "methods")
     out.mkdir(exist_ok=True)
     evaluation.write_json(out / evaluation.RESULTS_FILE, results)
     tables = comparison.tables_of(results)
     (out / evaluation.TABLES_FILE).write_text("\n\n".join(map(as_markdown, tables)) + "\n")
-    first_seed = {
-        name: evaluation_of(workdir / f"seed-{config.seed}" / method_directory(name), config)
-        for name in results
+    of_first_seed = {
+        name: evaluation_of(directory_of(workdir, name, config.seed), config) for name in results
     }
-    comparison.draw(out, first_seed, config)
+    comparison.draw(out, of_first_seed, config)
     if _LAMBDA_GEO.value:
         comparison.draw_sweep(out, results, [parse_weight(text) for text in _LAMBDA_GEO.value])
     log.info("results in %s:\n\n%s\n", out, "\n\n".join(map(as_text, tables)))
+
+
+def directory_of(workdir: Path, name: str, seed: int) -> Path:
+    """A variant's work directory."""
+    return workdir / f"seed-{seed}" / method_directory(name)
 
 
 def evaluation_of(place: Path, config: ml_collections.ConfigDict) -> Path:
