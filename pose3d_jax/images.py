@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pose3d_jax.errors import UserError
@@ -38,6 +38,25 @@ def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "height width 3"]:
         raise UserError(f"{path} has more than {limit} megapixels; reduce it first.") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise UserError(f"{path} cannot be read, or is damaged: {error}.") from error
+
+
+def reduce_image(
+    image: UInt8[np.ndarray, "height width 3"], longest: int
+) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "2"]]:
+    """Makes a large image small enough to be shown; a small one stays as it is.
+
+    Args:
+        image: RGB.
+        longest: side of the result, px, at most.
+
+    Returns:
+        The image, and the factors by which x and y have shrunk.
+    """
+    size = np.array(image.shape[1::-1])
+    reduced = np.maximum(np.round(size * min(1.0, longest / size.max())), 1).astype(int)
+    if (reduced < size).any():
+        image = np.asarray(Image.fromarray(image).resize(tuple(reduced), reducing_gap=2.0))
+    return image, reduced / size
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

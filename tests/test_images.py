@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.images import read_image
+from pose3d_jax.images import read_image, reduce_image
 
 #: Red, green / blue, white: each corner of its own colour.
 CORNERS = np.kron(
@@ -98,3 +98,15 @@ def test_what_is_no_image_is_a_sentence(tmp_path):
         with pytest.raises(UserError, match=message) as refusal:
             read_image(path)
         assert str(path) in str(refusal.value)
+
+
+def test_a_large_image_is_reduced_to_be_shown():
+    large = np.repeat(np.repeat(CORNERS, 10, axis=0), 10, axis=1)
+    image, factors = reduce_image(large, 48)
+    assert image.shape == (32, 48, 3)
+    np.testing.assert_allclose(factors, (48 / 240, 32 / 160))
+    np.testing.assert_allclose(np.int32(image)[::31, ::47], CORNERS[::15, ::23], atol=2)
+    same, factors = reduce_image(CORNERS, 24)
+    np.testing.assert_array_equal(same, CORNERS)
+    np.testing.assert_array_equal(factors, 1)
+    assert reduce_image(np.zeros((1, 4000, 3), np.uint8), 100)[0].shape == (1, 100, 3)

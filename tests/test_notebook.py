@@ -1,5 +1,8 @@
 """The notebook, executed as a reader would, and what it shows."""
 
+import base64
+import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,7 @@ import small_checkpoint
 from PIL import Image
 
 from pose3d_jax import skeleton, viewer
-from pose3d_jax.inference import Pose
+from pose3d_jax.inference import Pose, Predictor
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "inference.ipynb"
 
@@ -57,21 +60,95 @@ def test_it_shows_a_skeleton_that_turns(executed, words):
     assert kinds.count("image") == 1 and kinds.count("scatter3d") == 6
 
 
+def decoded(array: dict) -> np.ndarray:
+    """An array as Plotly writes it into a notebook."""
+    flat = np.frombuffer(base64.b64decode(array["bdata"]), array["dtype"])
+    return flat.reshape([int(n) for n in array.get("shape", "-1").split(",")])
+
+
+def test_it_shows_what_the_predictor_predicts(executed):
+    graph_objects = pytest.importorskip("plotly.graph_objects")
+    (output,) = outputs(executed, "viewer.view(own")
+    figure = graph_objects.Figure(output["data"]["application/vnd.plotly.v1+json"])
+    predictor = Predictor.from_checkpoint(small_checkpoint.directory())
+    expected = predictor(small_checkpoint.photo(50, 80))
+    seen = set()
+    for side in ("right", "left", "middle"):
+        ((flat,), (deep,)) = dots(figure, "scatter", side), dots(figure, "scatter3d", side)
+        joints = [skeleton.JOINT_NAMES.index(text.replace(" ", "_")) for text in flat.text]
+        shown = np.stack([decoded(flat.x), decoded(flat.y)], axis=-1)
+        np.testing.assert_allclose(shown, expected.joints_2d[0, joints], atol=1e-3)
+        millimetres = decoded(deep.customdata)
+        np.testing.assert_allclose(millimetres, expected.joints_3d[0, joints], atol=1e-2)
+        seen |= set(joints)
+    assert seen == set(range(16)) - {skeleton.THORAX}  # On no bone.
+
+
 def test_it_is_kept_without_outputs():
     nbformat = pytest.importorskip("nbformat")
     cells = nbformat.read(NOTEBOOK, as_version=4).cells
     assert not any(c.get("outputs") or c.get("execution_count") for c in cells)
 
 
+def test_without_a_package_it_asks_for_the_repository(monkeypatch):
+    nbformat = pytest.importorskip("nbformat")
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    (cell,) = [c for c in cells if "git clone" in c.source and c.cell_type == "code"]
+    # IPython's own lines are behind the question.
+    plain = "\n".join(line for line in cell.source.splitlines() if not re.match(r" +[!%]", line))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="repository's address"):
+        exec(plain, {"repository": ""})
+
+
+def pose_of(joints_2d, joints_3d) -> Pose:
+    people = len(joints_3d)
+    return Pose(
+        np.float32(joints_2d), np.float32(joints_3d), np.ones((people, 16), np.float32),
+        np.zeros((people, 3), np.float32), np.zeros(people, np.int32),
+    )  # fmt: skip
+
+
+def dots(figure, kind: str, side: str) -> list:
+    return list(figure.select_traces({"type": kind, "mode": "markers", "legendgroup": side}))
+
+
 def test_the_view_is_upright_and_not_mirrored():
     """Up in the world is up in the view, the image's right is right, and away is behind."""
     pytest.importorskip("plotly")
-    joints = np.zeros((1, 16, 3), np.float32)
+    joints = np.zeros((1, 16, 3))
     joints[0, skeleton.HEAD_TOP] = (30, -700, 50)
-    pose = Pose(joints[..., :2], joints, joints[..., 0], np.zeros((1, 3)), np.zeros(1, int))
-    figure = viewer.view(small_checkpoint.photo(20, 20), pose)
-    (middle,) = [trace for trace in figure.data if trace.name == "middle"]
+    figure = viewer.view(small_checkpoint.photo(20, 20), pose_of(joints[..., :2], joints))
+    (middle,) = dots(figure, "scatter3d", "middle")
     place = middle.text.index("head top")
     assert (middle.x[place], middle.y[place], middle.z[place]) == (30, 50, 700)
+    assert middle.customdata[place].tolist() == [30, -700, 50]
     eye = figure.layout.scene.camera.eye
     assert eye.y < -1 and figure.layout.scene.camera.up.z == 1
+
+
+def test_the_view_shows_joints_where_they_are_on_the_image():
+    """Also on a large image, which is reduced; pixel i covers [i, i + 1)."""
+    pytest.importorskip("plotly")
+    joints = np.random.default_rng(0).uniform(0, 1000, (2, 16, 2))
+    large = np.zeros((1500, 3000, 3), np.uint8)
+    figure = viewer.view(large, pose_of(joints, np.zeros((2, 16, 3))))
+    (picture,) = [trace for trace in figure.data if trace.type == "image"]
+    encoded = picture.source.removeprefix("data:image/jpeg;base64,")
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as reduced:
+        columns, rows = reduced.size
+    assert max(columns, rows) == viewer.MAX_SIDE
+    # The first pixel begins at 0, and the last ends with the image.
+    np.testing.assert_allclose([picture.x0, picture.y0], [picture.dx / 2, picture.dy / 2])
+    np.testing.assert_allclose([columns * picture.dx, rows * picture.dy], [3000, 1500])
+    assert tuple(figure.layout.yaxis.range) == (1500, 0)
+    for person, trace in enumerate(dots(figure, "scatter", "left")):
+        names = [f"{name.replace('_', ' ')}, person {person + 1}" for name in skeleton.JOINT_NAMES]
+        indices = [names.index(text) for text in trace.text]
+        np.testing.assert_allclose(np.array([trace.x, trace.y]).T, joints[person, indices])
+
+
+def test_nobody_can_be_viewed():
+    pytest.importorskip("plotly")
+    nobody = pose_of(np.zeros((0, 16, 2)), np.zeros((0, 16, 3)))
+    assert len(viewer.view(small_checkpoint.photo(20, 20), nobody).data) == 1
