@@ -18,10 +18,11 @@ from absl import flags
 from PIL import Image
 
 from pose3d_jax import plotting, videos
+from pose3d_jax.boxes import InputError
 from pose3d_jax.common_flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE
 from pose3d_jax.compilation import keep_compiled
 from pose3d_jax.errors import UserError, run_program
-from pose3d_jax.images import read_image
+from pose3d_jax.images import read_image, reduce_image
 from pose3d_jax.inference import Pose, Predictor
 from pose3d_jax.skeleton import JOINT_NAMES
 from pose3d_jax.smoothing import OneEuro
@@ -42,6 +43,8 @@ _SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth videos over time (One-Euro 
 #: What a folder is searched for.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 RESULT = "poses.json"
+#: Pictures of larger images are reduced to this side, px: they are to be looked at.
+LONGEST = 2048
 #: How much faster the One-Euro filter follows, Hz per (unit/s); px of a person of 200 px, and mm.
 BETA_2D, BETA_3D = 0.03, 0.005
 
@@ -66,6 +69,9 @@ def main(argv: Sequence[str]) -> None:
     for number, job in enumerate(jobs, 1):
         try:
             told = predict_file(predictor, job, boxes)
+        except InputError as error:
+            failed += 1
+            log.error("%d/%d %s: %s", number, len(jobs), job.source, error)
         except UserError as error:
             failed += 1
             log.error("%d/%d %s", number, len(jobs), error)
@@ -131,9 +137,11 @@ def predict_file(predictor: Predictor, job: Job, boxes: np.ndarray | None) -> st
         return predict_video(predictor, job, boxes)
     image = read_image(job.source)
     pose = _predict(predictor, [image], boxes)
-    job.place.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(plotting.draw_people(image, pose.joints_2d)).save(job.place / "overlay.png")
-    plotting.figure_3d(image, pose.joints_2d, pose.joints_3d).savefig(job.place / "figure.png")
+    _make_place(job)
+    shown, factors = reduce_image(image, LONGEST)
+    joints = pose.joints_2d * factors
+    Image.fromarray(plotting.draw_people(shown, joints)).save(job.place / "overlay.png")
+    plotting.figure_3d(shown, joints, pose.joints_3d).savefig(job.place / "figure.png")
     _write(job, image.shape, {"people": people(pose)})
     return f"{len(pose)} {'person' if len(pose) == 1 else 'people'}"
 
@@ -145,7 +153,7 @@ def predict_video(predictor: Predictor, job: Job, boxes: np.ndarray | None) -> s
         if first is None:
             raise UserError(f"{job.source} has no frames.")
         frames = itertools.chain([first], video.frames)
-        job.place.mkdir(parents=True, exist_ok=True)
+        _make_place(job)
         rows = []
         smooth = _smoother(float(video.rate)) if _SMOOTH.value else (lambda pose: pose)
         with videos.write_video(job.place / "overlay.mp4", video.rate) as add:
@@ -159,6 +167,13 @@ def predict_video(predictor: Predictor, job: Job, boxes: np.ndarray | None) -> s
                 log.info("%s: frame %d of %s", job.source, len(rows), video.count or "?")
     _write(job, first.shape, {"rate": float(video.rate), "frames": rows})
     return f"{len(rows)} frames"
+
+
+def _make_place(job: Job) -> None:
+    try:
+        job.place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{job.place} cannot be made: {error.strerror}.") from error
 
 
 def _predict(predictor: Predictor, images: list[np.ndarray], boxes: np.ndarray | None) -> Pose:

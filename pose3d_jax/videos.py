@@ -54,7 +54,8 @@ def open_video(path: str | os.PathLike) -> Iterator[Video]:
             rate = stream.average_rate or Fraction(25)
             yield Video(rate, stream.frames, map(_upright, container.decode(stream)))
     except av.FFmpegError as error:
-        raise UserError(f"{path} cannot be read as a video: {error}.") from error
+        reason = error.strerror or error
+        raise UserError(f"{path} cannot be read as a video: {reason}.") from error
 
 
 def _upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:

@@ -104,6 +104,24 @@ def flags():
         FLAGS(["predict"])
 
 
+def test_a_box_of_no_use_is_a_sentence_with_the_files_name(flags, inputs, tmp_path, caplog):
+    checkpoint, out = str(small_checkpoint.directory()), tmp_path / "out"
+    words = {"checkpoint": checkpoint, "box": ["1,2,0,4"], "compilation_cache": ""}
+    with (
+        flagsaver.flagsaver(out=str(out), **words),
+        pytest.raises(UserError, match="1 of 1 inputs failed"),
+    ):
+        predict.main(["predict", str(inputs / "a.png")])
+    assert f"{inputs / 'a.png'}: Image 0: the box (1, 2, 0, 4) has no area" in caplog.text
+    assert not out.exists()
+
+
+def test_results_that_cannot_be_written_are_a_sentence(flags, predictor, inputs, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be made"):
+        predict.predict_file(predictor, Job(inputs / "a.png", tmp_path / "file" / "a"), None)
+
+
 def test_smoothing_stays_between_the_frames(flags, predictor, inputs, tmp_path):
     with flagsaver.flagsaver(smooth=True):
         predict.predict_file(predictor, Job(inputs / "walk.mp4", tmp_path), None)
