@@ -1,7 +1,7 @@
 """One file that predicts without this package: `python -m pose3d_jax.export DIR OUT_FILE`.
 
-The file is a StableHLO program with the parameters inside, for CPU, GPU and TPU, which any process
-that has JAX can run:
+By default it is a StableHLO program with the parameters inside, for CPU, GPU and TPU, which any
+process that has JAX can run:
 
     program = jax.export.deserialize(open("pose.jaxexport", "rb").read())
     joints_2d, joints_3d, scores = program.call(images, boxes)
@@ -10,6 +10,15 @@ that has JAX can run:
 and height in px. The results are those of `inference.Pose`: px of the images, root-relative mm of
 the average skeleton, and scores. Where a box is more than twice the network's input in size,
 reduce the image first: the program samples bilinearly, and would alias.
+
+A name that ends in `.onnx` makes an ONNX model with the parameters inside (extra `onnx`), for ONNX
+Runtime and its like:
+
+    session = onnxruntime.InferenceSession("pose.onnx")
+    joints_2d, joints_3d, scores = session.run(None, {"crops": crops})
+
+`crops` are uint8 RGB (n, side, side, 3) of the network's input side, one person each; `joints_2d`
+are px of the crop. It computes in float32, whatever the network was trained in.
 """
 
 import logging
@@ -21,6 +30,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
+from pose3d_jax import geometry, training
 from pose3d_jax.errors import UserError, run_program
 from pose3d_jax.inference import Predictor, predict_patches
 
@@ -28,7 +38,9 @@ log = logging.getLogger(__name__)
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
+#: Of images and boxes, and of crops, to the joints in px and mm, and the scores.
 Program = Callable[[UInt8[Array, "n h w 3"], Float[Array, "n 4"]], tuple[Array, Array, Array]]
+CropProgram = Callable[[UInt8[Array, "n s s 3"]], tuple[Array, Array, Array]]
 
 
 def main(argv: Sequence[str]) -> None:
@@ -36,7 +48,11 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) != 3:
         raise UserError("Usage: python -m pose3d_jax.export DIR OUT_FILE")
     _, checkpoint, path = argv
-    size = export(Predictor.from_checkpoint(checkpoint), path)
+    if path.endswith(".onnx"):
+        # Few of those who run ONNX have kernels for bfloat16.
+        size = export_onnx(Predictor.from_checkpoint(checkpoint, compute="float32"), path)
+    else:
+        size = export(Predictor.from_checkpoint(checkpoint), path)
     log.info("%s: %.1f MB", path, size / 1e6)
 
 
@@ -63,18 +79,29 @@ def make_program(predictor: Predictor) -> Program:
     return jax.vmap(predict_one)
 
 
+def make_crop_program(predictor: Predictor) -> CropProgram:
+    """A predictor as a pure function of crops; see the module."""
+    network, side = predictor.network, predictor.input_side
+
+    def predict_crops(crops: UInt8[Array, "n s s 3"]):
+        images = crops.astype(jnp.float32) / 255.0
+        joints, scores, depth = training.predict(network, network.params, network.stats, images)
+        sizes = predictor.bone_length_sum
+        return joints, geometry.to_millimetres(joints, depth, side, sizes), scores
+
+    return predict_crops
+
+
 def export(predictor: Predictor, path: str | os.PathLike) -> int:
-    """Writes the file; see the module.
+    """Writes a StableHLO program; see the module.
 
     Returns:
-        Its size in bytes.
+        The file's size in bytes.
 
     Raises:
         UserError: its directory does not exist, or flatbuffers, which writes it, is missing.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise UserError(f"There is no directory {path.parent}.")
+    path = _checked(path)
     count, height, width = jax.export.symbolic_shape("n, height, width")
     images = jax.ShapeDtypeStruct((count, height, width, 3), jnp.uint8)
     boxes = jax.ShapeDtypeStruct((count, 4), jnp.float32)
@@ -84,6 +111,52 @@ def export(predictor: Predictor, path: str | os.PathLike) -> int:
         data = exported.serialize()
     except ImportError as error:
         raise UserError("Exporting needs flatbuffers: pip install 'pose3d_jax[export]'.") from error
+    return _write(path, data)
+
+
+def export_onnx(predictor: Predictor, path: str | os.PathLike) -> int:
+    """Writes an ONNX model; see the module.
+
+    Args:
+        predictor: that computes in float32.
+        path: of the file.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        UserError: its directory does not exist, or jax2onnx is missing.
+    """
+    path = _checked(path)
+    for converter in ("jax2onnx", "onnx_ir"):
+        # They warn of what they do without, and of shapes that ONNX Runtime finds by itself.
+        logging.getLogger(converter).setLevel(logging.ERROR)
+    try:
+        from jax2onnx import to_onnx
+    except ImportError as error:
+        raise UserError("ONNX needs jax2onnx: pip install 'pose3d_jax[onnx]'.") from error
+    side = predictor.input_side
+    model = to_onnx(
+        make_crop_program(predictor),
+        [jax.ShapeDtypeStruct(("n", side, side, 3), jnp.uint8)],
+        model_name="pose3d_jax",
+        input_names=["crops"],
+        output_names=["joints_2d", "joints_3d", "scores"],
+    )
+    return _write(path, model.SerializeToString())
+
+
+def _checked(path: str | os.PathLike) -> Path:
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise UserError(f"There is no directory {path.parent}.")
+    if path.is_dir():
+        raise UserError(f"{path} is a directory; name a file.")
+    return path
+
+
+def _write(path: Path, data: bytes) -> int:
+    """Writes a file that is whole or not there."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(data)
     partial.rename(path)

@@ -5,6 +5,7 @@ centred on the joint itself, not on the nearest pixel, so that nothing is lost i
 """
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 #: Standard deviation of the targets, heat-map px: the release uses 1 px, peak 1.
@@ -53,7 +54,9 @@ def decode(
     maps = jnp.moveaxis(heatmaps, -1, -3)
     flat = maps.reshape(*maps.shape[:-2], height * width)
     index = jnp.argmax(flat, axis=-1)
-    row, column = index // width, index % width
+    # Not `//` and `%`, which have cases for negative numbers, and converters trip over those.
+    row = lax.div(index, width)
+    column = index - row * width
 
     def value(r, c):
         inside = jnp.clip(r, 0, height - 1) * width + jnp.clip(c, 0, width - 1)

@@ -1,16 +1,16 @@
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 import small_checkpoint
-from small_checkpoint import photo
+from small_checkpoint import SIDE, photo
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.export import export
+from pose3d_jax.export import export, export_onnx, main, make_crop_program
 from pose3d_jax.inference import Predictor
 
-pytest.importorskip("flatbuffers")
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
 #: A process that has JAX, and not this package.
@@ -26,8 +26,13 @@ for name in ("one", "three"):
 """
 
 
-def test_the_file_predicts_alone_what_the_predictor_does(tmp_path):
-    predictor = Predictor.from_checkpoint(small_checkpoint.directory())
+@pytest.fixture(scope="module")
+def predictor(compile_quickly) -> Predictor:
+    return Predictor.from_checkpoint(small_checkpoint.directory())
+
+
+def test_the_file_predicts_alone_what_the_predictor_does(predictor, tmp_path):
+    pytest.importorskip("flatbuffers")
     size = export(predictor, tmp_path / "pose.jaxexport")
     assert size == (tmp_path / "pose.jaxexport").stat().st_size
     given = {
@@ -51,7 +56,40 @@ def test_the_file_predicts_alone_what_the_predictor_does(tmp_path):
         np.testing.assert_allclose(scores, expected.scores, atol=1e-4)
 
 
-def test_no_directory_is_a_sentence(tmp_path):
-    predictor = Predictor.from_checkpoint(small_checkpoint.directory())
+def test_the_onnx_file_predicts_what_the_predictor_does(predictor, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("jax2onnx")
+    main(["export", str(small_checkpoint.directory()), str(tmp_path / "pose.onnx")])
+    session = onnxruntime.InferenceSession(tmp_path / "pose.onnx")
+    for count in (1, 3):
+        crops = np.stack([photo(SIDE, SIDE, seed) for seed in range(count)])
+        joints_2d, joints_3d, scores = session.run(None, {"crops": crops})
+        expected = predictor(crops)
+        np.testing.assert_allclose(joints_2d, expected.joints_2d, atol=1e-3)
+        np.testing.assert_allclose(joints_3d, expected.joints_3d, atol=1e-2)
+        np.testing.assert_allclose(scores, expected.scores, atol=1e-4)
+
+
+def test_a_crops_program_is_the_boxes_program_on_crops(predictor):
+    """Of which the ONNX file is made: tested without ONNX as well."""
+    crops = np.stack([photo(SIDE, SIDE, seed) for seed in range(3)])
+    joints_2d, joints_3d, scores = jax.jit(make_crop_program(predictor))(crops)
+    expected = predictor(crops)
+    np.testing.assert_allclose(joints_2d, expected.joints_2d, atol=1e-3)
+    np.testing.assert_allclose(joints_3d, expected.joints_3d, atol=1e-2)
+    np.testing.assert_allclose(scores, expected.scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("write", [export, export_onnx])
+def test_a_place_that_cannot_be_written_is_a_sentence(predictor, tmp_path, write):
     with pytest.raises(UserError, match="no directory"):
-        export(predictor, tmp_path / "absent" / "pose.jaxexport")
+        write(predictor, tmp_path / "absent" / "pose")
+    with pytest.raises(UserError, match="is a directory"):
+        write(predictor, tmp_path)
+
+
+def test_a_missing_converter_is_a_sentence(predictor, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    with pytest.raises(UserError, match=r"pose3d_jax\[onnx\]"):
+        export_onnx(predictor, tmp_path / "pose.onnx")
+    assert not list(tmp_path.iterdir())
