@@ -61,12 +61,14 @@ def as_images(images: Any) -> tuple[list[UInt8[np.ndarray, "h w 3"]], bool]:
         InputError: something is not an RGB image of 8 bits.
     """
     alone = not isinstance(images, list | tuple) and np.ndim(images) < 4
-    images = [np.asarray(image) for image in ([images] if alone else images)]
-    for number, image in enumerate(images):
+    given_images = [images] if alone else images
+    images = [np.asarray(image) for image in given_images]
+    for number, (image, given) in enumerate(zip(images, given_images)):
         name = "The image" if alone else f"Image {number}"
         if image.dtype != np.uint8:
+            kind = type(given).__name__ if image.dtype.kind in "OSU" else image.dtype
             raise InputError(
-                f"{name} is {image.dtype}, and must be uint8 RGB from 0 to 255. "
+                f"{name} is of type {kind}, and must be uint8 RGB from 0 to 255. "
                 "pose3d_jax.images.read_image reads any file as such."
             )
         if image.ndim != 3 or image.shape[-1] != 3:
@@ -102,8 +104,9 @@ def as_people(
         boxes = [None] * len(images)
     elif len(boxes) != len(images):
         raise InputError(
-            f"There are {len(images)} images and boxes for {len(boxes)}: several images take a "
-            "list with the boxes of each (one, several, none, or None for the centred square)."
+            f"A list of {len(images)} was given as images, and one of {len(boxes)} as boxes: with "
+            "a list of images goes a list with the boxes of each (one box, several, none, or None "
+            "for the centred square)."
         )
     return [
         Person(number, square)

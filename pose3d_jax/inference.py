@@ -148,17 +148,22 @@ class Predictor:
         self._apply = jax.jit(functools.partial(_apply, network.graphdef))
 
     @classmethod
-    def from_checkpoint(cls, path: str | os.PathLike, *, batch_size: int = 32) -> "Predictor":
+    def from_checkpoint(
+        cls, path: str | os.PathLike, *, batch_size: int = 32, compute: str | None = None
+    ) -> "Predictor":
         """Loads the newest checkpoint of a stage.
 
         Args:
             path: a stage's directory (`runs/tiny/3D+2D-w-geo/stage3`) or a converted one.
             batch_size: people predicted at once, at most; less needs less memory.
+            compute: type of the arithmetic, "float32" or "bfloat16"; by default that of training.
 
         Raises:
             UserError: there is no whole checkpoint.
         """
         config = read_config(path)
+        if compute:
+            config.precision.compute = compute
         network = abstract_network(config)
         params, stats = restore_network(path, network.params, network.stats)
         if not get_stage(config, len(config.stages)).with_depth:
@@ -251,7 +256,10 @@ class Predictor:
     def _sizes(self, bone_length_sum: Any, count: int) -> Float[np.ndarray, "n"]:
         if bone_length_sum is None:
             bone_length_sum = self.bone_length_sum
-        sizes = np.asarray(bone_length_sum, np.float32)
+        try:
+            sizes = np.asarray(bone_length_sum, np.float32)
+        except (TypeError, ValueError):
+            sizes = np.array(np.nan)  # Ragged, or no numbers.
         if sizes.shape not in ((), (count,)) or not (np.isfinite(sizes) & (sizes > 0)).all():
             raise _boxes.InputError(
                 "bone_length_sum must be a positive number of mm, one for all or one for each of "

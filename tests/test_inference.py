@@ -11,6 +11,7 @@ from small_checkpoint import SIDE, photo
 
 import pose3d_jax
 from pose3d_jax import augment, boxes, geometry, scoring, skeleton, training
+from pose3d_jax.checkpoints import flatten, unflatten
 from pose3d_jax.errors import UserError
 from pose3d_jax.inference import Predictor
 
@@ -169,6 +170,46 @@ def test_a_mirrored_image_is_the_mirrored_crop(predictor):
         )
 
 
+def mirrored(network: training.Network) -> training.Network:
+    """The network that answers to a mirrored image as this one does to the image."""
+
+    def mirror(name: str, array: np.ndarray) -> np.ndarray:
+        if array.ndim == 4:
+            return array[:, ::-1]  # (height, width, in, out)
+        if name == "stem/patch/kernel/value":  # (height · width · 3, out)
+            return array.reshape(4, 4, 3, -1)[:, ::-1].reshape(array.shape)
+        if name == "depth/output/kernel/value":  # (height · width · in, joints)
+            return array.reshape(4, 4, -1, 16)[:, ::-1, :, skeleton.MIRROR_ORDER].reshape(
+                array.shape
+            )
+        if "/merge_heatmaps/kernel" in name:
+            return array[skeleton.MIRROR_ORDER]
+        if "/heatmaps/" in name or name == "depth/output/bias/value":
+            return array[..., skeleton.MIRROR_ORDER]
+        return array
+
+    arrays = {name: mirror(name, array) for name, array in flatten(network.params).items()}
+    return network._replace(params=unflatten(arrays, network.params))
+
+
+@pytest.mark.parametrize("box", [(10.5, 3, 33, 33), (-7, 20.25, 61, 40), (20, 10, 30, 62)])
+def test_a_mirrored_image_gives_the_mirrored_pose(predictor, box):
+    """From end to end, for a network that is mirrored too: exactly, whatever its weights."""
+    image = photo(90, 80)
+    x, y, width, height = box
+    own = Predictor(
+        mirrored(predictor.network),
+        input_side=SIDE,
+        bone_length_sum=small_checkpoint.BONE_LENGTH_SUM,
+    )
+    pose = own(image[:, ::-1], (80 - x - width, y, width, height))
+    expected = predictor(image, box)
+    joints_2d = pose.joints_2d[:, skeleton.MIRROR_ORDER] * (-1, 1) + (80, 0)
+    joints_3d = pose.joints_3d[:, skeleton.MIRROR_ORDER] * (-1, 1, 1)
+    np.testing.assert_allclose(joints_2d, expected.joints_2d, atol=1e-3)
+    np.testing.assert_allclose(joints_3d, expected.joints_3d, atol=1e-2)
+
+
 def test_a_large_box_is_reduced_without_aliasing():
     stripes = np.zeros((640, 640, 3), np.uint8)
     stripes[:, ::2] = 200
@@ -226,7 +267,9 @@ def test_a_single_pixel_is_an_image(predictor):
         (photo(9, 9), (1, 2, 3), "x, y, width, height"),
         (photo(9, 9), [[1, 2], [3, 4, 5]], "x, y, width, height"),
         (photo(9, 9), "box", "x, y, width, height"),
-        ([photo(9, 9)] * 3, [(1, 1, 2, 2)] * 2, "3 images"),
+        ([photo(9, 9)] * 3, [(1, 1, 2, 2)] * 2, "list of 3 .* images, and one of 2"),
+        ("photo.jpg", None, "of type str.*read_image"),
+        ([None], None, "Image 0 is of type NoneType"),
     ],
 )
 def test_what_is_of_no_use_is_refused_in_a_sentence(predictor, image, people, message):
@@ -235,7 +278,7 @@ def test_what_is_of_no_use_is_refused_in_a_sentence(predictor, image, people, me
     assert isinstance(refusal.value, ValueError)
 
 
-@pytest.mark.parametrize("size", [0, -1, np.nan, [1, 2]])
+@pytest.mark.parametrize("size", [0, -1, np.nan, [1, 2], "large", [[1], [2, 3]]])
 def test_a_size_must_be_one(predictor, size):
     with pytest.raises(UserError, match="bone_length_sum"):
         predictor(photo(9, 9), bone_length_sum=size)
