@@ -1,17 +1,19 @@
 """How fast poses are predicted here: `python -m benchmarks.predictor [--checkpoint DIR]`.
 
 For 1, 8 and 64 people per call: the latency of the network alone and of the whole call on photos of
-one megapixel (cutting out, transfer, crop, network, decoding), the median of the repetitions, and
-the people per second of the latter. Without a checkpoint, the paper's network with random weights.
+one megapixel (cutting out, transfer, crop, network, decoding), the median of the rounds, and the
+people per second of the latter. Without a checkpoint, the paper's network with random weights. A
+table comes first, then one line of JSON with the machine in words.
 """
 
 import argparse
-import time
-from collections.abc import Callable
+import json
+import statistics
 
 import jax
 import numpy as np
 
+from benchmarks import measure
 from configs import curriculum
 from pose3d_jax import training
 from pose3d_jax.inference import Predictor
@@ -26,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", help="a stage's directory")
     parser.add_argument("--people", type=int, nargs="+", default=PEOPLE, help="per call")
-    parser.add_argument("--repetitions", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=10, help="calls of each kind, in turn")
     options = parser.parse_args()
 
     largest = max(options.people)
@@ -34,28 +36,44 @@ def main() -> None:
         predictor = Predictor.from_checkpoint(options.checkpoint, batch_size=largest)
     else:
         predictor = untrained(largest)
-    device = jax.devices()[0]
-    print(f"{predictor.input_side} px on {device.device_kind}, JAX {jax.__version__}\n")
+    machine = measure.machine()
+    print(f"{predictor.input_side} px on {machine}\n")
     print("| people | network, ms | whole call, ms | people/s |")
-    print("| --- | --- | --- | --- |")
-    photo = np.random.default_rng(0).integers(0, 256, PHOTO, np.uint8)
+    print("| ---: | ---: | ---: | ---: |")
+    rows = []
     for people in options.people:
-        side = predictor.input_side
-        crops = jax.device_put(np.zeros((people, side, side, 3), np.float32))
-        boxes = np.tile([[100.0, 50.0, 700.0, 900.0]], (people, 1))
+        row = measure_calls(predictor, people, options.rounds)
+        rows.append(row)
+        print("| {people} | {network_ms} | {call_ms} | {people_per_s} |".format(**row), flush=True)
+    result = {
+        "benchmark": "predictor",
+        "machine": machine,
+        "checkpoint": options.checkpoint,
+        "input_side": predictor.input_side,
+        "rounds": options.rounds,
+        "rows": rows,
+    }
+    print("\n" + json.dumps(result, ensure_ascii=False))
 
-        def network(crops=crops):
-            jax.block_until_ready(predictor.model(crops))
 
-        def whole(boxes=boxes):
-            predictor(photo, boxes)
-
-        network_s = median_seconds(network, options.repetitions)
-        whole_s = median_seconds(whole, options.repetitions)
-        print(
-            f"| {people} | {1e3 * network_s:.1f} | {1e3 * whole_s:.1f} | {people / whole_s:.1f} |",
-            flush=True,
-        )
+def measure_calls(predictor: Predictor, people: int, rounds: int) -> dict[str, float]:
+    """The medians of a number of people per call."""
+    photo = np.random.default_rng(0).integers(0, 256, PHOTO, np.uint8)
+    boxes = np.tile([[100.0, 50.0, 700.0, 900.0]], (people, 1))
+    side = predictor.input_side
+    crops = jax.device_put(np.zeros((people, side, side, 3), np.float32))
+    works = {
+        "network": lambda: jax.block_until_ready(predictor.model(crops)),
+        "call": lambda: predictor(photo, boxes),
+    }
+    seconds = measure.alternate(works, rounds, warm_up=1)
+    network, call = (statistics.median(seconds[name]) for name in ("network", "call"))
+    return {
+        "people": people,
+        "network_ms": round(1e3 * network, 1),
+        "call_ms": round(1e3 * call, 1),
+        "people_per_s": round(people / call, 1),
+    }
 
 
 def untrained(batch_size: int) -> Predictor:
@@ -69,16 +87,5 @@ def untrained(batch_size: int) -> Predictor:
     )
 
 
-def median_seconds(work: Callable[[], None], repetitions: int) -> float:
-    """The median time of a call, after one that compiles."""
-    work()
-    times = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
-
-
 if __name__ == "__main__":
-    main()
+    measure.run(main)
