@@ -91,7 +91,7 @@ def evaluated(place: Path, config: ml_collections.ConfigDict) -> Results:
     out = evaluation_of(place, config)
     path = out / evaluation.RESULTS_FILE
     if not path.exists():
-        evaluation.evaluate(out.parent, out, data_dir=config.run.data_dir or None)
+        evaluation.evaluate(out.parent, out, data_dir=config.run.data_dir or None, draw=False)
     return json.loads(path.read_text())
 
 

@@ -299,7 +299,7 @@ def read_config(directory: str | os.PathLike) -> ml_collections.ConfigDict:
     path = Path(directory) / CONFIG_FILE
     try:
         return ml_collections.ConfigDict(json.loads(path.read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{directory} is no stage of a run: it has no {CONFIG_FILE}. Stages are directories "
             "like runs/tiny/3D+2D-w-geo/stage3."

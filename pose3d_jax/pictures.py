@@ -30,8 +30,15 @@ def draw_examples(
     means = np.full(len(errors), np.nan)
     means[counted] = np.nanmean(errors[counted], axis=1)
     if counted.any():
-        unit = "mm" if in_3d else "head sizes"
-        figure = figures.examples(records, poses, labels, means, side=protocol.side, unit=unit)
+        figure = figures.examples(
+            records,
+            poses,
+            labels,
+            means,
+            side=protocol.side,
+            unit="mm" if in_3d else "head sizes",
+            with_depth=protocol.with_depth,
+        )
         figures.save(figure, place / "examples.png")
 
 

@@ -195,3 +195,29 @@ def test_the_papers_preset_trains_on_the_official_formats(tmp_path):
     # MPII has no depth: only what 2D labels tell is scored.
     assert set(wild["3D+2D/w geo"]) == {"PCKh@0.5", "symmetry"}
     assert lab["true 2D, true depth"]["MPJPE"] < 100
+
+
+def test_ablate_trains_compares_and_goes_on(finished, data_dir, tmp_path):
+    """Here, because it runs the programs that the tests above have compiled."""
+    words = programs.command(tmp_path, data_dir, "--seeds=1", "--lambda_geo=0,100")
+    words[words.index("pose3d_jax.train")] = "pose3d_jax.ablate"
+    output, _ = (process := programs.start(words)).communicate(timeout=300)
+    assert process.returncode == 0, output
+    results = json.loads((tmp_path / "lambda_geo" / "results.json").read_text())
+    assert list(results) == ["lambda_geo 0", "lambda_geo 100"]
+    assert (tmp_path / "seed-0" / "lambda_geo-100" / "stage2").is_symlink()
+    for domain in ("lab", "wild"):
+        place = tmp_path / "lambda_geo" / f"synthetic-{domain}_tiny"
+        assert {path.name for path in place.iterdir()} == {
+            "bones.png", "joints.png", "pck.png", "pckh.png", "sweep.png"
+        }  # fmt: skip
+    tables = (tmp_path / "lambda_geo" / "tables.md").read_text()
+    assert "| lambda_geo 100 |" in tables and "Table 4" in tables
+    # A large weight changes what is learnt in the wild, from the same stage 2.
+    rows = [seeds[0]["data"]["synthetic/wild_tiny"]["tables"] for seeds in results.values()]
+    assert rows[0]["summary"]["MPJPE"] != rows[1]["summary"]["MPJPE"]
+
+    (tmp_path / "lambda_geo" / "tables.md").unlink()
+    again, _ = (process := programs.start(words)).communicate(timeout=300)
+    assert process.returncode == 0 and "iterations" not in again
+    assert (tmp_path / "lambda_geo" / "tables.md").read_text() == tables
