@@ -9,6 +9,8 @@ and kept in `methods/` or `lambda_geo/`, with pictures. The same command goes on
 interrupted. The flags of `pose3d_jax.train` hold here too.
 """
 
+import pose3d_jax.keep_memory  # noqa: F401  # isort: skip  # before NumPy
+
 import json
 import logging
 import os

@@ -4,6 +4,8 @@ The work directory holds one directory per stage. Finished stages are skipped, a
 goes on from its last checkpoint, and each starts from the network of the one before.
 """
 
+import pose3d_jax.keep_memory  # noqa: F401  # isort: skip  # before NumPy
+
 import json
 import logging
 from collections.abc import Sequence
