@@ -1,0 +1,57 @@
+"""From records on disk to updated parameters: `python -m benchmarks.end_to_end [--preset tiny]`.
+
+Training as `pose3d_jax.train` does it, augmentation on, without logs and checkpoints; beside it,
+in turn, the input pipeline alone and the step alone on one batch. The slower of the two bounds
+the whole.
+"""
+
+from benchmarks import measure  # isort: skip  # before JAX
+
+import itertools
+import tempfile
+
+import jax
+import numpy as np
+
+from benchmarks.input_pipeline import make_records, open_domains, take, training_batches
+from pose3d_jax import training
+from pose3d_jax.stages import get_stage
+
+
+def main() -> None:
+    """The program."""
+    parser = measure.options(__doc__, preset="synthetic" if measure.on_gpu() else "tiny", rounds=5)
+    parser.add_argument("--steps", type=int, default=40, help="iterations a call")
+    parser.add_argument("--data_dir", help="prepared data; by default some records are made")
+    chosen = parser.parse_args()
+    config = measure.make_config(chosen)
+    stage = get_stage(config, 3)
+    network = training.make_network(config)
+    optimizer = training.make_optimizer(config)
+    step = training.make_train_step(config, network, optimizer, stage)
+    # A copy: the step consumes its state.
+    state = training.replicate(jax.tree.map(np.array, training.initial_state(network, optimizer)))
+
+    def train(batches) -> None:
+        nonlocal state
+        for number, batch in enumerate(itertools.islice(batches, chosen.steps)):
+            hyper = training.hyperparameters(stage, number)
+            state, metrics = step(state, training.split_over_devices(batch), hyper)
+        jax.block_until_ready(metrics)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        domains = open_domains(config, chosen.data_dir or make_records(config, scratch))
+        alone, read = training_batches(config, domains), training_batches(config, domains)
+        one = next(alone)
+        works = {
+            "records to parameters": lambda: train(read),
+            "input pipeline alone": lambda: take(alone, chosen.steps),
+            "step alone": lambda: train(itertools.repeat(one)),
+        }
+        seconds = measure.alternate(works, chosen.rounds, warm_up=1)
+    rows = measure.timing_rows(seconds, chosen.steps * config.data.batch_size)
+    measure.report(f"end to end, {chosen.steps} steps a call", rows, config, stage=3)
+
+
+if __name__ == "__main__":
+    measure.run(main)

@@ -1,0 +1,66 @@
+"""How fast the network predicts: `python -m benchmarks.forward [--batch_size 1] [--baseline none]`.
+
+Images on the device to the last stack's heat-maps and the depths, in evaluation mode, ours and the
+PyTorch baseline's in turn. Both have the same weights, and must agree.
+"""
+
+from benchmarks import measure  # isort: skip  # before JAX
+
+import jax
+import numpy as np
+
+from benchmarks.train_step import default_baseline
+from pose3d_jax import training
+from pose3d_jax.errors import UserError
+from pose3d_jax.inference import Predictor
+from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
+
+#: Largest difference between both networks' outputs, relative to the largest output.
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}
+
+
+def main() -> None:
+    """The program."""
+    parser = measure.options(__doc__, rounds=30)
+    parser.add_argument("--baseline", choices=("none", "eager", "compiled", "both"))
+    chosen = parser.parse_args()
+    batch_size, chosen.batch_size = chosen.batch_size or 1, None
+    config = measure.make_config(chosen)
+    config.data.batch_size = batch_size
+    side = config.model.input_side
+    images = np.random.default_rng(0).random((batch_size, side, side, 3), np.float32)
+    network = training.make_network(config, axis_name=None)
+    predictor = Predictor(
+        network, input_side=side, bone_length_sum=HUMAN36M_BONE_LENGTH_SUM, batch_size=batch_size
+    )
+    on_device = jax.device_put(images)
+    works = {"this repository": lambda: jax.block_until_ready(predictor.model(on_device))}
+    for name, settings in measure.baseline_settings(
+        default_baseline(chosen.baseline, config), config.precision.compute
+    ):
+        from benchmarks import torch_baseline
+
+        theirs = torch_baseline.make_network(network, config.model)
+        works[name] = torch_baseline.make_forward(theirs, images, settings)
+        check(works["this repository"](), works[name](), config.precision.compute)
+    seconds = measure.alternate(works, chosen.rounds)
+    measure.report("forward pass", measure.timing_rows(seconds, batch_size), config)
+
+
+def check(ours, theirs, precision: str) -> None:
+    """Compares the outputs of both networks.
+
+    Raises:
+        UserError: they differ by more than rounding.
+    """
+    heatmaps, depth = ours
+    pairs = {"heat-maps": (heatmaps[-1], theirs[0]), "depths": (depth, theirs[1])}
+    for name, (mine, tensor) in pairs.items():
+        mine, other = np.asarray(mine), tensor.float().cpu().numpy()
+        error = np.abs(mine - other).max() / np.abs(other).max()
+        if not error < TOLERANCE[precision]:
+            raise UserError(f"The {name} of both networks differ by {error:.2g} of their largest.")
+
+
+if __name__ == "__main__":
+    measure.run(main)

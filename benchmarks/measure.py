@@ -1,0 +1,194 @@
+"""What the benchmarks share: the machine in words, alternating timings, a table and a JSON line.
+
+Import it before JAX: it keeps memory as the programs do, and on a GPU leaves some to the PyTorch
+baseline beside us.
+"""
+
+import os
+
+import pose3d_jax.keep_memory  # noqa: F401  # before NumPy
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+
+from configs import curriculum
+from pose3d_jax import training
+from pose3d_jax.errors import UserError
+
+#: What a step reads of an image is a square with room for the augmentation.
+IMAGE_MARGIN = 1.5
+
+
+def options(description: str, **defaults) -> argparse.ArgumentParser:
+    """The command line that the benchmarks share; `defaults` replaces some of its defaults."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--preset", choices=curriculum.PRESETS, default="paper")
+    parser.add_argument("--batch_size", type=int, help="default: the preset's; 64 on a GPU")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on a GPU"
+    )
+    parser.add_argument("--rounds", type=int, default=10, help="calls of each kind, in turn")
+    parser.set_defaults(**defaults)
+    return parser
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a benchmark; a user's mistake becomes one sentence."""
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+def on_gpu() -> bool:
+    """Whether JAX computes on a GPU."""
+    return jax.default_backend() == "gpu"
+
+
+def make_config(chosen: argparse.Namespace) -> ml_collections.ConfigDict:
+    """The preset's config, with the batch size and precision of the command line."""
+    config = getattr(curriculum, chosen.preset)()
+    large = on_gpu() and chosen.preset != "tiny"
+    config.data.batch_size = chosen.batch_size or (64 if large else config.data.batch_size)
+    config.precision.compute = chosen.precision or ("bfloat16" if on_gpu() else "float32")
+    training.check_batch_size(config.data.batch_size, ("lab", "wild"))
+    return config
+
+
+def random_records(config: ml_collections.ConfigDict) -> training.Batch:
+    """A host batch of records with random images and poses, half lab and half wild."""
+    rng = np.random.default_rng(0)
+    batch, side = config.data.batch_size, config.model.input_side
+    full = int(IMAGE_MARGIN * side)
+    joints = rng.uniform(0.3 * full, 0.7 * full, (batch, 16, 2))
+    return {
+        "image": rng.integers(0, 256, (batch, full, full, 3), np.uint8),
+        "box": np.tile(np.float32([full / 2, full / 2, side]), (batch, 1)),
+        "joints_2d": joints.astype(np.float32),
+        "joints_valid": np.ones((batch, 16), bool),
+        "joints_3d": rng.normal(0.0, 500.0, (batch, 16, 3)).astype(np.float32),
+        "has_3d": np.arange(batch) % 2 == 0,
+        "head_size": np.full(batch, 0.1 * side, np.float32),
+    }
+
+
+def alternate(
+    works: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2
+) -> dict[str, list[float]]:
+    """Seconds of each call, every one in turn, so that other work on the machine meets them all."""
+    for work in works.values():
+        for _ in range(warm_up):
+            work()
+    seconds = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def machine() -> str:
+    """Processor, device and versions, in words."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax")]
+    if has_torch():
+        versions.append(f"torch {importlib.metadata.version('torch')}")
+    device = jax.devices()[0]
+    devices = f"{jax.device_count()} × {device.device_kind}, " if on_gpu() else ""
+    return (
+        f"{devices}{os.cpu_count()} cores of {_processor()}; Python {platform.python_version()}, "
+        + ", ".join(versions)
+    )
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def has_torch() -> bool:
+    """Whether the PyTorch baseline can run."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def baseline_settings(choice: str, precision: str) -> Iterator:
+    """The ways in which to run the baseline: name, and `torch_baseline.Settings`.
+
+    Args:
+        choice: "eager", "compiled", "both" or "none".
+        precision: of the arithmetic, by name.
+
+    Raises:
+        UserError: PyTorch is asked for, but not installed.
+    """
+    if choice == "none":
+        return
+    if not has_torch():
+        raise UserError(
+            "The PyTorch baseline needs PyTorch: pip install 'pose3d_jax[benchmark]', or measure "
+            "without it: --baseline none."
+        )
+    from benchmarks.torch_baseline import Settings
+
+    for name, compiled in (("PyTorch", False), ("PyTorch, compiled", True)):
+        if choice == "both" or (choice == "compiled") == compiled:
+            yield name, Settings(bfloat16=precision == "bfloat16", compiled=compiled)
+
+
+def report(
+    title: str, rows: dict[str, dict[str, float | str]], config: ml_collections.ConfigDict, **extra
+) -> None:
+    """Prints a table with a row per name, and the same as one line of JSON."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    setting = {
+        "batch_size": config.data.batch_size,
+        "precision": config.precision.compute,
+        "input_side": config.model.input_side,
+        "stacks": config.model.stacks,
+        "features": config.model.features,
+    }
+    print(f"\n{title}: batch {setting['batch_size']}, {setting['precision']}, "
+          f"{setting['input_side']} px, {setting['stacks']} stacks, "
+          f"{setting['features']} features\non {machine()}\n")  # fmt: skip
+    print(f"| | {' | '.join(columns)} |\n|{' --- |' * (len(columns) + 1)}")
+    for name, row in rows.items():
+        cells = (_cell(row.get(column, "")) for column in columns)
+        print(f"| {name} | {' | '.join(cells)} |")
+    print("\n" + json.dumps({"benchmark": title, "machine": machine(), **setting, **extra,
+                             "rows": rows}, ensure_ascii=False), flush=True)  # fmt: skip
+
+
+def _cell(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def timing_rows(seconds: dict[str, list[float]], images: int) -> dict[str, dict[str, float]]:
+    """Median and shortest call, images per second, and each one's time relative to the first's."""
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    ours = next(iter(medians.values()))
+    return {
+        name: {
+            "median, ms": 1e3 * medians[name],
+            "shortest, ms": 1e3 * min(times),
+            "images/s": images / medians[name],
+            "time / ours": medians[name] / ours,
+        }
+        for name, times in seconds.items()
+    }

@@ -1,0 +1,81 @@
+"""How fast a training step is: `python -m benchmarks.train_step [--preset tiny] [--baseline none]`.
+
+Ours goes from uint8 records on the host to updated parameters: transfer, crop, augmentation,
+targets, network, losses, gradients, RMSprop. The PyTorch baseline, in turn with it, gets ready
+images and targets on its device.
+"""
+
+from benchmarks import measure  # isort: skip  # before JAX
+
+import functools
+
+import jax
+import numpy as np
+
+from pose3d_jax import augment, training
+from pose3d_jax.stages import get_stage
+
+
+def main() -> None:
+    """The program."""
+    parser = measure.options(__doc__)
+    parser.add_argument("--stage", type=int, choices=(1, 2, 3), default=3)
+    parser.add_argument("--baseline", choices=("none", "eager", "compiled", "both"))
+    chosen = parser.parse_args()
+    config = measure.make_config(chosen)
+    stage = get_stage(config, chosen.stage)
+    network = training.make_network(config)
+    records = measure.random_records(config)
+
+    works = {"this repository": our_step(config, network, stage, records)}
+    for name, settings in measure.baseline_settings(
+        default_baseline(chosen.baseline, config), config.precision.compute
+    ):
+        works[name] = baseline_step(config, network, stage, records, settings)
+    seconds = measure.alternate(works, chosen.rounds)
+    rows = measure.timing_rows(seconds, config.data.batch_size)
+    measure.report("training step", rows, config, stage=stage.number)
+
+
+def default_baseline(choice: str | None, config) -> str:
+    """What to compare with, where the command line does not say.
+
+    Compiling takes PyTorch minutes, and pays on GPUs.
+    """
+    if choice is not None:
+        return choice
+    if not measure.has_torch() or config.model.stem != "conv":
+        return "none"
+    return "both" if measure.on_gpu() else "eager"
+
+
+def our_step(config, network, stage, records):
+    """A call that trains on `records` and waits for the device."""
+    optimizer = training.make_optimizer(config)
+    step = training.make_train_step(config, network, optimizer, stage)
+    # A copy: the step consumes its state.
+    fresh = jax.tree.map(np.array, training.initial_state(network, optimizer))
+    state = training.replicate(fresh)
+    batch = training.split_over_devices(records)
+    hyper = training.hyperparameters(stage, 0)
+
+    def work():
+        nonlocal state
+        state, metrics = step(state, batch, hyper)
+        return jax.block_until_ready(metrics)
+
+    return work
+
+
+def baseline_step(config, network, stage, records, settings):
+    """The same in PyTorch, from our parameters and our examples."""
+    from benchmarks import torch_baseline
+
+    make = jax.jit(functools.partial(augment.make_examples, side=config.model.input_side))
+    example = make(records, augmentation=augment.no_augmentation(config.data.batch_size))
+    theirs = torch_baseline.make_network(network, config.model)
+    return torch_baseline.make_train_step(theirs, example, stage, settings)
+
+
+if __name__ == "__main__":
+    measure.run(main)
