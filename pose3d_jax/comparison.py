@@ -81,7 +81,14 @@ def draw(out: Path, evaluations: Mapping[str, Path], config: ml_collections.Conf
 
 
 #: What a sweep of λ_geo shows: symmetry may improve while poses get worse.
-SWEEP_COLUMNS = ("symmetry", "MPJPE", "MPJPE true 2D", "PCKh@0.5", "bone sum", "depth spread")
+SWEEP_COLUMNS = (
+    "symmetry true 2D",
+    "bone sum true 2D",
+    "MPJPE true 2D",
+    "MPJPE",
+    "depth spread",
+    "PCKh@0.5",
+)
 
 
 def draw_sweep(out: Path, results: Mapping[str, Sequence[Results]], weights: Sequence[float]):

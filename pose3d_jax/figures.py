@@ -50,6 +50,7 @@ UNITS = {
     "3DPCK": "%",
     "AUC": "%",
     "bone sum": "truth = 1",
+    "bone sum true 2D": "truth = 1",
     "depth spread": "truth = 1",
 }
 

@@ -23,7 +23,7 @@ from pose3d_jax.scoring import (
 )
 from pose3d_jax.skeleton import SYMMETRIC_LIMBS
 
-#: One line about a split. mm but for percentages (PCKh, 3DPCK, AUC) and ratios (the last two).
+#: One line about a split. mm but for percentages (PCKh, 3DPCK, AUC) and ratios (the last three).
 SUMMARY = (
     "PCKh@0.5",
     "MPJPE",
@@ -33,12 +33,17 @@ SUMMARY = (
     "3DPCK",
     "AUC",
     "symmetry",
+    "symmetry true 2D",
     "bone sum",
+    "bone sum true 2D",
     "depth spread",
 )
 
 #: Side of the square in which Table 4 measures "3D pixels".
 PIXEL_SIDE = 256
+
+#: The joints at the limbs' ends.
+LIMB_JOINTS = sorted({j for bones in SYMMETRIC_LIMBS.values() for bone in bones for j in bone})
 
 
 class Measure(NamedTuple):
@@ -93,7 +98,8 @@ def measure(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, Measu
     Returns:
         The names of `SUMMARY`, and besides
         "PCKh@0.5 GROUP": percent, for the groups of Table 2;
-        "symmetry LIMB" and "symmetry LIMB px": mm, and px of a crop of 256, for those of Table 4.
+        "symmetry LIMB", and the same with " true 2D" or " px": mm, mm with the predicted depths at
+        the labelled joints, and px of a crop of 256, for the limbs of Table 4.
         3DPCK and AUC follow MPI-INF-3DHP's protocol on every data set: poses at the truth's size,
         pelvis and thorax not counted. "bone sum" is the predicted bones' summed length over the
         truth's, in the crop, and "depth spread" the predicted depths' deviation over the truth's;
@@ -123,41 +129,57 @@ def _measure_2d(poses: Poses, labels: Labels) -> dict[str, Measure]:
 
 def _measure_symmetry(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, Measure]:
     everybody = np.ones(len(poses.joints), bool)
-    millimetres = as_scored(poses.millimetres, labels.joints_3d, protocol.dataset)
-    pixels = in_pixels(poses, protocol.side) * (PIXEL_SIDE / protocol.side)
     # A data set whose poses are compared at the truth's size has none where there is no truth.
     known = labels.has_3d if labels.has_3d.any() else everybody
-    by_limb = {
-        f"symmetry {limb}": per_image(value, known)
-        for limb, value in metrics.symmetry(millimetres).items()
+    in_crop = in_pixels(poses, protocol.side) * (PIXEL_SIDE / protocol.side)
+    found = _limbs(metrics.symmetry(_scored(poses, labels, protocol)), "", known)
+    found |= _limbs(metrics.symmetry(in_crop), " px", everybody)
+    with_true_2d = _scored(_with_true_2d(poses, labels, protocol), labels, protocol)
+    labelled = labels.valid[:, LIMB_JOINTS].all(1)
+    return found | _limbs(metrics.symmetry(with_true_2d), " true 2D", known & labelled)
+
+
+def _limbs(
+    differences: dict[str, Float[np.ndarray, "n"]], suffix: str, counted: Bool[np.ndarray, "n"]
+) -> dict[str, Measure]:
+    """Measures of each limb's symmetry, and of their mean."""
+    found = {
+        f"symmetry {limb}{suffix}": per_image(difference, counted)
+        for limb, difference in differences.items()
     }
-    mean = sum(measure.total for measure in by_limb.values()) / len(SYMMETRIC_LIMBS)
-    in_crop = {
-        f"symmetry {limb} px": per_image(value, everybody)
-        for limb, value in metrics.symmetry(pixels).items()
-    }
-    return by_limb | in_crop | {"symmetry": per_image(mean, known)}
+    return found | {f"symmetry{suffix}": per_image(sum(differences.values()) / 4, counted)}
+
+
+def _scored(poses: Poses, labels: Labels, protocol: Protocol) -> Float[np.ndarray, "n 16 3"]:
+    return as_scored(poses.millimetres, labels.joints_3d, protocol.dataset)
+
+
+def _with_true_2d(poses: Poses, labels: Labels, protocol: Protocol) -> Poses:
+    """The predicted depths at the labelled joints: what the depth module alone is to blame for."""
+    return as_poses(labels.joints, poses.depth, protocol.side, protocol.skeleton_size)
 
 
 def _measure_3d(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, Measure]:
-    side, size, dataset = protocol.side, protocol.skeleton_size, protocol.dataset
-    truth, known = labels.joints_3d, labels.has_3d
-    counted = joints_that_count(labels, dataset)
-    ours = as_scored(poses.millimetres, truth, dataset)
-    true_2d = as_poses(labels.joints, poses.depth, side, size).millimetres
+    side, truth, known = protocol.side, labels.joints_3d, labels.has_3d
+    counted = joints_that_count(labels, protocol.dataset)
+    ours = _scored(poses, labels, protocol)
+    with_true_2d = _with_true_2d(poses, labels, protocol)
+    at_true_2d = _scored(with_true_2d, labels, protocol)
     errors = np.asarray(metrics.joint_errors(at_size_of(ours, truth), truth))
     of_pck = counted & NEITHER_PELVIS_NOR_THORAX
-    bone_sum = metrics.bone_sum_ratio(in_pixels(poses, side), in_pixels(labels, side))
+
+    def bone_sum(poses):
+        return metrics.bone_sum_ratio(in_pixels(poses, side), in_pixels(labels, side))
+
     return {
         "MPJPE": per_image(metrics.mpjpe(ours, truth, counted), known),
-        "MPJPE true 2D": per_image(
-            metrics.mpjpe(as_scored(true_2d, truth, dataset), truth, counted), known
-        ),
+        "MPJPE true 2D": per_image(metrics.mpjpe(at_true_2d, truth, counted), known),
         "PA-MPJPE": per_image(metrics.pa_mpjpe(ours, truth, counted), known),
         "N-MPJPE": per_image(metrics.n_mpjpe(ours, truth, counted), known),
         "3DPCK": per_joint(100.0 * (errors < 150.0), of_pck),
         "AUC": per_joint(100.0 * np.asarray(metrics.under_curve(errors)), of_pck),
-        "bone sum": per_image(bone_sum, known),
+        "bone sum": per_image(bone_sum(poses), known),
+        "bone sum true 2D": per_image(bone_sum(with_true_2d), known),
         "depth spread": Measure(poses.depth.std(1) * known, labels.depth.std(1) * known),
     }
 
