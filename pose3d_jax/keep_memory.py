@@ -2,7 +2,7 @@
 
 XLA's CPU backend allocates all temporaries of a program as one block, anew in every call, and glibc
 returns so large a block to the system when it is freed. In the next call every page of it is mapped
-and zeroed again: a third of a training step's time (`benchmarks/README.md`).
+and zeroed again: a third of the time of `tiny`'s training step (`benchmarks/README.md`).
 
 To be imported before NumPy: glibc fixes the number of its arenas when the first thread starts.
 """
