@@ -87,7 +87,7 @@ SWEEP_COLUMNS = (
     "MPJPE true 2D",
     "MPJPE",
     "depth spread",
-    "PCKh@0.5",
+    "depth correlation",
 )
 
 

@@ -52,6 +52,7 @@ UNITS = {
     "bone sum": "truth = 1",
     "bone sum true 2D": "truth = 1",
     "depth spread": "truth = 1",
+    "depth correlation": "truth = 1",
 }
 
 

@@ -23,7 +23,7 @@ from pose3d_jax.scoring import (
 )
 from pose3d_jax.skeleton import SYMMETRIC_LIMBS
 
-#: One line about a split. mm but for percentages (PCKh, 3DPCK, AUC) and ratios (the last three).
+#: One line about a split. mm but for percentages (PCKh, 3DPCK, AUC) and ratios (the last four).
 SUMMARY = (
     "PCKh@0.5",
     "MPJPE",
@@ -37,6 +37,7 @@ SUMMARY = (
     "bone sum",
     "bone sum true 2D",
     "depth spread",
+    "depth correlation",
 )
 
 #: Side of the square in which Table 4 measures "3D pixels".
@@ -103,7 +104,8 @@ def measure(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, Measu
         3DPCK and AUC follow MPI-INF-3DHP's protocol on every data set: poses at the truth's size,
         pelvis and thorax not counted. "bone sum" is the predicted bones' summed length over the
         truth's, in the crop, and "depth spread" the predicted depths' deviation over the truth's;
-        both are 1 where depths are neither flattened nor exaggerated.
+        both are 1 where depths are neither flattened nor exaggerated. "depth correlation", over
+        the joints of an image, does not care.
     """
     found = _measure_2d(poses, labels)
     if protocol.with_depth:
@@ -181,7 +183,17 @@ def _measure_3d(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, M
         "bone sum": per_image(bone_sum(poses), known),
         "bone sum true 2D": per_image(bone_sum(with_true_2d), known),
         "depth spread": Measure(poses.depth.std(1) * known, labels.depth.std(1) * known),
+        "depth correlation": per_image(_correlation(poses.depth, labels.depth), known),
     }
+
+
+def _correlation(
+    one: Float[np.ndarray, "n 16"], other: Float[np.ndarray, "n 16"]
+) -> Float[np.ndarray, "n"]:
+    """Correlation over the joints of each image; 0 where either has no spread."""
+    one, other = (x - x.mean(1, keepdims=True) for x in (one, other))
+    spreads = np.sqrt((one**2).sum(1) * (other**2).sum(1))
+    return (one * other).sum(1) / np.where(spreads > 0, spreads, 1.0)
 
 
 def summarise(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, float]:

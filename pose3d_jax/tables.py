@@ -96,7 +96,7 @@ def _titles(rows: Mapping[str, Mapping[str, Mapping[str, Cell]]]) -> dict[str, s
     has_truth = any("table1" in tables for tables in rows.values())
     unit = "mm" if has_truth else "px of a crop of 256"
     return {
-        "summary": "Summary (mm; PCKh, 3DPCK and AUC in %; the last three over the truth's)",
+        "summary": "Summary (mm; PCKh, 3DPCK and AUC in %; the last four are ratios)",
         "table1": "Table 1: MPJPE, mm,",
         "table2": "Table 2: PCKh@0.5, %,",
         "table3": "Table 3: 3DPCK at 150 mm and AUC, %,",
@@ -130,7 +130,7 @@ def _cells(table: Table, row: Mapping[str, Cell]) -> list[str]:
 
 
 def _digits(column: str) -> int:
-    return 2 if column.startswith("bone sum") or column == "depth spread" else 1
+    return 2 if column.startswith(("bone sum", "depth")) else 1
 
 
 def _cell(cell: Cell, digits: int) -> str:

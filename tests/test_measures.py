@@ -161,7 +161,8 @@ def test_exact_poses_score_exactly():
         has_3d=np.ones(40, bool),
     )  # fmt: skip
     row = measures.summarise(truth, labels, scoring.Protocol(SIDE, SIZE, "synthetic/lab"))
-    perfect = {"PCKh@0.5": 100, "3DPCK": 100, "bone sum": 1, "depth spread": 1, "MPJPE": 0,
+    perfect = {"PCKh@0.5": 100, "3DPCK": 100, "bone sum": 1, "depth spread": 1,
+               "depth correlation": 1, "MPJPE": 0,
                "MPJPE true 2D": 0, "PA-MPJPE": 0, "N-MPJPE": 0}  # fmt: skip
     for name, value in perfect.items():
         assert row[name] == pytest.approx(value, abs=0.02), name
@@ -169,6 +170,19 @@ def test_exact_poses_score_exactly():
     doubled = truth._replace(depth=2 * truth.depth)
     row = measures.summarise(doubled, labels, scoring.Protocol(SIDE, SIZE, "synthetic/lab"))
     assert row["depth spread"] == pytest.approx(2, rel=1e-5) and row["bone sum"] > 1.3
+    assert row["depth correlation"] == pytest.approx(1, abs=1e-5)
+
+
+def test_the_correlation_of_depths_is_numpys():
+    poses, labels = random_split(6)
+    row = measures.summarise(poses, labels, scoring.Protocol(SIDE, SIZE, "synthetic/lab"))
+    expected = [
+        np.corrcoef(poses.depth[i], labels.depth[i])[0, 1] for i in np.flatnonzero(labels.has_3d)
+    ]
+    assert row["depth correlation"] == pytest.approx(np.mean(expected), abs=1e-5)
+    flat = poses._replace(depth=np.zeros_like(poses.depth))
+    row = measures.summarise(flat, labels, scoring.Protocol(SIDE, SIZE, "synthetic/lab"))
+    assert row["depth correlation"] == 0
 
 
 def test_the_order_of_images_changes_nothing():
