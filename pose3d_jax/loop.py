@@ -26,9 +26,10 @@ log = logging.getLogger(__name__)
 #: Held-out batches on which evaluation mode is compared with training mode after a stage.
 COMPARED_BATCHES = 20
 
-#: How far the wild images' ratio of 3D to 2D bone lengths may leave the lab's, as a factor. Healthy
-#: runs of the embedded benchmark stay within 1.15; the degenerate minimum of Eq. 3 lies beyond 1.4.
-BONE_RATIO_DRIFT = 1.3
+#: How far the wild images' ratio of 3D to 2D bone lengths may leave the lab's, as a factor: healthy
+#: runs of the embedded benchmark stay within 1.19, collapsed ones reach 1.21 to 1.31
+#: (docs/results.md).
+BONE_RATIO_DRIFT = 1.2
 
 
 class Run(NamedTuple):
