@@ -206,9 +206,7 @@ def score(run: Run, stage: Stage) -> dict[str, dict[str, dict[str, float]]]:
     """Scores of the network and of the yardsticks, per domain."""
     state = training.replicate(trained_state(run, stage.number))
     side = run.config.model.input_side
-    lab_labels = scoring.read_labels(
-        Chosen(run.domains["lab"].train, scoring.YARDSTICK_RECORDS), side
-    )
+    lab_labels = scoring.training_labels(run.domains["lab"].train, side)
     tables = {}
     for name in run.domains:
         poses, labels = loop.predictions(run, state, run.domains[name].test)
