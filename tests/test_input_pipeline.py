@@ -93,9 +93,8 @@ def test_evaluation_reads_everything_in_order_and_marks_the_filler():
 
 @pytest.mark.parametrize(("limit", "expected"), [(5, [0, 2, 4, 6, 8]), (100, list(range(10)))])
 def test_a_limit_spreads_over_the_split(limit, expected):
-    batches = input_pipeline.evaluation_batches(
-        LAB, batch_size=3, image_side=8, threads=1, limit=limit
-    )
+    chosen = input_pipeline.Chosen(LAB, limit)
+    batches = input_pipeline.evaluation_batches(chosen, batch_size=3, image_side=8, threads=1)
     seen = np.concatenate([batch["head_size"][:real] for batch, real in batches])
     np.testing.assert_array_equal(seen, expected)
 

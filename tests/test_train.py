@@ -99,7 +99,7 @@ def test_eight_devices_compute_what_one_does(finished, data_dir, tmp_path):
     for stage in (1, 2):
         expected, found = programs.metrics(one, stage), programs.metrics(tmp_path, stage)
         for step in expected:
-            for name, tolerance in (("loss", 1e-3), ("heatmap_loss", 1e-3), ("update_norm", 2e-2)):
+            for name, tolerance in (("loss", 1e-3), ("heatmap_loss", 1e-3), ("update_norm", 5e-2)):
                 np.testing.assert_allclose(
                     found[step][name], expected[step][name], rtol=tolerance, err_msg=name
                 )
@@ -193,7 +193,7 @@ def test_the_papers_preset_trains_on_the_official_formats(tmp_path):
     tables = json.loads((workdir / "stage3" / "results.json").read_text())
     lab, wild = tables.values()
     # MPII has no depth: only what 2D labels tell is scored.
-    assert set(wild["3D+2D/w geo"]) == {"PCKh@0.5", "symmetry"}
+    assert set(wild["3D+2D/w geo"]) == {"PCKh@0.5", "symmetry", "symmetry true 2D"}
     assert lab["true 2D, true depth"]["MPJPE"] < 100
 
 
