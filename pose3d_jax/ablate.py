@@ -11,7 +11,6 @@ interrupted. The flags of `pose3d_jax.train` hold here too.
 
 import pose3d_jax.keep_memory  # noqa: F401  # isort: skip  # before NumPy
 
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -94,7 +93,7 @@ def evaluated(place: Path, config: ml_collections.ConfigDict) -> Results:
     path = out / evaluation.RESULTS_FILE
     if not path.exists():
         evaluation.evaluate(out.parent, out, data_dir=config.run.data_dir or None, draw=False)
-    return json.loads(path.read_text())
+    return evaluation.read_json(path)
 
 
 def variants(config: ml_collections.ConfigDict, seed: int) -> Variants:

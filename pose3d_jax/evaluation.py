@@ -2,8 +2,9 @@
 
 import json
 import logging
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -290,13 +291,22 @@ def read_predictions(path: Path) -> tuple[Poses, Labels]:
 def write_json(path: Path, tree: Any) -> None:
     """Writes JSON, whole or not at all; numbers that are not finite become null."""
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(_finite(tree), indent=2) + "\n")
+    partial.write_text(json.dumps(_map_leaves(tree, _finite), indent=2) + "\n")
     partial.rename(path)
 
 
-def _finite(tree: Any) -> Any:
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote; null is not a number."""
+    return _map_leaves(json.loads(path.read_text()), lambda x: math.nan if x is None else x)
+
+
+def _map_leaves(tree: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(tree, dict):
-        return {name: _finite(value) for name, value in tree.items()}
+        return {name: _map_leaves(value, function) for name, value in tree.items()}
     if isinstance(tree, tuple | list):
-        return [_finite(value) for value in tree]
-    return None if isinstance(tree, float) and not np.isfinite(tree) else tree
+        return [_map_leaves(value, function) for value in tree]
+    return function(tree)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

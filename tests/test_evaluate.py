@@ -168,6 +168,13 @@ def test_published_rows_stand_beside_ours_on_the_official_data_sets(official, tm
                 assert np.isfinite(rows[f"{METHODS[3]} ({whose})"][column]), (title, whose)
 
 
+def test_what_is_no_number_survives_the_file(tmp_path):
+    evaluation.write_json(tmp_path / "x.json", {"a": [1.5, float("nan")], "b": {"c": "text"}})
+    assert "NaN" not in (tmp_path / "x.json").read_text()
+    found = evaluation.read_json(tmp_path / "x.json")
+    assert found["a"][0] == 1.5 and np.isnan(found["a"][1]) and found["b"] == {"c": "text"}
+
+
 def damaged(tmp_path, **model):
     """A copy of the checkpoint whose config says something else of the network."""
     place = tmp_path / "stage3"
