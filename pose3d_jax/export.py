@@ -28,6 +28,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from pose3d_jax import geometry, training
@@ -81,7 +82,7 @@ def make_program(predictor: Predictor) -> Program:
 
 def make_crop_program(predictor: Predictor) -> CropProgram:
     """A predictor as a pure function of crops; see the module."""
-    network, side = predictor.network, predictor.input_side
+    network, side = _with_plain_convolutions(predictor.network), predictor.input_side
 
     def predict_crops(crops: UInt8[Array, "n s s 3"]):
         images = crops.astype(jnp.float32) / 255.0
@@ -144,6 +145,13 @@ def export_onnx(predictor: Predictor, path: str | os.PathLike) -> int:
         output_names=["joints_2d", "joints_3d", "scores"],
     )
     return _write(path, model.SerializeToString())
+
+
+def _with_plain_convolutions(network: training.Network) -> training.Network:
+    """The same network without what is particular to JAX on a CPU."""
+    model = nnx.merge(*network, copy=True)
+    model.set_attributes(winograd=False)
+    return network._replace(graphdef=nnx.graphdef(model))
 
 
 def _checked(path: str | os.PathLike) -> Path:

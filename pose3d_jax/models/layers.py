@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from pose3d_jax.models import winograd
+
 #: PyTorch's defaults, which the release was trained with: eps 1e-5, running statistics that move
 #: by a tenth of the way to the batch's. (Flax's running variance is the biased one, PyTorch's the
 #: unbiased: 1 % apart in the smallest layers at the paper's batch size.)
@@ -71,6 +73,24 @@ class Pointwise(nnx.Linear):
         """Applies the layer."""
         y = super().__call__(x.reshape(-1, x.shape[-1]))
         return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+class Conv3x3(nnx.Conv):
+    """A 3×3 convolution that keeps the image's size, by Winograd's method where it is faster.
+
+    Attributes:
+        winograd: False for XLA's own convolution everywhere, which converters understand.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, dtype, rngs: nnx.Rngs):
+        super().__init__(in_features, out_features, kernel_size=(3, 3), dtype=dtype, rngs=rngs)
+        self.winograd = True
+
+    def __call__(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h w out"]:
+        """Applies the layer."""
+        if self.winograd and winograd.pays(x):
+            return winograd.convolve(x, self.kernel[...]) + self.bias[...]
+        return super().__call__(x)
 
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:

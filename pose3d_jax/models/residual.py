@@ -3,7 +3,7 @@
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pose3d_jax.models.layers import NormRelu, Pointwise
+from pose3d_jax.models.layers import Conv3x3, NormRelu, Pointwise
 
 
 class Residual(nnx.Module):
@@ -27,7 +27,7 @@ class Residual(nnx.Module):
         self.norm1 = NormRelu(in_features, **norm)
         self.conv1 = Pointwise(in_features, middle, **conv)
         self.norm2 = NormRelu(middle, **norm)
-        self.conv2 = nnx.Conv(middle, middle, kernel_size=(3, 3), **conv)
+        self.conv2 = Conv3x3(middle, middle, **conv)
         self.norm3 = NormRelu(middle, **norm)
         self.conv3 = Pointwise(middle, out_features, **conv)
         has_skip = in_features != out_features

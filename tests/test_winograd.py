@@ -1,0 +1,105 @@
+"""Winograd's convolution against the definition, and its gradients against the adjoint identity."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pose3d_jax.models import winograd
+from pose3d_jax.models.layers import Conv3x3
+
+#: Relative to the largest value; direct float32 convolutions are at about 1e-6.
+TOLERANCE = 3e-5
+
+
+def by_definition(x, kernel):
+    """A float64 convolution, a shifted image per place of the kernel."""
+    x, kernel = np.float64(x), np.float64(kernel)
+    _, height, width, _ = x.shape
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return sum(
+        padded[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3)
+    )
+
+
+def assert_close(actual, expected):
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
+
+
+@st.composite
+def problems(draw):
+    """Images and a kernel of any size that `convolve` takes."""
+    batch, rows, columns = (draw(st.integers(1, 3)) for _ in range(3))
+    features, out = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x = rng.normal(size=(batch, 4 * rows, 4 * columns, features)).astype(np.float32)
+    return x, rng.normal(size=(3, 3, features, out)).astype(np.float32)
+
+
+@settings(max_examples=25, deadline=None)
+@given(problems())
+def test_is_the_convolution(problem):
+    assert_close(winograd.convolve(*problem), by_definition(*problem))
+
+
+@settings(max_examples=15, deadline=None)
+@given(problems())
+def test_gradients_are_the_adjoints(problem):
+    # A convolution is linear in the image and in the kernel: its value at any direction is the
+    # gradient's product with that direction.
+    x, kernel = problem
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(*x.shape[:3], kernel.shape[-1])).astype(np.float32)
+    of_x, of_kernel = jax.vjp(winograd.convolve, x, kernel)[1](weights)
+    for place in np.ndindex(3, 3):
+        direction = np.zeros_like(kernel)
+        direction[place] = rng.normal(size=kernel.shape[2:])
+        expected = (weights * by_definition(x, direction)).sum()
+        size = np.abs(weights * by_definition(x, direction)).sum()
+        assert np.vdot(of_kernel, direction) == pytest.approx(expected, abs=TOLERANCE * size)
+    mirrored = kernel[::-1, ::-1].swapaxes(2, 3)
+    assert_close(of_x, by_definition(weights, mirrored))
+
+
+def test_other_platforms_get_a_plain_convolution():
+    x, kernel = jnp.zeros((1, 8, 8, 2)), jnp.zeros((3, 3, 2, 2))
+
+    def loss(x, kernel):
+        return winograd.convolve(x, kernel).sum()
+
+    program = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    convolutions = {
+        platform: jax.export.export(program, platforms=[platform])(x, kernel).mlir_module()
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    for platform, text in convolutions.items():
+        assert ("stablehlo.convolution" in text) == (platform != "cpu")
+        assert ("stablehlo.dot_general" in text) == (platform == "cpu")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "pays"),
+    [
+        ((1, 64, 64, 128), jnp.float32, True),
+        ((1, 64, 64, 128), jnp.bfloat16, False),
+        ((1, 34, 64, 128), jnp.float32, False),
+        ((1, 16, 64, 128), jnp.float32, False),
+        ((1, 64, 64, 32), jnp.float32, False),
+    ],
+)
+def test_where_it_pays(shape, dtype, pays):
+    assert winograd.pays(jnp.zeros(shape, dtype)) == pays
+
+
+def test_the_layer_does_not_depend_on_the_method():
+    layer = Conv3x3(64, 65, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    layer.bias[...] = jnp.arange(65.0)
+    x = jax.random.normal(jax.random.key(1), (2, 32, 36, 64))
+    fast = layer(x)
+    layer.winograd = False
+    plain = layer(x)
+    assert (fast != plain).any()
+    assert_close(fast, plain)
