@@ -45,13 +45,24 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         # What ml_collections raises for a config's unknown keys and values of another type.
         if parsed:
             raise
-        _stop(f"error: The command line: {' '.join(str(error).split())}", 1)
+        _stop(f"error: {_config_mistake(error)}", 1)
     except Interrupted as interrupted:
         _stop(str(interrupted), interrupted.exit_code)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         _stop(f"error: No space left on the device of {error.filename or 'an output file'}.", 1)
+
+
+def _config_mistake(error: Exception) -> str:
+    """What ml_collections says, without the exceptions and quotes that it wraps it in."""
+    unknown = isinstance(error, AttributeError | KeyError)
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    reason = ". ".join(str(error.args[0] if error.args else error).splitlines())
+    if unknown:
+        return f"There is no such key in the config: {reason} (configs/curriculum.py has them all)"
+    return f"The command line: {reason}"
 
 
 def _log_plainly() -> None:

@@ -143,6 +143,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(data_dir, tmp_path):
 BAD = {
     "unknown preset": (["--config=configs/stage3.py:huge"], "Unknown preset 'huge'"),
     "unknown key": (["--config.model.featuers=3"], "featuers"),
+    "key of another section": (["--config.data_dir=x"], "no such key in the config: 'data_dir' ("),
     "unknown method": (["--config.method=4D"], "Unknown method '4D'"),
     "data set not prepared": (
         ["--config.data.wild.name=mpii"],
