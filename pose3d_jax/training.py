@@ -110,11 +110,12 @@ def initial_state(network: Network, optimizer: optax.GradientTransformation) -> 
     has one loop over it instead of three for each of several hundred arrays, which take longer to
     compile than the network.
     """
+    count = sum(parameter.size for parameter in jax.tree.leaves(network.params))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=network.params,
         stats=network.stats,
-        opt_state=optimizer.init(ravel_pytree(network.params)[0]),
+        opt_state=optimizer.init(jnp.zeros(count)),
     )
 
 
