@@ -35,9 +35,8 @@ def main() -> None:
     )
     on_device = jax.device_put(images)
     works = {"this repository": lambda: jax.block_until_ready(predictor.model(on_device))}
-    for name, settings in measure.baseline_settings(
-        default_baseline(chosen.baseline, config), config.precision.compute
-    ):
+    baseline = default_baseline(chosen.baseline, config, compiled=True)
+    for name, settings in measure.baseline_settings(baseline, config.precision.compute):
         from benchmarks import torch_baseline
 
         theirs = torch_baseline.make_network(network, config.model)
