@@ -18,7 +18,7 @@ _KERNEL = 3
 _TILE = 4
 _PATCH = _TILE + _KERNEL - 1
 
-# Bᵀ, G and Aᵀ of the paper's section 4.1 with its F(4×4, 3×3) ...
+# The paper's Bᵀ, G and Aᵀ for F(4, 3), each for one dimension ...
 _INPUT = [
     [4, 0, -5, 0, 1, 0],
     [0, -4, -4, 1, 1, 0],
