@@ -14,8 +14,16 @@ import jax
 import numpy as np
 
 from benchmarks.input_pipeline import make_records, open_domains, take, training_batches
-from pose3d_jax import training
+from pose3d_jax.models.variables import make_network
 from pose3d_jax.stages import get_stage
+from pose3d_jax.training.state import (
+    hyperparameters,
+    initial_state,
+    make_optimizer,
+    replicate,
+    split_over_devices,
+)
+from pose3d_jax.training.steps import make_train_step
 
 
 def main() -> None:
@@ -26,17 +34,17 @@ def main() -> None:
     chosen = parser.parse_args()
     config = measure.make_config(chosen)
     stage = get_stage(config, 3)
-    network = training.make_network(config)
-    optimizer = training.make_optimizer(config)
-    step = training.make_train_step(config, network, optimizer, stage)
+    network = make_network(config)
+    optimizer = make_optimizer(config)
+    step = make_train_step(config, network, optimizer, stage)
     # A copy: the step consumes its state.
-    state = training.replicate(jax.tree.map(np.array, training.initial_state(network, optimizer)))
+    state = replicate(jax.tree.map(np.array, initial_state(network, optimizer)))
 
     def train(batches) -> None:
         nonlocal state
         for number, batch in enumerate(itertools.islice(batches, chosen.steps)):
-            hyper = training.hyperparameters(stage, number)
-            state, metrics = step(state, training.split_over_devices(batch), hyper)
+            hyper = hyperparameters(stage, number)
+            state, metrics = step(state, split_over_devices(batch), hyper)
         jax.block_until_ready(metrics)
 
     with tempfile.TemporaryDirectory() as scratch:

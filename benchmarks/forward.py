@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from benchmarks.train_step import default_baseline
-from pose3d_jax import training
 from pose3d_jax.errors import UserError
-from pose3d_jax.inference import Predictor
+from pose3d_jax.models.variables import make_network
+from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
 
 #: Largest difference between both networks' outputs, relative to the largest output.
@@ -29,7 +29,7 @@ def main() -> None:
     config.data.batch_size = batch_size
     side = config.model.input_side
     images = np.random.default_rng(0).random((batch_size, side, side, 3), np.float32)
-    network = training.make_network(config, axis_name=None)
+    network = make_network(config, axis_name=None)
     predictor = Predictor(
         network, input_side=side, bone_length_sum=HUMAN36M_BONE_LENGTH_SUM, batch_size=batch_size
     )

@@ -14,9 +14,9 @@ import jax
 import numpy as np
 
 from benchmarks import measure
-from configs import curriculum
-from pose3d_jax import training
-from pose3d_jax.inference import Predictor
+from pose3d_jax import presets
+from pose3d_jax.models.variables import make_network
+from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
 
 PEOPLE = (1, 8, 64)
@@ -78,9 +78,9 @@ def measure_calls(predictor: Predictor, people: int, rounds: int) -> dict[str, f
 
 def untrained(batch_size: int) -> Predictor:
     """The paper's network with random weights, which take as long as any others."""
-    config = curriculum.paper()
+    config = presets.paper()
     return Predictor(
-        training.make_network(config, axis_name=None),
+        make_network(config, axis_name=None),
         input_side=config.model.input_side,
         bone_length_sum=HUMAN36M_BONE_LENGTH_SUM,
         batch_size=batch_size,

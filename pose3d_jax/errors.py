@@ -1,12 +1,5 @@
 """Errors that a user can mend, and how the programs show them."""
 
-import errno
-import logging
-import sys
-from collections.abc import Callable
-
-from absl import app
-
 
 class UserError(Exception):
     """A mistake or a gap that a person can mend: one sentence on what, where, and how."""
@@ -22,58 +15,3 @@ class Interrupted(Exception):
     def __init__(self, signal_number: int, message: str):
         super().__init__(message)
         self.exit_code = 128 + signal_number
-
-
-def run_program(main: Callable[[list[str]], None]) -> None:
-    """Runs a program; a user's mistake becomes one sentence and an exit code, not a traceback.
-
-    Flags are parsed by absl, which reports unknown ones in the same way.
-    """
-    parsed = False
-
-    def program(argv: list[str]) -> None:
-        nonlocal parsed
-        parsed = True
-        _log_plainly()
-        main(argv)
-
-    try:
-        app.run(program)
-    except UserError as error:
-        _stop(f"error: {error}", 1)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # What ml_collections raises for a config's unknown keys and values of another type.
-        if parsed:
-            raise
-        _stop(f"error: {_config_mistake(error)}", 1)
-    except Interrupted as interrupted:
-        _stop(str(interrupted), interrupted.exit_code)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _stop(f"error: No space left on the device of {error.filename or 'an output file'}.", 1)
-
-
-def _config_mistake(error: Exception) -> str:
-    """What ml_collections says, without the exceptions and quotes that it wraps it in."""
-    unknown = isinstance(error, AttributeError | KeyError)
-    while error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]
-    reason = ". ".join(str(error.args[0] if error.args else error).splitlines())
-    if unknown:
-        return f"There is no such key in the config: {reason} (configs/curriculum.py has them all)"
-    return f"The command line: {reason}"
-
-
-def _log_plainly() -> None:
-    """Time and message, instead of absl's format; libraries speak up only when they must."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
-    )
-    logging.getLogger("pose3d_jax").setLevel(logging.INFO)
-    logging.getLogger("__main__").setLevel(logging.INFO)
-
-
-def _stop(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
-    sys.exit(code)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from absl import flags
 
-from pose3d_jax.common_flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE
-from pose3d_jax.compilation import keep_compiled
-from pose3d_jax.errors import UserError, run_program
-from pose3d_jax.evaluation import TABLES_FILE, evaluate, tables_of
-from pose3d_jax.tables import as_markdown, as_text
+from pose3d_jax.errors import UserError
+from pose3d_jax.evaluation import report
+from pose3d_jax.evaluation.tables import as_text
+from pose3d_jax.programs.compilation import keep_compiled
+from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE, DATA_DIR, OUT
+from pose3d_jax.programs.run import run_program
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +24,11 @@ _DATA = flags.DEFINE_multi_string(
     "data", [], "Prepared data sets, or NAME:SPLIT. Default: the two that the "
     "checkpoint's config tests on."
 )  # fmt: skip
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where data sets are. Default: TFDS's place.")
 _LIMIT = flags.DEFINE_integer(
     "limit", None, "Take this many images of each split, evenly spaced.", lower_bound=1
 )
 _FLIP = flags.DEFINE_bool("flip", False, "Average each prediction with its mirror image's.")
 _PICTURES = flags.DEFINE_bool("pictures", True, "Draw pictures too.")
-_OUT = flags.DEFINE_string("out", None, "Where the results go. Default: CHECKPOINT/evaluation.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -39,19 +38,18 @@ def main(argv: Sequence[str]) -> None:
     if CHECKPOINT.value is None or (names and not _DATA.value):
         raise UserError("Usage: python -m pose3d_jax.evaluate --checkpoint DIR [--data NAME …]")
     keep_compiled(COMPILATION_CACHE.value)
-    out = Path(_OUT.value or Path(CHECKPOINT.value, "evaluation"))
-    results = evaluate(
+    out = Path(OUT.value or Path(CHECKPOINT.value, report.DIRECTORY))
+    results = report.evaluate_checkpoint(
         CHECKPOINT.value,
         out,
         data=names,
-        data_dir=_DATA_DIR.value,
+        data_dir=DATA_DIR.value,
         limit=_LIMIT.value,
         flip=_FLIP.value,
         batch_size=BATCH_SIZE.value,
         draw=_PICTURES.value,
     )
-    tables = tables_of(results)
-    (out / TABLES_FILE).write_text("\n\n".join(map(as_markdown, tables)) + "\n")
+    tables = report.tables_of(results)
     log.info("results in %s:\n\n%s\n", out, "\n\n".join(map(as_text, tables)))
 
 

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+#: The network's input px per heat-map px: heat-maps have a quarter of the input's resolution.
+STRIDE = 4
 #: Standard deviation of the targets, heat-map px: the release uses 1 px, peak 1.
 SIGMA = 1.0
 #: How far the decoded position moves from the highest pixel towards its higher neighbour, px.

@@ -126,7 +126,7 @@ def pckh(
     Args:
         pred: predicted joints, px.
         target: annotated joints, px.
-        head_size: PCKh's yardstick, px; people without one (0) do not count.
+        head_size: what PCKh measures distances in, px; people without one (0) do not count.
         valid: annotated joints.
         threshold: in head sizes.
 

@@ -17,19 +17,23 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from pose3d_jax import plotting, videos
-from pose3d_jax.boxes import InputError
-from pose3d_jax.common_flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE
-from pose3d_jax.compilation import keep_compiled
-from pose3d_jax.errors import UserError, run_program
-from pose3d_jax.images import read_image, reduce_image
-from pose3d_jax.inference import Pose, Predictor
+from pose3d_jax.drawing.axes import figure_3d
+from pose3d_jax.drawing.skeletons import draw_people
+from pose3d_jax.errors import UserError
+from pose3d_jax.images import videos
+from pose3d_jax.images.boxes import InputError
+from pose3d_jax.images.files import read_image, reduce_image
+from pose3d_jax.prediction.predictor import Pose, Predictor
+from pose3d_jax.prediction.smoothing import OneEuro
+from pose3d_jax.programs.compilation import keep_compiled
+from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE, OUT
+from pose3d_jax.programs.run import run_program
 from pose3d_jax.skeleton import JOINT_NAMES
-from pose3d_jax.smoothing import OneEuro
 
 log = logging.getLogger(__name__)
 
-_OUT = flags.DEFINE_string("out", "predictions", "Where the results go.")
+#: Where the results go without --out.
+PLACE = "predictions"
 _BOXES = flags.DEFINE_multi_string(
     "box", [], "x,y,width,height of a person, px, in every input; may be repeated. Default: the "
     "largest centred square."
@@ -61,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     if CHECKPOINT.value is None or len(argv) < 2:
         raise UserError("Usage: python -m pose3d_jax.predict --checkpoint DIR IMAGE|VIDEO|FOLDER …")
     boxes = parse_boxes(_BOXES.value)
-    jobs = list_jobs([Path(path) for path in argv[1:]], Path(_OUT.value))
+    jobs = list_jobs([Path(path) for path in argv[1:]], Path(OUT.value or PLACE))
     keep_compiled(COMPILATION_CACHE.value)
     predictor = Predictor.from_checkpoint(CHECKPOINT.value, batch_size=BATCH_SIZE.value)
 
@@ -140,8 +144,8 @@ def predict_file(predictor: Predictor, job: Job, boxes: np.ndarray | None) -> st
     _make_place(job)
     shown, factors = reduce_image(image, LONGEST)
     joints = pose.joints_2d * factors
-    Image.fromarray(plotting.draw_people(shown, joints)).save(job.place / "overlay.png")
-    plotting.figure_3d(shown, joints, pose.joints_3d).savefig(job.place / "figure.png")
+    Image.fromarray(draw_people(shown, joints)).save(job.place / "overlay.png")
+    figure_3d(shown, joints, pose.joints_3d).savefig(job.place / "figure.png")
     _write(job, image.shape, {"people": people(pose)})
     return f"{len(pose)} {'person' if len(pose) == 1 else 'people'}"
 
@@ -161,7 +165,7 @@ def predict_video(predictor: Predictor, job: Job, boxes: np.ndarray | None) -> s
                 poses = _predict(predictor, chunk, boxes)
                 for index, frame in enumerate(chunk):
                     pose = smooth(poses.of_image(index))
-                    add(plotting.draw_people(frame, pose.joints_2d))
+                    add(draw_people(frame, pose.joints_2d))
                     time = round(len(rows) / float(video.rate), 6)
                     rows.append({"frame": len(rows), "time": time, "people": people(pose)})
                 log.info("%s: frame %d of %s", job.source, len(rows), video.count or "?")

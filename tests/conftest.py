@@ -31,7 +31,7 @@ def compile_quickly():
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    """A few records of the embedded benchmark, prepared as users prepare it."""
+    """A few records of the built-in synthetic benchmark, prepared as users prepare it."""
     from tfds_builders.prepare import prepare
 
     directory = tmp_path_factory.mktemp("data")

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pose3d_jax import augment, geometry
+from pose3d_jax import geometry
+from pose3d_jax.data import examples
+from pose3d_jax.images.crop import crop_to_image, sample
 from pose3d_jax.skeleton import BONES, MIRROR_ORDER
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
@@ -21,7 +23,7 @@ CONFIG = ml_collections.ConfigDict({
 
 def fixed(scale=1.0, degrees=0.0, mirror=False, colour=(1.0, 1.0, 1.0)):
     """One image's augmentation."""
-    return augment.Augmentation(
+    return examples.Augmentation(
         scale=jnp.array([scale], jnp.float32),
         rotation=jnp.deg2rad(jnp.array([degrees], jnp.float32)),
         mirror=jnp.array([mirror]),
@@ -34,8 +36,8 @@ def random_images(side=24, count=1):
 
 
 def crop_one(image, box, side, augmentation):
-    matrix = augment.crop_to_image(jnp.array([box], jnp.float32), side, augmentation)
-    return np.asarray(augment.crop(image, matrix, side))[0]
+    matrix = crop_to_image(jnp.array([box], jnp.float32), side, *augmentation[:3])
+    return np.asarray(sample(image, matrix, side))[0]
 
 
 def random_batch(seed=0, count=2, image_side=40):
@@ -56,7 +58,7 @@ def random_batch(seed=0, count=2, image_side=40):
 
 def test_the_box_of_the_whole_image_gives_back_its_pixels():
     image = random_images()
-    pixels = crop_one(image, (12, 12, 24), 24, augment.no_augmentation(1))
+    pixels = crop_one(image, (12, 12, 24), 24, examples.no_augmentation(1))
     np.testing.assert_allclose(pixels, image[0] / 255, rtol=1e-6)
     assert pixels.dtype == np.float32
 
@@ -69,7 +71,7 @@ def test_mirroring_flips_columns():
 
 def test_the_box_is_a_square_around_its_centre_and_black_outside_the_image():
     image = random_images()
-    pixels = crop_one(image, (4, 19, 16), 16, augment.no_augmentation(1))
+    pixels = crop_one(image, (4, 19, 16), 16, examples.no_augmentation(1))
     expected = np.zeros((16, 16, 3))
     expected[:13, 4:] = image[0, 11:24, :12] / 255  # columns −4…12, rows 11…27
     np.testing.assert_allclose(pixels, expected, atol=1e-6)
@@ -96,7 +98,7 @@ def test_a_scale_above_one_takes_a_larger_square():
 def test_pixels_between_are_bilinear():
     image = random_images(side=20)
     matrix = np.float32([[[0.7, 0.4, -3.0], [-0.3, 0.9, 2.0]]])
-    pixels = augment.crop(image, matrix, 24)[0]
+    pixels = sample(image, matrix, 24)[0]
     padded = np.pad(image[0].astype(np.float64), ((30, 30), (30, 30), (0, 0))) / 255
     for row, column in np.ndindex(24, 24):
         x, y = matrix[0].astype(np.float64) @ [column + 0.5, row + 0.5, 1] + 29.5
@@ -116,8 +118,8 @@ def test_pixels_between_are_bilinear():
     st.booleans(),
 )
 def test_the_crops_map_is_a_similarity_about_the_boxs_centre(x, y, side, scale, degrees, mirror):
-    matrix = augment.crop_to_image(
-        jnp.array([[x, y, side]], jnp.float32), 256, fixed(scale, degrees, mirror)
+    matrix = crop_to_image(
+        jnp.array([[x, y, side]], jnp.float32), 256, *fixed(scale, degrees, mirror)[:3]
     )
     centre = geometry.apply_affine(matrix, jnp.array([[[128.0, 128.0]]]))
     np.testing.assert_allclose(centre[0, 0], [x, y], atol=1e-3)
@@ -134,7 +136,7 @@ def test_the_crops_map_is_a_similarity_about_the_boxs_centre(x, y, side, scale, 
 
 def test_the_crops_map_is_computed_in_full_precision():
     # On recent accelerators, the default rounds coordinates to 10 bits: invisible on a CPU.
-    lowered = jax.jit(augment.crop_to_image, static_argnums=1).lower(jnp.ones((1, 3)), 256, fixed())
+    lowered = jax.jit(crop_to_image, static_argnums=1).lower(jnp.ones((1, 3)), 256, *fixed()[:3])
     products = [line for line in lowered.as_text().splitlines() if "dot_general" in line]
     assert products
     for line in products:
@@ -156,7 +158,7 @@ def test_a_bright_dot_lands_on_its_joint(degrees, mirror):
         "has_3d": np.array([False]),
     }
     batch["joints_2d"][0, wrist] = dot
-    example = augment.make_examples(batch, 64, fixed(1.1, degrees, mirror))
+    example = examples.make_examples(batch, 64, fixed(1.1, degrees, mirror))
 
     labelled = 15 if mirror else wrist  # a mirrored right wrist is a left one
     np.testing.assert_array_equal(example.valid[0], np.arange(16) == labelled)
@@ -176,22 +178,22 @@ def test_a_bright_dot_lands_on_its_joint(degrees, mirror):
 
 def test_mirror_joints_exchanges_left_and_right_only_where_asked():
     joints = np.random.default_rng(0).normal(size=(2, 16, 3)).astype(np.float32)
-    mirrored = augment.mirror_joints(joints, jnp.array([True, False]))
+    mirrored = examples.mirror_joints(joints, jnp.array([True, False]))
     np.testing.assert_array_equal(mirrored[0], joints[0][[5, 4, 3, 2, 1, 0, *range(6, 10),
                                                           15, 14, 13, 12, 11, 10]])  # fmt: skip
     np.testing.assert_array_equal(mirrored[1], joints[1])
     valid = joints[..., 0] > 0
     np.testing.assert_array_equal(
-        augment.mirror_joints(valid, jnp.array([True, False]))[0], valid[0][MIRROR_ORDER]
+        examples.mirror_joints(valid, jnp.array([True, False]))[0], valid[0][MIRROR_ORDER]
     )
 
 
 def test_colour_multiplies_each_channel_and_is_clipped():
     batch = random_batch()
-    plain = augment.make_examples(batch, 32, augment.no_augmentation(2)).images
+    plain = examples.make_examples(batch, 32, examples.no_augmentation(2)).images
     factors = jnp.array([[0.6, 1.0, 1.4], [1.4, 0.7, 1.0]])
-    coloured = augment.make_examples(
-        batch, 32, augment.no_augmentation(2)._replace(colour=factors)
+    coloured = examples.make_examples(
+        batch, 32, examples.no_augmentation(2)._replace(colour=factors)
     ).images
     expected = np.minimum(np.asarray(plain) * np.asarray(factors)[:, None, None], 1.0)
     np.testing.assert_allclose(coloured, expected, atol=1e-6)
@@ -203,7 +205,7 @@ def test_examples_end_to_end(scale, degrees, mirror):
     batch = random_batch()
     one = fixed(scale, degrees, mirror)
     both = jax.tree.map(lambda field: jnp.repeat(field, 2, axis=0), one)
-    example = jax.tree.map(np.asarray, augment.make_examples(batch, 64, both))
+    example = jax.tree.map(np.asarray, examples.make_examples(batch, 64, both))
 
     np.testing.assert_array_equal(example.has_3d, batch["has_3d"])
     for image in range(2):
@@ -234,9 +236,9 @@ def test_examples_end_to_end(scale, degrees, mirror):
 
 def test_depth_targets_do_not_change_with_a_turn_in_the_image_plane():
     batch = random_batch()
-    plain = augment.make_examples(batch, 64, augment.no_augmentation(2))
-    turned = augment.make_examples(
-        batch, 64, augment.no_augmentation(2)._replace(rotation=jnp.array([0.9, -0.4]))
+    plain = examples.make_examples(batch, 64, examples.no_augmentation(2))
+    turned = examples.make_examples(
+        batch, 64, examples.no_augmentation(2)._replace(rotation=jnp.array([0.9, -0.4]))
     )
     assert np.abs(np.asarray(plain.joints) - np.asarray(turned.joints)).max() > 0.1
     np.testing.assert_allclose(turned.depth, plain.depth, atol=1e-5)
@@ -247,7 +249,7 @@ COUNT = 20_000
 
 @jax.jit
 def draw(keys, apply):
-    return augment.draw_augmentation(keys, apply, CONFIG)
+    return examples.draw_augmentation(keys, apply, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +311,7 @@ def test_all_that_is_drawn_is_independent(drawn):
 def test_images_that_are_not_augmented_stay_as_they_are(keys, drawn):
     apply = np.arange(COUNT) % 2 == 0
     half = draw(keys, apply)
-    for mine, everywhere, plain in zip(half, drawn, augment.no_augmentation(COUNT), strict=True):
+    for mine, everywhere, plain in zip(half, drawn, examples.no_augmentation(COUNT), strict=True):
         assert mine.shape == plain.shape
         assert mine.dtype == plain.dtype
         np.testing.assert_array_equal(mine[~apply], plain[~apply])

@@ -4,10 +4,10 @@ import ml_collections
 import numpy as np
 import pytest
 
-from configs import curriculum
-from pose3d_jax import checkpoints
-from pose3d_jax.checkpoints import StageCheckpoints
+from pose3d_jax import presets
 from pose3d_jax.errors import UserError
+from pose3d_jax.training import checkpoints
+from pose3d_jax.training.checkpoints import StageCheckpoints
 
 
 def state(value: float) -> dict:
@@ -138,7 +138,7 @@ def test_what_a_stage_does_not_depend_on_may_change(tmp_path, changes):
 
 def test_a_stage_that_two_methods_have_in_common_serves_both(tmp_path):
     def of_method(method):
-        tree = curriculum.experiment(3, "tiny")
+        tree = presets.experiment(3, "tiny")
         tree.method = method
         return tree
 

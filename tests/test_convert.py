@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs import curriculum
-from pose3d_jax import convert, torch_files, training
-from pose3d_jax.checkpoints import StageCheckpoints, flatten, read_config
+from pose3d_jax import presets
 from pose3d_jax.errors import UserError
-from pose3d_jax.inference import Predictor
+from pose3d_jax.interop import torch_files
+from pose3d_jax.interop.release import convert, layers, make_config, to_arrays
+from pose3d_jax.models.variables import make_network
+from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.stages import get_stage
+from pose3d_jax.training.checkpoints import StageCheckpoints, flatten, read_config
+from pose3d_jax.training.state import initial_state, make_optimizer
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -25,7 +28,7 @@ RELEASE = DATA / "release_network.pth"
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("converted") / "stage3"
-    convert.convert(RELEASE, directory)
+    convert(RELEASE, directory)
     return directory
 
 
@@ -49,8 +52,8 @@ def test_sizes_are_those_of_the_weights(converted):
 def test_training_takes_it_for_a_finished_stage(converted):
     """With its optimizer's state, at the stage's last step."""
     config = read_config(converted)
-    network = training.make_network(config, axis_name=None)
-    fresh = training.initial_state(network, training.make_optimizer(config))
+    network = make_network(config, axis_name=None)
+    fresh = initial_state(network, make_optimizer(config))
     with StageCheckpoints(converted) as checkpoints:
         state = checkpoints.restore(fresh)
     assert int(state.step) == get_stage(config, 3).steps
@@ -59,10 +62,10 @@ def test_training_takes_it_for_a_finished_stage(converted):
 
 def test_the_layers_of_the_papers_network_are_all_of_it():
     """Every parameter of the full network has a counterpart, by name and number."""
-    model = curriculum.paper().model
-    names = [layer.theirs for layer in convert.layers(model)]
+    model = presets.paper().model
+    names = [layer.theirs for layer in layers(model)]
     assert len(set(names)) == len(names)
-    per_kind = collections.Counter(layer.kind for layer in convert.layers(model))
+    per_kind = collections.Counter(layer.kind for layer in layers(model))
     residuals = 3 + 2 * (4 * 3 * 2 + 2 + 2) + 4 * 2
     assert per_kind == {
         "conv": 1 + residuals,
@@ -115,7 +118,7 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path, name, container)
     else:
         file.write_bytes(data if container == "bare" else magic + data)
     with pytest.raises(UserError, match=r"refused.*Nothing of it was run"):
-        convert.convert(file, tmp_path / "out")
+        convert(file, tmp_path / "out")
     assert not witness.exists() and not (tmp_path / "out").exists()
 
 
@@ -178,27 +181,27 @@ def test_damaged_files_are_a_sentence(tmp_path, content, message):
     file = tmp_path / "weights.pth"
     file.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        convert.convert(file, tmp_path / "out")
+        convert(file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_other_networks_are_a_sentence(tmp_path):
     with pytest.raises(UserError, match="another network"):
-        convert.convert(DATA / "torch_zip.pth", tmp_path / "out")
+        convert(DATA / "torch_zip.pth", tmp_path / "out")
     tensors = torch_files.read_tensors(RELEASE)
-    config = convert.make_config(tensors)
+    config = make_config(tensors)
     with pytest.raises(UserError, match="what is extra"):
-        convert.to_arrays(tensors | {"extra": np.zeros(1)}, config)
+        to_arrays(tensors | {"extra": np.zeros(1)}, config)
     del tensors["ll_.1.bias"]
     with pytest.raises(UserError, match=r"no ll_\.1\.bias"):
-        convert.to_arrays(tensors, config)
+        to_arrays(tensors, config)
 
 
 def test_what_exists_is_not_overwritten(tmp_path):
     with pytest.raises(UserError, match="exists already"):
-        convert.convert(RELEASE, tmp_path)
+        convert(RELEASE, tmp_path)
 
 
 def test_no_file_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="no such file"):
-        convert.convert(tmp_path / "absent.pth", tmp_path / "out")
+        convert(tmp_path / "absent.pth", tmp_path / "out")

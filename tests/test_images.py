@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.images import read_image, reduce_image
+from pose3d_jax.images.files import read_image, reduce_image
 
 #: Red, green / blue, white: each corner of its own colour.
 CORNERS = np.kron(

@@ -10,10 +10,16 @@ from hypothesis import strategies as st
 from small_checkpoint import SIDE, photo
 
 import pose3d_jax
-from pose3d_jax import augment, boxes, geometry, scoring, skeleton, training
-from pose3d_jax.checkpoints import flatten, unflatten
+from pose3d_jax import geometry, skeleton
 from pose3d_jax.errors import UserError
-from pose3d_jax.inference import Predictor
+from pose3d_jax.evaluation.poses import as_poses
+from pose3d_jax.images import boxes
+from pose3d_jax.images.crop import crop_to_image, sample
+from pose3d_jax.models.variables import Network, make_network
+from pose3d_jax.prediction.predictor import Predictor
+from pose3d_jax.training.checkpoints import flatten, unflatten
+from pose3d_jax.training.state import split_over_devices
+from pose3d_jax.training.steps import make_predict_step
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -54,13 +60,11 @@ def records(count: int) -> dict[str, np.ndarray]:
 def test_the_same_joints_as_in_evaluation(predictor):
     batch = records(8)
     config = small_checkpoint.config()
-    network = training.make_network(config, axis_name=None)
-    predict = training.make_predict_step(config, network)
-    output = predict(small_checkpoint.state(), training.split_over_devices(batch))
+    network = make_network(config, axis_name=None)
+    predict = make_predict_step(config, network)
+    output = predict(small_checkpoint.state(), split_over_devices(batch))
     output = {k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in output.items()}
-    expected = scoring.as_poses(
-        output["joints"], output["depth"], SIDE, small_checkpoint.BONE_LENGTH_SUM
-    )
+    expected = as_poses(output["joints"], output["depth"], SIDE, small_checkpoint.BONE_LENGTH_SUM)
 
     x, y, side = batch["box"].astype(np.float64).T
     as_boxes = np.stack([x - side / 2, y - side / 2, side, side], axis=-1)
@@ -153,8 +157,8 @@ def test_a_doubled_image_gives_a_doubled_pose(predictor):
 
 
 def device_crop(patch):
-    matrix = augment.crop_to_image(patch.box[None], SIDE, augment.no_augmentation(1))
-    return np.asarray(augment.crop(patch.pixels[None], matrix, SIDE))[0]
+    matrix = crop_to_image(patch.box[None], SIDE)
+    return np.asarray(sample(patch.pixels[None], matrix, SIDE))[0]
 
 
 def test_a_mirrored_image_is_the_mirrored_crop(predictor):
@@ -170,7 +174,7 @@ def test_a_mirrored_image_is_the_mirrored_crop(predictor):
         )
 
 
-def mirrored(network: training.Network) -> training.Network:
+def mirrored(network: Network) -> Network:
     """The network that answers to a mirrored image as this one does to the image."""
 
     def mirror(name: str, array: np.ndarray) -> np.ndarray:

@@ -3,8 +3,9 @@ import pytest
 from miniature import write_human36m, write_mpii_people
 
 from pose3d_jax import skeleton
+from pose3d_jax.data.catalog import NotPreparedError
 from tfds_builders import inspect
-from tfds_builders.prepare import NotPreparedError, prepare
+from tfds_builders.prepare import prepare
 
 
 @pytest.fixture(scope="module")

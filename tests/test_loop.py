@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from pose3d_jax import loop
+from pose3d_jax.training.loop import warn_of_collapse
 
 
 @pytest.mark.parametrize(
@@ -19,5 +19,5 @@ from pose3d_jax import loop
 )
 def test_depths_that_leave_the_labs_are_warned_of(caplog, means, warns):
     with caplog.at_level(logging.WARNING):
-        loop.warn_of_collapse(means)
+        warn_of_collapse(means)
     assert [("collapsing" in record.message) for record in caplog.records] == [True] * warns

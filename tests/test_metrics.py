@@ -116,7 +116,7 @@ def test_pck_and_auc_by_hand():
 def test_pckh_by_hand():
     target = np.zeros((3, 16, 2), np.float32)
     pred = target.copy()
-    head_size = np.float32([10, 20, 0])  # the third has no yardstick
+    head_size = np.float32([10, 20, 0])  # the third has no baseline
     pred[0, 9] = [3, 4]  # at half the head size exactly: within
     pred[1, 9] = [6, 8.1]  # just beyond
     pred[0, 10] = 100  # one wrist of four

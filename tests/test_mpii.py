@@ -1,18 +1,11 @@
 import numpy as np
 import pytest
 import scipy.io
-from miniature import (
-    BACKGROUND,
-    COLORS,
-    matlab_struct,
-    mpii_rect,
-    write_mpii,
-    write_mpii_people,
-)
+from miniature import BACKGROUND, COLORS, matlab_struct, mpii_rect, write_mpii, write_mpii_people
 from PIL import Image
 
-from pose3d_jax import records
 from pose3d_jax.errors import UserError
+from pose3d_jax.images.jpeg import decode_image
 from tfds_builders import work
 from tfds_builders.mpii import annotations
 from tfds_builders.mpii import mpii_dataset_builder as mpii
@@ -126,7 +119,7 @@ def test_the_picture_shows_each_joint_at_its_place(tmp_path):
     made = make_all(mpii.make_plan(tmp_path, partial=False))
     assert len(made) == len(truth)
     for record in made.values():
-        image = records.decode_image(record["image"])
+        image = decode_image(record["image"])
         assert image.shape == (mpii.IMAGE_SIDE, mpii.IMAGE_SIDE, 3)
         for joint, (x, y) in enumerate(record["joints_2d"]):
             if joint != 7:  # Other discs may cover it.

@@ -10,8 +10,9 @@ import pytest
 import small_checkpoint
 from PIL import Image
 
-from pose3d_jax import skeleton, viewer
-from pose3d_jax.inference import Pose, Predictor
+from pose3d_jax import skeleton
+from pose3d_jax.prediction import viewer
+from pose3d_jax.prediction.predictor import Pose, Predictor
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "inference.ipynb"
 

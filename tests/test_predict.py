@@ -11,11 +11,12 @@ from absl.testing import flagsaver
 from PIL import Image
 from small_checkpoint import photo
 
-from pose3d_jax import predict, skeleton, videos
+from pose3d_jax import predict, skeleton
 from pose3d_jax.errors import UserError
-from pose3d_jax.inference import Predictor
+from pose3d_jax.images import videos
 from pose3d_jax.predict import Job
-from pose3d_jax.smoothing import OneEuro
+from pose3d_jax.prediction.predictor import Predictor
+from pose3d_jax.prediction.smoothing import OneEuro
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 

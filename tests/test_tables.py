@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pose3d_jax import comparison, published, tables
+from pose3d_jax.evaluation import comparison, published, tables
 from pose3d_jax.stages import METHODS
 
 
@@ -18,12 +18,12 @@ def test_published_rows_stand_before_ours_on_the_papers_data_sets_alone():
 
 def test_published_averages_are_near_those_of_their_actions():
     """Guards against slips in copying: the paper's averages weigh actions by their images."""
-    for name, row in published.rows("table1", "human36m").items():
+    for name, row in published.HUMAN36M["table1"].items():
         actions = [value for column, value in row.items() if column != "all"]
         assert len(actions) == 15
         if name != "Zhou et al.":  # Its printed average is of another protocol.
             assert np.mean(actions) == pytest.approx(row["all"], abs=2.0), name
-    for name, row in published.rows("table3", "mpi_inf_3dhp").items():
+    for name, row in published.MPI_INF_3DHP["table3"].items():
         scenes = [row[scene] for scene in ("Studio GS", "Studio no GS", "Outdoor")]
         assert min(scenes) < row["all"] < max(scenes), name
 
@@ -48,8 +48,8 @@ def test_text_is_aligned_and_markdown_has_the_same_cells():
 
 def evaluation_of(error: float, symmetry: float) -> dict:
     found = {"summary": {"MPJPE": error, "symmetry": symmetry}, "table1": {"all": error}}
-    yardsticks = {"mean pose": {"MPJPE": 300.0}}
-    return {"data": {"synthetic/wild": {"images": 9, "tables": found, "yardsticks": yardsticks}}}
+    baselines = {"mean pose": {"MPJPE": 300.0}}
+    return {"data": {"synthetic/wild": {"images": 9, "tables": found, "baselines": baselines}}}
 
 
 def test_a_comparison_shows_mean_and_deviation_and_paired_differences():

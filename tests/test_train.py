@@ -39,15 +39,23 @@ def test_all_stages_leave_checkpoints_configs_metrics_and_a_table(finished):
         assert list((directory / "pictures").glob("*.png"))
     assert "bone_ratio_wild" not in programs.metrics(workdir, 1)[6]
     assert programs.metrics(workdir, 3)[4]["bone_ratio_wild"] >= 1
-    for words in ("lab-test", "wild-test", "mean pose", "true 2D, true depth", "images/s", "left"):
+    for words in (
+        "synthetic/lab_tiny (32 images)",
+        "wild-test",
+        "mean pose",
+        "true 2D, true depth",
+        "images/s",
+        "left",
+    ):
         assert words in output
 
 
-def test_the_table_has_its_yardsticks(finished):
+def test_the_table_has_its_baselines(finished):
     workdir, _ = finished
-    tables = json.loads((workdir / "stage3" / "results.json").read_text())
-    assert len(tables) == 2
-    for rows in tables.values():
+    results = json.loads((workdir / "stage3" / "evaluation" / "results.json").read_text())
+    assert len(results["data"]) == 2
+    for found in results["data"].values():
+        rows = found["baselines"]
         floor, flat = rows["true 2D, true depth"], rows["true 2D, mean depth"]
         assert floor["PCKh@0.5"] == 100 and floor["bone sum"] == 1
         assert 0 < floor["MPJPE"] == floor["MPJPE true 2D"] < flat["MPJPE"]
@@ -191,11 +199,11 @@ def test_the_papers_preset_trains_on_the_official_formats(tmp_path):
     assert "preset paper" in output
     config = json.loads((workdir / "stage3" / "config.json").read_text())
     assert config["data"]["bone_length_sum"] == pytest.approx(4296.99233013)
-    tables = json.loads((workdir / "stage3" / "results.json").read_text())
-    lab, wild = tables.values()
+    results = json.loads((workdir / "stage3" / "evaluation" / "results.json").read_text())
+    lab, wild = results["data"].values()
     # MPII has no depth: only what 2D labels tell is scored.
-    assert set(wild["3D+2D/w geo"]) == {"PCKh@0.5", "symmetry", "symmetry true 2D"}
-    assert lab["true 2D, true depth"]["MPJPE"] < 100
+    assert set(wild["tables"]["summary"]) == {"PCKh@0.5", "symmetry", "symmetry true 2D"}
+    assert lab["baselines"]["true 2D, true depth"]["MPJPE"] < 100
 
 
 def test_ablate_trains_compares_and_goes_on(finished, data_dir, tmp_path):

@@ -100,7 +100,9 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         if self.plan is None:
             self._scratch = Path(self.data_dir_root) / ".preparing" / f"{self.name}-tfds"
-            self.plan = self.make_plan(Path(dl_manager.manual_dir), self._scratch, partial=False)
+            needs_files = self.MANUAL_DOWNLOAD_INSTRUCTIONS is not None
+            manual_dir = Path(dl_manager.manual_dir) if needs_files else Path()
+            self.plan = self.make_plan(manual_dir, self._scratch, partial=False)
             self.cache = self._scratch / "items"
         self.info.metadata.update(self.plan.metadata)
         splits = collections.defaultdict(list)

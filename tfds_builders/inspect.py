@@ -17,9 +17,10 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float
 
 from pose3d_jax import geometry, skeleton
+from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.errors import UserError
 from tfds_builders import summary
-from tfds_builders.catalog import open_dataset
+from tfds_builders.builders import load_builder
 
 _SHEET = 24
 
@@ -134,7 +135,9 @@ def inspect(
 
     Raises:
         NotPreparedError: it is not there.
+        UnknownDatasetError: no such data set or configuration.
     """
+    load_builder(name)  # Raises where there is no such data set.
     dataset = open_dataset(name, data_dir)
     metadata = dataset.info.metadata
     lines = [f"{name}: {dataset.data_dir}"]

@@ -22,29 +22,11 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from pose3d_jax.data.catalog import BUILT_IN
 from pose3d_jax.errors import UserError
 from tfds_builders import beam, summary, work
 from tfds_builders.base import RecordBuilder
-from tfds_builders.catalog import (
-    DATASETS,
-    GENERATED,
-    NotPreparedError,
-    UnknownDatasetError,
-    command,
-    has_records,
-    is_prepared,
-    load_builder,
-    open_dataset,
-)
-
-__all__ = [
-    "NotPreparedError",
-    "UnknownDatasetError",
-    "command",
-    "is_prepared",
-    "open_dataset",
-    "prepare",
-]
+from tfds_builders.builders import DATASETS, has_records, load_builder
 
 #: Where unfinished work is kept, in the directory of the data sets.
 HIDDEN = ".preparing"
@@ -136,7 +118,7 @@ def _is_what_is_asked(builder: Any, limit: int | None, partial: bool) -> bool:
 
 
 def _check_manual_dir(name: str, builder: Any, manual_dir: str | os.PathLike | None) -> Path:
-    if builder.name in GENERATED:
+    if builder.name == BUILT_IN:
         return Path()
     if manual_dir is None:
         raise UserError(

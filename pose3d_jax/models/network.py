@@ -5,14 +5,12 @@ import ml_collections
 from flax import nnx
 from jaxtyping import Array, Float
 
+from pose3d_jax.heatmaps import STRIDE
 from pose3d_jax.models.depth import DepthHead
 from pose3d_jax.models.hourglass import Hourglass
 from pose3d_jax.models.layers import NormRelu, Pointwise, max_pool
 from pose3d_jax.models.residual import Residual, residual_chain
 from pose3d_jax.skeleton import NUM_JOINTS
-
-#: Heat-maps have a quarter of the input's resolution.
-STRIDE = 4
 
 
 class ConvStem(nnx.Module):

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pose3d_jax import records, skeleton
+from pose3d_jax import skeleton
 from pose3d_jax.errors import UserError
+from pose3d_jax.images.crop import crop_square, square_around, to_crop
+from pose3d_jax.images.jpeg import encode_image
 from tfds_builders import work
-from tfds_builders.crop import crop_square, square_around, to_crop
 from tfds_builders.human36m.release import Sequence36m
 
 #: The network's input: a record is the box, without resampling in training or evaluation.
@@ -80,7 +81,7 @@ def _record(
     sequence = task.sequence
     name = f"{sequence.subject}_{sequence.name.replace(' ', '-')}_{sequence.camera}_{index:06d}"
     return {
-        "image": records.encode_image(crop),
+        "image": encode_image(crop),
         "joints_2d": in_crop,
         "joints_valid": np.ones(skeleton.NUM_JOINTS, bool),
         "joints_3d": joints_3d.astype(np.float32),

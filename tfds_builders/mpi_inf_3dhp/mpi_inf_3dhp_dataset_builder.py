@@ -2,7 +2,7 @@
 
 One split, `test`: the valid frames of the six sequences TS1 to TS6 (2,929 in the official files).
 `subject` is the sequence, which tells the scene: TS1 and TS2 are a studio with green screen, TS3
-and TS4 one without, TS5 and TS6 are outdoors (`SCENES`). `action` is one of the seven activities.
+and TS4 one without, TS5 and TS6 are outdoors. `action` is one of the seven activities.
 
 `joints_2d` are `annot2`. `joints_3d` are `univ_annot3`, scaled to a common height, against which
 the paper and its predecessors score; they do not project onto `joints_2d`. Joint 7 is the spine of
@@ -19,8 +19,9 @@ from PIL import Image
 
 from pose3d_jax import records, skeleton
 from pose3d_jax.errors import UserError
+from pose3d_jax.images.crop import crop_square, square_around, to_crop
+from pose3d_jax.images.jpeg import encode_image
 from tfds_builders import base, work
-from tfds_builders.crop import crop_square, square_around, to_crop
 
 IMAGE_SIDE = 256
 BOX_MARGIN = 1.25
@@ -35,11 +36,6 @@ ACTIVITIES = (
 #: Frames of the official sequences, annotated or not.
 FRAMES = {"TS1": 6151, "TS2": 6080, "TS3": 5838, "TS4": 6007, "TS5": 320, "TS6": 492}
 VALID_FRAMES = 2929
-SCENES = {
-    "Studio GS": ("TS1", "TS2"),
-    "Studio no GS": ("TS3", "TS4"),
-    "Outdoor": ("TS5", "TS6"),
-}
 INSTRUCTIONS = """
 From http://gvv.mpi-inf.mpg.de/3dhp-dataset download the test set (mpi_inf_3dhp_test_set.zip, 7 GB)
 and unpack it in the manual directory:
@@ -203,7 +199,7 @@ def make_records(item: work.Item) -> work.Made:
         head = in_crop[skeleton.HEAD_TOP] - in_crop[skeleton.NECK]
         made.append(
             {
-                "image": records.encode_image(crop),
+                "image": encode_image(crop),
                 "joints_2d": in_crop,
                 "joints_valid": np.ones(skeleton.NUM_JOINTS, bool),
                 "joints_3d": annotation["joints_3d"][index].astype(np.float32),

@@ -20,9 +20,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from pose3d_jax import records
+from pose3d_jax.images.crop import crop_square, to_crop
+from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.skeleton import NUM_JOINTS
 from tfds_builders import base, work
-from tfds_builders.crop import crop_square, to_crop
 from tfds_builders.mpii.annotations import (
     Person,
     image_names,
@@ -188,7 +189,7 @@ def _record(person: Person, image: np.ndarray) -> dict:
         joints[joint] = to_crop(np.array(xy) - 0.5, to_source)
         valid[joint] = True
     return {
-        "image": records.encode_image(crop),
+        "image": encode_image(crop),
         "joints_2d": joints,
         "joints_valid": valid,
         "joints_3d": np.zeros((NUM_JOINTS, 3), np.float32),

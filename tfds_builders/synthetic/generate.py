@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from pose3d_jax import records
+from pose3d_jax.images.jpeg import encode_image
 from tfds_builders.synthetic import actions, body, cameras, render, scenes, subjects
 from tfds_builders.synthetic.draws import Draws
 from tfds_builders.synthetic.subjects import DOMAINS, SPLITS
@@ -217,7 +217,7 @@ def _record(
     half = benchmark.image_side / 2
     valid = labels["joints_valid"]
     return {
-        "image": records.encode_image(picture),
+        "image": encode_image(picture),
         "joints_2d": np.where(valid[:, None], labels["joints_2d"], np.float32(0)),
         "joints_valid": valid,
         "joints_3d": labels["joints_3d"] if has_3d else np.zeros_like(labels["joints_3d"]),

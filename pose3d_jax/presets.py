@@ -1,0 +1,241 @@
+"""The curriculum: everything that a run depends on, in one tree (Secs. 3.4 and 4.1 of the paper).
+
+Three presets:
+
+- `paper`: Human3.6M and MPII, the full network, the paper's schedule.
+- `synthetic`: the built-in synthetic benchmark at full size, for one GPU.
+- `tiny`: the built-in synthetic benchmark with a small network; minutes on a laptop's CPU.
+
+Every value can be changed on the command line (`--config.model.features=128`). The section `run`
+holds what does not change the result; a work directory may be continued with another `run`.
+"""
+
+import ml_collections
+
+from pose3d_jax.data.catalog import is_prepared
+from pose3d_jax.errors import UserError
+from pose3d_jax.stages import METHODS
+
+PRESETS = ("paper", "synthetic", "tiny")
+
+
+def experiment(last_stage: int, preset: str | None = None) -> ml_collections.ConfigDict:
+    """The config of a run that trains up to and including `last_stage`.
+
+    Args:
+        last_stage: 1, 2 or 3.
+        preset: one of `PRESETS`; without one, `paper` where both data sets are prepared, `tiny`
+            where neither is.
+
+    Raises:
+        UserError: unknown preset, or only one of the paper's data sets is prepared.
+    """
+    preset = preset or _preset_of_prepared_data()
+    makers = {"paper": paper, "synthetic": synthetic, "tiny": tiny}
+    if preset not in makers:
+        raise UserError(f"Unknown preset {preset!r}; choose one of {', '.join(PRESETS)}.")
+    config = makers[preset]()
+    config.preset = preset
+    config.last_stage = last_stage
+    return config
+
+
+def _preset_of_prepared_data() -> str:
+    missing = [name for name in ("human36m", "mpii") if not is_prepared(name)]
+    if len(missing) == 1:
+        raise UserError(
+            f"The preset `paper` needs Human3.6M and MPII, and {missing[0]} is not prepared. "
+            f"Prepare it with `python -m tfds_builders.prepare {missing[0]} --manual_dir DIR`, "
+            "or name another preset: `--config configs/stage3.py:tiny`."
+        )
+    return "tiny" if missing else "paper"
+
+
+def paper() -> ml_collections.ConfigDict:
+    """Human3.6M and MPII as in the paper; the numbers that it leaves out are the release's."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.method = METHODS[-1]
+
+    config.model = ml_collections.ConfigDict(
+        {
+            "input_side": 256,  # px
+            "stem": "conv",
+            "stacks": 2,
+            "modules": 2,
+            "levels": 4,
+            "features": 256,
+            "depth_levels": 4,
+            "depth_modules": 2,
+            "zero_init_outputs": False,
+            "output_scale": 1.0,
+        }
+    )
+    config.precision = ml_collections.ConfigDict(
+        {
+            "compute": "float32",  # or "bfloat16"; parameters, statistics and losses stay float32
+        }
+    )
+
+    # `lab` images have 2D and depth labels, `wild` ones only 2D labels.
+    config.data = ml_collections.ConfigDict(
+        {
+            "lab": {"name": "human36m", "train": "train", "test": "test"},
+            "wild": {"name": "mpii", "train": "train", "test": "validation"},
+            "batch_size": 6,  # of all devices together
+            "bone_length_sum": 0.0,  # AvgSumLen in mm; 0 for the lab data set's own
+        }
+    )
+    # Exponents of 2, and degrees.
+    config.augmentation = ml_collections.ConfigDict(
+        {
+            "lab": False,  # of lab images too; the paper augments wild ones only
+            "scale_sigma": 0.25,
+            "scale_limit": 0.5,
+            "rotation_sigma": 30.0,
+            "rotation_limit": 60.0,
+            "rotation_probability": 0.4,
+            "mirror_probability": 0.5,
+            "colour_range": (0.6, 1.4),
+        }
+    )
+
+    config.optimizer = ml_collections.ConfigDict(
+        {
+            "decay": 0.99,  # of RMSprop's mean square
+            "epsilon": 1e-8,
+            "sync_batch_norm": True,  # batch statistics over all devices
+        }
+    )
+    config.stages = ml_collections.ConfigDict(
+        {
+            "stage1": stage(steps=240_000, domains=("wild",)),
+            "stage2": stage(steps=200_000, drop_at=160_000, lambda_reg=0.1),
+            "stage3": stage(steps=40_000, learning_rate=2.5e-5, lambda_reg=0.1, lambda_geo=0.01),
+        }
+    )
+
+    config.run = ml_collections.ConfigDict(
+        {
+            "data_dir": "",  # empty: TFDS's own, ~/tensorflow_datasets or $TFDS_DATA_DIR
+            "log_every": 100,
+            "save_every": 4_000,
+            "evaluate_every": 20_000,
+            "evaluate_images": 1_000,  # per domain while training; the final table uses all
+            "keep_checkpoints": 2,
+            "reading_threads": 16,
+            "compilation_cache": "~/.cache/pose3d_jax",
+        }
+    )
+    return config
+
+
+def stage(
+    *,
+    steps: int,
+    domains: tuple[str, ...] = ("lab", "wild"),
+    learning_rate: float = 2.5e-4,
+    warmup_steps: int = 0,
+    drop_at: int = 0,
+    cosine: bool = False,
+    lambda_reg: float = 0.0,
+    lambda_geo: float = 0.0,
+) -> ml_collections.ConfigDict:
+    """One stage of the curriculum.
+
+    Args:
+        steps: iterations.
+        domains: what its batches are made of, in equal parts.
+        learning_rate: RMSprop's.
+        warmup_steps: over which the learning rate rises linearly from 0.
+        drop_at: iteration from which the learning rate is a tenth; 0 for never.
+        cosine: the learning rate falls to 0 over the stage, along half a cosine.
+        lambda_reg: λ_reg of Eq. 2; 0 in every term of Eq. 2 leaves out the depth module.
+        lambda_geo: λ_geo of Eq. 2.
+    """
+    return ml_collections.ConfigDict(dict(locals()))
+
+
+def synthetic() -> ml_collections.ConfigDict:
+    """The built-in synthetic benchmark at full size: the paper's network, one GPU.
+
+    The numbers of its training are those that `tiny` needed, scaled to a larger network; they have
+    not been tuned on a GPU.
+    """
+    config = paper()
+    config.model.update({"zero_init_outputs": True, "output_scale": 0.1})
+    config.precision.compute = "bfloat16"
+    config.data.lab = {"name": "synthetic/lab", "train": "train", "test": "test"}
+    config.data.wild = {"name": "synthetic/wild", "train": "train", "test": "test"}
+    config.data.batch_size = 32
+    config.augmentation.lab = True
+    shared = {"warmup_steps": 500, "cosine": True}
+    config.stages.update(
+        {
+            "stage1": stage(steps=20_000, domains=("wild",), learning_rate=2e-3, **shared),
+            "stage2": stage(steps=20_000, learning_rate=1e-3, lambda_reg=0.1, **shared),
+            "stage3": stage(
+                steps=4_000, learning_rate=2.5e-4, lambda_reg=0.1, lambda_geo=0.01, **shared
+            ),
+        }
+    )
+    config.run.update({"save_every": 1_000, "evaluate_every": 5_000})
+    return config
+
+
+def tiny() -> ml_collections.ConfigDict:
+    """The built-in synthetic benchmark with a small network: ten minutes on two CPU cores.
+
+    What differs from the paper, and why: a stem without convolutions at high resolution, because
+    those dominate on a CPU; lab images augmented too, because five subjects in one room are soon
+    known by heart; outputs that start at zero and are scaled down, without which so short a
+    training ends where it started; a warm-up, because RMSprop's first steps are ten times too
+    long; and a learning rate that falls to zero within each stage.
+    """
+    config = paper()
+    config.model.update(
+        {
+            "input_side": 128,
+            "stem": "patch",
+            "stacks": 1,
+            "modules": 1,
+            "levels": 3,
+            "features": 64,
+            "depth_levels": 3,
+            "depth_modules": 1,
+            "zero_init_outputs": True,
+            "output_scale": 0.1,
+        }
+    )
+    config.data.lab = {"name": "synthetic/lab_tiny", "train": "train", "test": "test"}
+    config.data.wild = {"name": "synthetic/wild_tiny", "train": "train", "test": "test"}
+    config.data.batch_size = 12
+    config.augmentation.lab = True
+    config.stages.update(
+        {
+            "stage1": stage(
+                steps=1500, domains=("wild",), learning_rate=8e-3, warmup_steps=100, cosine=True
+            ),
+            "stage2": stage(
+                steps=1100, learning_rate=3e-3, warmup_steps=100, cosine=True, lambda_reg=0.1
+            ),
+            "stage3": stage(
+                steps=600,
+                learning_rate=3e-3,
+                warmup_steps=50,
+                cosine=True,
+                lambda_reg=0.1,
+                lambda_geo=0.01,
+            ),
+        }
+    )
+    config.run.update(
+        {
+            "log_every": 50,
+            "save_every": 250,
+            "evaluate_every": 500,
+            "evaluate_images": 120,
+            "reading_threads": 2,
+        }
+    )
+    return config
