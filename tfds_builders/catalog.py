@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from pose3d_jax.errors import UserError
 
-DATASETS = ("human36m", "mpi_inf_3dhp", "mpii", "synthetic")
+DATASETS = ("human36m", "lsp", "mpi_inf_3dhp", "mpii", "synthetic")
 #: Those that need nothing from the user.
 GENERATED = ("synthetic",)
 
