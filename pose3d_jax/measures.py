@@ -23,8 +23,9 @@ from pose3d_jax.scoring import (
 )
 from pose3d_jax.skeleton import SYMMETRIC_LIMBS
 
-#: One line about a split. mm but for percentages (PCKh, 3DPCK, AUC) and ratios (the last four).
+#: One line about a split. mm but for percentages (PCK, 3DPCK, AUC) and ratios (the last four).
 SUMMARY = (
+    "PCK@0.2",
     "PCKh@0.5",
     "MPJPE",
     "MPJPE true 2D",
@@ -99,6 +100,7 @@ def measure(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, Measu
     Returns:
         The names of `SUMMARY`, and besides
         "PCKh@0.5 GROUP": percent, for the groups of Table 2;
+        "PCK@0.2 GROUP": percent, on LSP alone, for the same groups (`metrics.pck`);
         "symmetry LIMB", and the same with " true 2D" or " px": mm, mm with the predicted depths at
         the labelled joints, and px of a crop of 256, for the limbs of Table 4.
         3DPCK and AUC follow MPI-INF-3DHP's protocol on every data set: poses at the truth's size,
@@ -108,6 +110,8 @@ def measure(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, Measu
         the joints of an image, does not care.
     """
     found = _measure_2d(poses, labels)
+    if protocol.dataset == "lsp":
+        found |= _measure_torso(poses, labels)
     if protocol.with_depth:
         found |= _measure_symmetry(poses, labels, protocol)
         if labels.has_3d.any():
@@ -127,6 +131,19 @@ def _measure_2d(poses: Poses, labels: Labels) -> dict[str, Measure]:
         for name, joints in ((name, list(j)) for name, j in metrics.PCKH_JOINTS.items())
     }
     return found | {"PCKh@0.5": found["PCKh@0.5 mean"]}
+
+
+def _measure_torso(poses: Poses, labels: Labels) -> dict[str, Measure]:
+    """PCK@0.2, the metric of LSP."""
+    correct, counted = (
+        np.asarray(flags)
+        for flags in metrics.within_torso(poses.joints, labels.joints, labels.valid)
+    )
+    found = {
+        f"PCK@0.2 {name}": per_joint(100.0 * correct[:, joints], counted[:, joints])
+        for name, joints in ((name, list(j)) for name, j in metrics.PCK_JOINTS.items())
+    }
+    return found | {"PCK@0.2": found["PCK@0.2 mean"]}
 
 
 def _measure_symmetry(poses: Poses, labels: Labels, protocol: Protocol) -> dict[str, Measure]:

@@ -91,16 +91,22 @@ def make_network(config: ml_collections.ConfigDict, *, axis_name: str | None = A
 
 
 def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """The release's RMSprop, for a learning rate of 1; `train_step` applies the real one.
+    """The release's RMSprop or Adam, for a learning rate of 1; `train_step` applies the real one.
 
-    Its eps is outside the square root, as in Torch, and nothing corrects the bias of the mean
-    square, which starts at 0.
+    RMSprop's eps is outside the square root, as in Torch, and nothing corrects the bias of the mean
+    square, which starts at 0. Adam corrects it, and averages gradients (`momentum`).
+
+    Raises:
+        UserError: the config names another optimizer.
     """
     section = config.optimizer
-    return optax.chain(
-        optax.scale_by_rms(decay=section.decay, eps=section.epsilon, eps_in_sqrt=False),
-        optax.scale(-1.0),
-    )
+    if section.name == "rmsprop":
+        scale = optax.scale_by_rms(decay=section.decay, eps=section.epsilon, eps_in_sqrt=False)
+    elif section.name == "adam":
+        scale = optax.scale_by_adam(b1=section.momentum, b2=section.decay, eps=section.epsilon)
+    else:
+        raise UserError(f"Unknown optimizer {section.name!r}; choose rmsprop or adam.")
+    return optax.chain(scale, optax.scale(-1.0))
 
 
 def initial_state(network: Network, optimizer: optax.GradientTransformation) -> TrainState:
@@ -125,13 +131,14 @@ def _average(tree):
     return restore(jax.lax.pmean(vector, AXIS))
 
 
-def _loss(params, stats, network: Network, stage: Stage, example, hyper, *, running=False):
+def _loss(params, stats, config, network: Network, stage: Stage, example, hyper, *, running=False):
     """The loss of Eq. 4 with its parts, and the updated statistics."""
     # NNX refuses to mutate what was created outside a transformation: copy.
     model = nnx.merge(network.graphdef, params, stats, copy=True)
     model.eval() if running else model.train()
     maps, depth = model(example.images, with_depth=stage.with_depth)
-    metrics = {"heatmap_loss": losses.heatmap_loss(maps, example.heatmaps)}
+    counted = {"empty": None, "ignored": example.valid}[config.loss.unlabelled_joints]
+    metrics = {"heatmap_loss": losses.heatmap_loss(maps, example.heatmaps, counted)}
     metrics["loss"] = metrics["heatmap_loss"]
     if stage.with_depth:
         metrics["depth_loss"] = losses.depth_loss(
@@ -195,7 +202,7 @@ def make_train_step(
         example = augment.make_examples(batch, config.model.input_side, drawn)
 
         gradients, (metrics, stats) = jax.grad(_loss, has_aux=True)(
-            state.params, state.stats, network, stage, example, hyper
+            state.params, state.stats, config, network, stage, example, hyper
         )
         gradients, stats, metrics = _average((gradients, stats, metrics))
         gradient, restore = ravel_pytree(gradients)
@@ -230,7 +237,7 @@ def make_loss_step(
         neutral = augment.no_augmentation(batch["image"].shape[0])
         example = augment.make_examples(batch, config.model.input_side, neutral)
         _, (metrics, _) = _loss(
-            state.params, state.stats, network, stage, example, hyper, running=running
+            state.params, state.stats, config, network, stage, example, hyper, running=running
         )
         return _average(metrics)
 

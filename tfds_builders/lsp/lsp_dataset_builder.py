@@ -165,9 +165,7 @@ def _people(dataset: str, release: Release) -> Iterator[tuple[str, Person | work
             yield split, Person(image, number, tuple(map(tuple, person.tolist())))
 
 
-def _items(
-    split: str, dataset: str, release: Release, people: list[Person]
-) -> Iterator[work.Item]:
+def _items(split: str, dataset: str, release: Release, people: list[Person]) -> Iterator[work.Item]:
     for start in range(0, len(people), IMAGES_PER_ITEM):
         chunk = people[start : start + IMAGES_PER_ITEM]
         yield work.Item(
