@@ -287,11 +287,11 @@ def open_data() -> ml_collections.ConfigDict:
     config.stages.update(
         {
             "stage1": stage(
-                steps=12_000,
+                steps=10_000,
                 domains=("wild",),
                 learning_rate=2e-3,
                 warmup_steps=200,
-                decay_steps=2_400,
+                decay_steps=2_500,
             ),
             "stage2": stage(
                 steps=4_000, learning_rate=3e-4, warmup_steps=100, cosine=True, lambda_reg=0.1
@@ -310,8 +310,8 @@ def open_data() -> ml_collections.ConfigDict:
         {
             "log_every": 100,
             "save_every": 500,
-            "evaluate_every": 1000,
-            "evaluate_images": 1000,
+            "evaluate_every": 1_000,
+            "evaluate_images": 500,
             "keep_every": 2_000,
             "reading_threads": 2,
         }
