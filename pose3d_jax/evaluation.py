@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 #: The held-out split of every data set.
 TEST_SPLITS = {
     "human36m": "test",
+    "lsp": "test",
     "mpi_inf_3dhp": "test",
     "mpii": "validation",
     "synthetic": "test",
