@@ -12,10 +12,22 @@ from pose3d_jax.skeleton import BONE_GROUP_WEIGHTS, BONE_GROUPS
 
 
 def heatmap_loss(
-    predicted: Sequence[Float[Array, "b h w joints"]], target: Float[Array, "b h w joints"]
+    predicted: Sequence[Float[Array, "b h w joints"]],
+    target: Float[Array, "b h w joints"],
+    counted: Bool[Array, "b joints"] | None = None,
 ) -> Float[Array, ""]:
-    """Eq. 1 as released: mean squared error over batch, joints and pixels, summed over stacks."""
-    return sum(jnp.mean((maps - target) ** 2) for maps in predicted)
+    """Eq. 1 as released: mean squared error over batch, joints and pixels, summed over stacks.
+
+    Args:
+        predicted: heat-maps of each stack.
+        target: heat-maps; empty for joints without annotation.
+        counted: joints whose maps are compared, the others' errors are 0; None for all, as in the
+            release, which so teaches that a joint nobody has labelled is nowhere.
+    """
+    if counted is None:
+        return sum(jnp.mean((maps - target) ** 2) for maps in predicted)
+    compared = counted[:, None, None, :]
+    return sum(jnp.mean(jnp.where(compared, maps - target, 0.0) ** 2) for maps in predicted)
 
 
 def _padded_groups() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

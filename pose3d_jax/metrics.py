@@ -9,7 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from pose3d_jax import geometry
-from pose3d_jax.skeleton import NUM_JOINTS, PCKH_GROUPS, PELVIS, SYMMETRIC_LIMBS, THORAX
+from pose3d_jax.skeleton import (
+    LEFT_SHOULDER,
+    NUM_JOINTS,
+    PCKH_GROUPS,
+    PELVIS,
+    RIGHT_HIP,
+    SYMMETRIC_LIMBS,
+    THORAX,
+)
 
 #: Thresholds of AUC: 0, 5, …, 150 mm.
 AUC_THRESHOLDS = tuple(range(0, 151, 5))
@@ -18,6 +26,15 @@ AUC_THRESHOLDS = tuple(range(0, 151, 5))
 PCKH_JOINTS = PCKH_GROUPS | {
     "mean": tuple(joint for joint in range(NUM_JOINTS) if joint not in (PELVIS, THORAX))
 }
+
+#: The joints of PCK's columns; "mean" is over the limbs.
+PCK_JOINTS = PCKH_GROUPS | {
+    "mean": tuple(
+        joint for name, joints in PCKH_GROUPS.items() if name != "head" for joint in joints
+    )
+}
+#: PCK's yardstick: from left shoulder to right hip.
+TORSO = (LEFT_SHOULDER, RIGHT_HIP)
 
 
 def joint_errors(
@@ -141,6 +158,49 @@ def pckh(
         return 100.0 * masked_mean(correct[:, index] * 1.0, counted[:, index])
 
     return {name: score(joints) for name, joints in PCKH_JOINTS.items()}
+
+
+def within_torso(
+    pred: Float[Array, "n 16 2"],
+    target: Float[Array, "n 16 2"],
+    valid: Bool[Array, "n 16"],
+    threshold: float = 0.2,
+) -> tuple[Bool[Array, "n 16"], Bool[Array, "n 16"]]:
+    """Which joints lie within `threshold` torsos of the truth, and which count; see `pck`."""
+    torso = jnp.linalg.norm(target[:, TORSO[0]] - target[:, TORSO[1]], axis=-1)
+    measurable = valid[:, TORSO[0]] & valid[:, TORSO[1]]
+    distance = jnp.linalg.norm(pred - target, axis=-1)
+    return distance <= threshold * torso[:, None], valid & measurable[:, None]
+
+
+def pck(
+    pred: Float[Array, "n 16 2"],
+    target: Float[Array, "n 16 2"],
+    valid: Bool[Array, "n 16"],
+    threshold: float = 0.2,
+) -> dict[str, Float[Array, ""]]:
+    """PCK: percentage of joints within `threshold` torsos of the truth, the metric of LSP.
+
+    The torso of each person is the distance from left shoulder to right hip as annotated (Yang and
+    Ramanan, PAMI 2013, with the yardstick that evaluations on LSP agreed on).
+
+    Args:
+        pred: predicted joints, px.
+        target: annotated joints, px.
+        valid: annotated joints; people whose torso is not annotated do not count.
+        threshold: in torsos.
+
+    Returns:
+        Per group of `skeleton.PCKH_GROUPS`, and "mean" over the twelve joints of the limbs, without
+        head. NaN where nothing is annotated.
+    """
+    correct, counted = within_torso(pred, target, valid, threshold)
+
+    def score(joints):
+        index = jnp.asarray(joints)
+        return 100.0 * masked_mean(correct[:, index] * 1.0, counted[:, index])
+
+    return {name: score(joints) for name, joints in PCK_JOINTS.items()}
 
 
 def symmetry(pose: Float[Array, "n 16 3"]) -> dict[str, Float[Array, "n"]]:

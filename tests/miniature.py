@@ -23,6 +23,13 @@ COLORS = np.array([
     if (r, g, b) != (128, 128, 128)
 ][:16])  # fmt: skip
 BACKGROUND = (90, 90, 90)
+#: LSP's order: right leg upwards, left leg downwards, right arm inwards, left arm outwards, neck,
+#: head top; by our joints' names.
+LSP_JOINTS = [skeleton.JOINT_NAMES.index(name) for name in (
+    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle",
+    "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
+    "upper_neck", "head_top",
+)]  # fmt: skip
 INDEX_BITS = 10
 _BIT_SIDE = 16
 
@@ -299,6 +306,37 @@ def write_mpii_people(root: Path, count: int = 6) -> dict[str, np.ndarray]:
         if k % 3 == 0:
             validation.append((k, 0))
     write_mpii(root, images, validation, pictures)
+    return truth
+
+
+# Leeds Sports Pose
+
+
+def write_lsp(root: Path, count: int = 4, extended: int = 3) -> dict[str, np.ndarray]:
+    """LSP and its extension, unpacked, faultless, with fewer people.
+
+    Returns:
+        The (14, 2) joints by image name, in MATLAB's coordinates.
+    """
+    import scipy.io
+
+    truth = {}
+    for dataset, people, digits in (("lsp_dataset", count, 4), ("lspet_dataset", extended, 5)):
+        folder = root / dataset / "images"
+        folder.mkdir(parents=True)
+        values = np.zeros((people, 14, 3))
+        for k in range(people):
+            name = f"im{k + 1:0{digits}d}.jpg"
+            joints = project(poses(1, seed=3000 + digits * 100 + k)[0], "55011271") * 0.25
+            picture = Image.new("RGB", (250, 250), BACKGROUND)
+            labelled = np.full_like(joints, -100)  # Without pelvis and thorax.
+            labelled[LSP_JOINTS] = joints[LSP_JOINTS] - 1  # Pillow's first pixel is 0.
+            draw_person(picture, labelled, radius=5)
+            picture.save(folder / name, quality=95, subsampling=0)
+            truth[name] = values[k, :, :2] = joints[LSP_JOINTS]
+        values[..., 2] = dataset == "lspet_dataset"  # visible there, occluded in the other
+        joints = values.transpose((1, 2, 0) if dataset == "lspet_dataset" else (2, 1, 0))
+        scipy.io.savemat(root / dataset / "joints.mat", {"joints": joints})
     return truth
 
 

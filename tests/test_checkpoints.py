@@ -47,6 +47,15 @@ def test_only_the_newest_are_kept(tmp_path):
         assert manager.steps() == [3, 4]
 
 
+def test_some_are_kept_for_good(tmp_path):
+    with StageCheckpoints(tmp_path, keep=1, keep_every=4) as manager:
+        for step in (2, 4, 6, 8, 10):
+            manager.save(step, state(step))
+        manager.wait()
+        assert manager.steps() == [4, 8, 10]
+        assert_same(manager.restore(state(0)), state(10))
+
+
 def test_what_is_saved_is_a_copy(tmp_path):
     live = state(1)
     with StageCheckpoints(tmp_path) as manager:

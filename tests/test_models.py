@@ -197,6 +197,30 @@ def test_parameters_of_other_sizes(stacks, modules, levels):
     assert count_parameters(network) == stem + stacks * (hourglass + head + merge) + depth
 
 
+def test_parameters_where_each_resolution_has_its_own_width():
+    network = PoseNetwork(
+        input_side=32, stacks=1, levels=2, features=8, level_features=(8, 16, 12),
+        level_modules=(1, 2, 3), depth_levels=2, depth_modules=2, depth_features=(6, 10),
+        stem="patch", rngs=nnx.Rngs(0),
+    )  # fmt: skip
+    at = residual_parameters
+    stem = (48 + 1) * 8 + at(8, 8)
+    outer = at(8, 8) + (at(8, 16) + at(16, 16)) + 2 * at(16, 16) + (16 + 1) * 8
+    inner = 2 * at(16, 16) + (at(16, 12) + 2 * at(12, 12)) + 6 * at(12, 12) + (12 + 1) * 16
+    head = at(8, 8) + 9 * 8 + 2 * 8 + 9 * 16 + 9 * 8 + 17 * 8
+    depth = at(8, 6) + at(6, 6) + at(6, 10) + at(10, 10) + (2 * 2 * 10 + 1) * 16
+    assert count_parameters(network) == stem + outer + inner + head + depth
+    heatmaps, depth = shapes(network, 3, 32)
+    assert heatmaps[0].shape == (3, 8, 8, 16) and depth.shape == (3, 16)
+
+
+def test_equal_widths_are_the_network_that_one_width_makes():
+    plain = small_network()
+    spelt_out = small_network(level_features=(8, 8), level_modules=(1, 1), depth_features=(8,))
+    same = jax.tree.map(lambda a, b: bool((a == b).all()), nnx.state(plain), nnx.state(spelt_out))
+    assert all(jax.tree.leaves(same))
+
+
 @pytest.mark.parametrize("stem", ["conv", "patch"])
 @pytest.mark.parametrize(("side", "levels", "depth_levels"), [(32, 2, 3), (128, 3, 2), (96, 1, 3)])
 def test_shapes_follow_the_input(side, levels, depth_levels, stem):
@@ -213,6 +237,8 @@ def test_shapes_follow_the_input(side, levels, depth_levels, stem):
         ({"levels": 4}, "divisible by 64"),
         ({"depth_levels": 4}, "divisible by 64"),
         ({"stem": "none"}, "conv, patch"),
+        ({"level_features": (8, 8, 8)}, "there are 3, 2 and 1"),
+        ({"level_features": (16, 8)}, "the first is `features`"),
     ],
 )
 def test_impossible_networks_say_why(changes, message):

@@ -73,6 +73,21 @@ def test_warm_up_and_cosine():
     assert rates[99] < 0.001 and rates[10:] == sorted(rates[10:], reverse=True)
 
 
+def test_trapezoid():
+    config = presets.experiment(1, "tiny")
+    config.stages.stage1 = presets.stage(
+        steps=100, learning_rate=1.0, warmup_steps=10, decay_steps=20
+    )
+    stage = get_stage(config, 1)
+    rates = [stage.learning_rate(step) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
+    assert rates[10:81] == [1.0] * 71
+    assert rates[80:] == pytest.approx([0.05 * left for left in range(20, 0, -1)])
+    config.stages.stage1.steps = 200
+    longer = get_stage(config, 1)
+    assert [longer.learning_rate(step) for step in range(80)] == rates[:80]
+
+
 def test_directories_of_methods_are_plain_names_and_different():
     names = {method_directory(method) for method in METHODS}
     assert len(names) == len(METHODS)

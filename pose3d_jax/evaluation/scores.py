@@ -15,11 +15,13 @@ from pose3d_jax.evaluation.protocols import (
     NEITHER_PELVIS_NOR_THORAX,
     as_scored,
     joints_that_count,
+    protocol_of,
 )
 from pose3d_jax.skeleton import SYMMETRIC_LIMBS
 
-#: One line about a split. mm but for percentages (PCKh, 3DPCK, AUC) and ratios (the last four).
+#: One line about a split. mm but for percentages (PCK, 3DPCK, AUC) and ratios (the last four).
 SUMMARY = (
+    "PCK@0.2",
     "PCKh@0.5",
     "MPJPE",
     "MPJPE true 2D",
@@ -94,6 +96,7 @@ def measure(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure
     Returns:
         The names of `SUMMARY`, and besides
         "PCKh@0.5 GROUP": percent, for the groups of Table 2;
+        "PCK@0.2 GROUP": percent, on LSP alone, for the same groups (`metrics.pck`);
         "symmetry LIMB", and the same with " true 2D" or " px": mm, mm with the predicted depths at
         the labelled joints, and px of a crop of 256, for the limbs of Table 4.
         3DPCK and AUC follow MPI-INF-3DHP's protocol on every data set: poses at the truth's size,
@@ -103,6 +106,8 @@ def measure(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure
         the joints of an image, does not care.
     """
     found = _measure_2d(poses, labels)
+    if protocol_of(setting.dataset).torso_pck:
+        found |= _measure_torso(poses, labels)
     if setting.with_depth:
         found |= _measure_symmetry(poses, labels, setting)
         if labels.has_3d.any():
@@ -122,6 +127,19 @@ def _measure_2d(poses: Poses, labels: Labels) -> dict[str, Measure]:
         for name, joints in ((name, list(j)) for name, j in metrics.PCKH_JOINTS.items())
     }
     return found | {"PCKh@0.5": found["PCKh@0.5 mean"]}
+
+
+def _measure_torso(poses: Poses, labels: Labels) -> dict[str, Measure]:
+    """PCK@0.2, the metric of LSP."""
+    correct, counted = (
+        np.asarray(flags)
+        for flags in metrics.within_torso(poses.joints, labels.joints, labels.valid)
+    )
+    found = {
+        f"PCK@0.2 {name}": per_joint(100.0 * correct[:, joints], counted[:, joints])
+        for name, joints in ((name, list(j)) for name, j in metrics.PCK_JOINTS.items())
+    }
+    return found | {"PCK@0.2": found["PCK@0.2 mean"]}
 
 
 def _measure_symmetry(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure]:

@@ -1,5 +1,7 @@
 """The whole network: stem, stacked hourglasses with heat-map heads, and the depth module."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import ml_collections
 from flax import nnx
@@ -70,9 +72,8 @@ class Stack(nnx.Module):
 
     def __init__(
         self,
-        levels: int,
-        modules: int,
-        features: int,
+        modules: Sequence[int],
+        features: Sequence[int],
         num_joints: int,
         *,
         output_init,
@@ -81,7 +82,8 @@ class Stack(nnx.Module):
         rngs: nnx.Rngs,
     ):
         shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
-        self.hourglass = Hourglass(levels, modules, features, **shared)
+        self.hourglass = Hourglass(modules, features, **shared)
+        modules, features = modules[0], features[0]
         self.residuals = residual_chain(modules, features, features, **shared)
         self.linear = Pointwise(features, features, dtype=dtype, rngs=rngs)
         self.norm = NormRelu(features, **shared)
@@ -112,6 +114,10 @@ class PoseNetwork(nnx.Module):
         modules: residual modules per place in an hourglass.
         levels: how many times an hourglass halves the resolution.
         features: channels.
+        level_features: channels at each of the hourglass's `levels` + 1 resolutions, from the
+            highest, instead of `features` at all: low resolutions cost little, and see most.
+        level_modules: the same for `modules`.
+        depth_features: channels at each of the depth module's levels, instead of `features`.
         depth_levels: how many times the depth module halves the resolution.
         depth_modules: residual modules per level of the depth module.
         stem: "conv" (the paper's) or "patch" (fast on CPUs).
@@ -137,8 +143,11 @@ class PoseNetwork(nnx.Module):
         modules: int = 2,
         levels: int = 4,
         features: int = 256,
+        level_features: Sequence[int] | None = None,
+        level_modules: Sequence[int] | None = None,
         depth_levels: int = 4,
         depth_modules: int = 2,
+        depth_features: Sequence[int] | None = None,
         stem: str = "conv",
         stem_features: int | None = None,
         zero_init_outputs: bool = False,
@@ -151,6 +160,16 @@ class PoseNetwork(nnx.Module):
         sizes = (stacks, modules, levels, features, depth_levels, depth_modules)
         if min(sizes) < 1:
             raise ValueError(f"All sizes of the network must be positive, but they are {sizes}.")
+        level_features = tuple(level_features or (features,) * (levels + 1))
+        level_modules = tuple(level_modules or (modules,) * (levels + 1))
+        depth_features = tuple(depth_features or (features,) * depth_levels)
+        counts = (len(level_features), len(level_modules), len(depth_features))
+        if counts != (levels + 1, levels + 1, depth_levels) or level_features[0] != features:
+            raise ValueError(
+                f"{levels} levels take as many `level_features` (the first is `features`) and "
+                f"`level_modules` and one more, {depth_levels} depth levels as many "
+                f"`depth_features`; there are {counts[0]}, {counts[1]} and {counts[2]}."
+            )
         divisor = STRIDE * 2 ** max(levels, depth_levels)
         if input_side % divisor:
             raise ValueError(
@@ -169,13 +188,13 @@ class PoseNetwork(nnx.Module):
         stem_options = {} if stem_features is None else {"first": stem_features}
         self.stem = STEMS[stem](features, **stem_options, **shared)
         self.stacks = nnx.List(
-            Stack(levels, modules, features, num_joints, output_init=output_init, **shared)
+            Stack(level_modules, level_features, num_joints, output_init=output_init, **shared)
             for _ in range(stacks)
         )
         self.depth = DepthHead(
-            depth_levels,
             depth_modules,
             features,
+            depth_features,
             side=input_side // STRIDE,
             num_joints=num_joints,
             output_init=output_init,

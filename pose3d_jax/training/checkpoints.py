@@ -72,15 +72,19 @@ class StageCheckpoints:
     Args:
         directory: the stage's.
         keep: how many checkpoints to keep.
+        keep_every: also keep those whose iteration is divisible by this; 0 for none.
     """
 
-    def __init__(self, directory: str | os.PathLike, keep: int = 2):
+    def __init__(self, directory: str | os.PathLike, keep: int = 2, keep_every: int = 0):
         self.directory = Path(directory)
         self._manager = ocp.CheckpointManager(
             os.path.abspath(self.directory / CHECKPOINTS),
             item_names=("state", "checksums"),
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=True
+                max_to_keep=keep,
+                keep_period=keep_every or None,
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
             ),
         )
 

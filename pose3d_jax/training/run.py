@@ -93,7 +93,8 @@ def train_stage(run: Run, stage: Stage, interruption: Interruption, validate: Va
         False where there was nothing left to do.
     """
     directory = run.workdir / stage.name
-    with StageCheckpoints(directory, run.config.run.keep_checkpoints) as checkpoints:
+    settings = run.config.run
+    with StageCheckpoints(directory, settings.keep_checkpoints, settings.keep_every) as checkpoints:
         state = checkpoints.restore(fresh_state(run)) or starting_point(run, stage)
         start = int(state.step)
         if start == stage.steps:

@@ -55,16 +55,22 @@ def hyperparameters(stage: Stage, step: int) -> Hyperparameters:
 
 
 def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """The release's RMSprop, for a learning rate of 1; `train_step` applies the real one.
+    """The release's RMSprop or Adam, for a learning rate of 1; `train_step` applies the real one.
 
-    Its eps is outside the square root, as in Torch, and nothing corrects the bias of the mean
-    square, which starts at 0.
+    RMSprop's eps is outside the square root, as in Torch, and nothing corrects the bias of the mean
+    square, which starts at 0. Adam corrects it, and averages gradients (`momentum`).
+
+    Raises:
+        UserError: the config names another optimizer.
     """
     section = config.optimizer
-    return optax.chain(
-        optax.scale_by_rms(decay=section.decay, eps=section.epsilon, eps_in_sqrt=False),
-        optax.scale(-1.0),
-    )
+    if section.name == "rmsprop":
+        scale = optax.scale_by_rms(decay=section.decay, eps=section.epsilon, eps_in_sqrt=False)
+    elif section.name == "adam":
+        scale = optax.scale_by_adam(b1=section.momentum, b2=section.decay, eps=section.epsilon)
+    else:
+        raise UserError(f"Unknown optimizer {section.name!r}; choose rmsprop or adam.")
+    return optax.chain(scale, optax.scale(-1.0))
 
 
 def initial_state(network: Network, optimizer: optax.GradientTransformation) -> TrainState:

@@ -29,13 +29,14 @@ def _average(tree):
     return restore(jax.lax.pmean(vector, AXIS))
 
 
-def _loss(params, stats, network: Network, stage: Stage, example, hyper, *, running=False):
+def _loss(params, stats, config, network: Network, stage: Stage, example, hyper, *, running=False):
     """The loss of Eq. 4 with its parts, and the updated statistics."""
     # NNX refuses to mutate what was created outside a transformation: copy.
     model = nnx.merge(network.graphdef, params, stats, copy=True)
     model.eval() if running else model.train()
     maps, depth = model(example.images, with_depth=stage.with_depth)
-    metrics = {"heatmap_loss": losses.heatmap_loss(maps, example.heatmaps)}
+    counted = {"empty": None, "ignored": example.valid}[config.loss.unlabelled_joints]
+    metrics = {"heatmap_loss": losses.heatmap_loss(maps, example.heatmaps, counted)}
     metrics["loss"] = metrics["heatmap_loss"]
     if stage.with_depth:
         metrics["depth_loss"] = losses.depth_loss(
@@ -99,7 +100,7 @@ def make_train_step(
         example = examples.make_examples(batch, config.model.input_side, drawn)
 
         gradients, (metrics, stats) = jax.grad(_loss, has_aux=True)(
-            state.params, state.stats, network, stage, example, hyper
+            state.params, state.stats, config, network, stage, example, hyper
         )
         gradients, stats, metrics = _average((gradients, stats, metrics))
         gradient, restore = ravel_pytree(gradients)
@@ -134,7 +135,7 @@ def make_loss_step(
         neutral = examples.no_augmentation(batch["image"].shape[0])
         example = examples.make_examples(batch, config.model.input_side, neutral)
         _, (metrics, _) = _loss(
-            state.params, state.stats, network, stage, example, hyper, running=running
+            state.params, state.stats, config, network, stage, example, hyper, running=running
         )
         return _average(metrics)
 
