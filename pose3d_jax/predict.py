@@ -1,4 +1,4 @@
-"""Predicts poses: `python -m pose3d_jax.predict --checkpoint DIR IMAGE|VIDEO|FOLDER …`.
+"""Predicts poses: `python -m pose3d_jax.predict IMAGE|VIDEO|FOLDER … [--checkpoint DIR|NAME]`.
 
 Every input gets a directory of its name below `--out`, with `poses.json`, the skeletons over the
 image (`overlay.png`) or video (`overlay.mp4`), and for an image the people in 3D (`figure.png`).
@@ -62,8 +62,8 @@ class Job(NamedTuple):
 
 def main(argv: Sequence[str]) -> None:
     """The program."""
-    if CHECKPOINT.value is None or len(argv) < 2:
-        raise UserError("Usage: python -m pose3d_jax.predict --checkpoint DIR IMAGE|VIDEO|FOLDER …")
+    if len(argv) < 2:
+        raise UserError("Usage: python -m pose3d_jax.predict IMAGE|VIDEO|FOLDER …")
     boxes = parse_boxes(_BOXES.value)
     jobs = list_jobs([Path(path) for path in argv[1:]], Path(OUT.value or PLACE))
     keep_compiled(COMPILATION_CACHE.value)

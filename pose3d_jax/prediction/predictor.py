@@ -1,4 +1,4 @@
-"""From a checkpoint to poses: `Predictor.from_checkpoint(path)(image)`."""
+"""From a trained network to poses: `Predictor.from_pretrained()(image)`."""
 
 import dataclasses
 import functools
@@ -13,14 +13,12 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
-from pose3d_jax import geometry
+from pose3d_jax import geometry, trained
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import boxes as _boxes
 from pose3d_jax.images.crop import crop_to_image, out_of_square, sample
-from pose3d_jax.models.variables import Network, abstract_network, predict
+from pose3d_jax.models.variables import Network, predict
 from pose3d_jax.skeleton import NUM_JOINTS
-from pose3d_jax.stages import get_stage
-from pose3d_jax.training.checkpoints import read_config, restore_network
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +89,7 @@ def predict_patches(
 
 
 class Predictor:
-    """Predicts poses from images; make one with `from_checkpoint`.
+    """Predicts poses from images; make one with `from_pretrained` or `from_checkpoint`.
 
     People are cut out of their images on the host, and all patches have one shape; their number is
     rounded up to a power of two. So a program is compiled once for each power of two up to
@@ -126,34 +124,53 @@ class Predictor:
         self._apply = jax.jit(functools.partial(_apply, network.graphdef))
 
     @classmethod
+    def from_pretrained(
+        cls, name: str = trained.DEFAULT, *, batch_size: int = 32, compute: str | None = None
+    ) -> "Predictor":
+        """Loads a network of this package; nothing is downloaded.
+
+        Args:
+            name: of the network; `pose3d_jax/weights/README.md` tells of each what it can do.
+            batch_size: people predicted at once, at most; less needs less memory.
+            compute: type of the arithmetic, "float32" or "bfloat16"; by default that of training.
+
+        Raises:
+            UserError: there is no network of that name, or its file is damaged.
+        """
+        found = trained.load_named(name, compute=compute)
+        return cls._from_trained(found, name, batch_size)
+
+    @classmethod
     def from_checkpoint(
         cls, path: str | os.PathLike, *, batch_size: int = 32, compute: str | None = None
     ) -> "Predictor":
-        """Loads the newest checkpoint of a stage.
+        """Loads the newest checkpoint of a stage, or whatever else a checkpoint argument names.
 
         Args:
-            path: a stage's directory (`runs/tiny/3D+2D-w-geo/stage3`) or a converted one.
+            path: a stage's directory (`runs/tiny/3D+2D-w-geo/stage3`), a converted one, a
+                `.safetensors` file, or the name of a network of this package.
             batch_size: people predicted at once, at most; less needs less memory.
             compute: type of the arithmetic, "float32" or "bfloat16"; by default that of training.
 
         Raises:
             UserError: there is no whole checkpoint.
         """
-        config = read_config(path)
-        if compute:
-            config.precision.compute = compute
-        network = abstract_network(config)
-        params, stats = restore_network(path, network.params, network.stats)
-        if not get_stage(config, len(config.stages)).with_depth:
+        return cls._from_trained(trained.load(path, compute=compute), path, batch_size)
+
+    @classmethod
+    def _from_trained(
+        cls, found: trained.TrainedNetwork, name: str | os.PathLike, batch_size: int
+    ) -> "Predictor":
+        if not found.with_depth:
             log.warning(
                 "%s is of a stage that trains no depth: 2D joints are predicted, but depths, and "
                 "so the 3D joints, mean nothing",
-                path,
+                name,
             )
         return cls(
-            network._replace(params=params, stats=stats),
-            input_side=config.model.input_side,
-            bone_length_sum=config.data.bone_length_sum,
+            found.network,
+            input_side=found.config.model.input_side,
+            bone_length_sum=found.config.data.bone_length_sum,
             batch_size=batch_size,
         )
 
