@@ -9,7 +9,7 @@ goes on.
 import itertools
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,8 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
 from pose3d_jax.images.boxes import InputError
 from pose3d_jax.images.files import read_image, reduce_image
+from pose3d_jax.prediction.finding import AUTO
+from pose3d_jax.prediction.following import Follower
 from pose3d_jax.prediction.predictor import Pose, Predictor
 from pose3d_jax.prediction.smoothing import OneEuro
 from pose3d_jax.programs.compilation import keep_compiled
@@ -35,9 +37,12 @@ log = logging.getLogger(__name__)
 #: Where the results go without --out.
 PLACE = "predictions"
 _BOXES = flags.DEFINE_multi_string(
-    "box", [], "x,y,width,height of a person, px, in every input; may be repeated. Default: the "
-    "largest centred square."
+    "box", [], "x,y,width,height of a person, px, in every input; may be repeated. Default: people "
+    "are looked for."
 )  # fmt: skip
+_FIND = flags.DEFINE_bool(
+    "find", True, "Look for people where there is no box; else the largest centred square is taken."
+)
 _MARGIN = flags.DEFINE_float("margin", 1.0, "Factor on the boxes; 1.25 if they fit tightly.")
 _SIZE = flags.DEFINE_float(
     "bone_length_sum", None, "Sum of the person's 14 bones, mm. Default: the average skeleton's."
@@ -65,6 +70,8 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
         raise UserError("Usage: python -m pose3d_jax.predict IMAGE|VIDEO|FOLDER …")
     boxes = parse_boxes(_BOXES.value)
+    if boxes is None and _FIND.value:
+        boxes = AUTO
     jobs = list_jobs([Path(path) for path in argv[1:]], Path(OUT.value or PLACE))
     keep_compiled(COMPILATION_CACHE.value)
     predictor = Predictor.from_checkpoint(CHECKPOINT.value, batch_size=BATCH_SIZE.value)
@@ -128,8 +135,13 @@ def _files_below(folder: Path) -> list[Path]:
     return files
 
 
-def predict_file(predictor: Predictor, job: Job, boxes: np.ndarray | None) -> str:
+def predict_file(predictor: Predictor, job: Job, boxes: np.ndarray | str | None) -> str:
     """Predicts one input and writes its results.
+
+    Args:
+        predictor: that predicts.
+        job: the input, and where the results go.
+        boxes: of people, px; "auto" to find them, None for the largest centred square.
 
     Returns:
         What there was to see.
@@ -140,17 +152,19 @@ def predict_file(predictor: Predictor, job: Job, boxes: np.ndarray | None) -> st
     if job.source.suffix.lower() in videos.SUFFIXES:
         return predict_video(predictor, job, boxes)
     image = read_image(job.source)
-    pose = _predict(predictor, [image], boxes)
+    pose = _predict_in(predictor, boxes)([image])
     _make_place(job)
     shown, factors = reduce_image(image, LONGEST)
     joints = pose.joints_2d * factors
     Image.fromarray(draw_people(shown, joints)).save(job.place / "overlay.png")
     figure_3d(shown, joints, pose.joints_3d).savefig(job.place / "figure.png")
     _write(job, image.shape, {"people": people(pose)})
+    if not len(pose):
+        return "nobody found; name a box, or take the centre with --nofind"
     return f"{len(pose)} {'person' if len(pose) == 1 else 'people'}"
 
 
-def predict_video(predictor: Predictor, job: Job, boxes: np.ndarray | None) -> str:
+def predict_video(predictor: Predictor, job: Job, boxes: np.ndarray | str | None) -> str:
     """Predicts a video, as `predict_file`; only a few frames are in memory at once."""
     with videos.open_video(job.source) as video:
         first = next(video.frames, None)
@@ -159,10 +173,12 @@ def predict_video(predictor: Predictor, job: Job, boxes: np.ndarray | None) -> s
         frames = itertools.chain([first], video.frames)
         _make_place(job)
         rows = []
+        found = isinstance(boxes, str)
+        predict = Follower(predictor, **_options()) if found else _predict_in(predictor, boxes)
         smooth = _smoother(float(video.rate)) if _SMOOTH.value else (lambda pose: pose)
         with videos.write_video(job.place / "overlay.mp4", video.rate) as add:
             for chunk in _batches(frames, predictor.batch_size):
-                poses = _predict(predictor, chunk, boxes)
+                poses = predict(chunk)
                 for index, frame in enumerate(chunk):
                     pose = smooth(poses.of_image(index))
                     add(draw_people(frame, pose.joints_2d))
@@ -180,10 +196,16 @@ def _make_place(job: Job) -> None:
         raise UserError(f"{job.place} cannot be made: {error.strerror}.") from error
 
 
-def _predict(predictor: Predictor, images: list[np.ndarray], boxes: np.ndarray | None) -> Pose:
-    return predictor(
-        images, [boxes] * len(images), margin=_MARGIN.value, bone_length_sum=_SIZE.value
-    )
+def _predict_in(
+    predictor: Predictor, boxes: np.ndarray | str | None
+) -> Callable[[list[np.ndarray]], Pose]:
+    """From images to the people in the same boxes of each."""
+    options = _options()
+    return lambda images: predictor(images, [boxes] * len(images), **options)
+
+
+def _options() -> dict[str, Any]:
+    return {"margin": _MARGIN.value, "bone_length_sum": _SIZE.value}
 
 
 def _batches(frames: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
@@ -192,10 +214,14 @@ def _batches(frames: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarra
 
 
 def _smoother(rate: float):
-    """Smooths the poses of the same people in frame after frame."""
-    filter_2d, filter_3d = OneEuro(rate, beta=BETA_2D), OneEuro(rate, beta=BETA_3D)
+    """Smooths the poses of the same people in frame after frame; anew when their number changes."""
+    filter_2d, filter_3d, people_before = None, None, -1
 
     def smooth(pose: Pose) -> Pose:
+        nonlocal filter_2d, filter_3d, people_before
+        if len(pose) != people_before:
+            filter_2d, filter_3d = OneEuro(rate, beta=BETA_2D), OneEuro(rate, beta=BETA_3D)
+            people_before = len(pose)
         joints_2d, joints_3d = filter_2d(pose.joints_2d), filter_3d(pose.joints_3d)
         return Pose(joints_2d, joints_3d, pose.scores, pose.squares, pose.image)
 

@@ -18,6 +18,7 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.images import boxes as _boxes
 from pose3d_jax.images.crop import crop_to_image, out_of_square, sample
 from pose3d_jax.models.variables import Network, predict
+from pose3d_jax.prediction import finding
 from pose3d_jax.skeleton import NUM_JOINTS
 
 log = logging.getLogger(__name__)
@@ -203,7 +204,8 @@ class Predictor:
                 (n, height, width, 3).
             boxes: where people are, as (x, y, width, height) in px: one box or an array of several
                 for one image; a list with one such entry per image for several, in which None
-                stands for the largest centred square. A box may reach beyond its image.
+                stands for the largest centred square, and "auto" for a search (`find`). A box may
+                reach beyond its image.
             margin: factor on the boxes. The network expects the whole person with about a tenth
                 to spare on every side: 1 for such boxes, 1.25 for those that fit tightly.
             bone_length_sum: the people's own bone-length sums in mm, one for all or one each,
@@ -216,6 +218,7 @@ class Predictor:
             InputError: an image is not uint8 RGB, or a box is of no use (a `ValueError` as well).
         """
         images, alone = _boxes.as_images(images)
+        boxes = finding.resolve(boxes, images, lambda image: self.find(image)[0], alone=alone)
         people = _boxes.as_people(images, boxes, margin, alone=alone)
         sizes = self._sizes(bone_length_sum, len(people))
         outputs = [
@@ -231,6 +234,35 @@ class Predictor:
             squares=squares.astype(np.float32),
             image=np.array([person.image for person in people], np.int32),
         )
+
+    def find(
+        self, image: UInt8[np.ndarray, "h w 3"], threshold: float | None = None
+    ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
+        """Finds the people in an image; `boxes="auto"` predicts the poses of those.
+
+        Args:
+            image: RGB.
+            threshold: on the mean score of a person's joints; by default `finding.THRESHOLD`.
+
+        Returns:
+            Centre x, y and side of a square around each, px, the surest first; and the mean score
+            of each one's joints.
+        """
+
+        def look(image, squares):
+            # Whole batches, so that one program does for all searches.
+            filler = -len(squares) % self.batch_size
+            people = [_boxes.Person(0, s) for s in np.pad(squares, ((0, filler), (0, 0)), "edge")]
+            sizes = np.full(len(people), self.bone_length_sum, np.float32)
+            parts = [
+                self._predict_some([image], people[chunk], sizes[chunk])
+                for chunk in _chunks(len(people), self.batch_size)
+            ]
+            joints, _, scores = (np.concatenate(p)[: len(squares)] for p in zip(*parts))
+            return out_of_square(joints, squares, self.input_side), scores
+
+        threshold = finding.THRESHOLD if threshold is None else threshold
+        return finding.find_people(image, self.input_side, look, threshold)
 
     def _predict_some(self, images, people, sizes) -> tuple[np.ndarray, ...]:
         patches = [

@@ -1,0 +1,194 @@
+"""Finding people without a detector: the network itself looks where its joints show.
+
+Squares of several sizes and places go through the network. Those with the highest heat-maps, one
+for each person, are moved to their own joints and looked at again, twice; what then scores high
+enough is somebody. One person is found from a fifth of the image's height to all of it, and several
+where they do not overlap much.
+
+All but the network is here, as pure functions of arrays: the same image gives the same squares.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from pose3d_jax.images.files import reduce_image
+from pose3d_jax.skeleton import MIRROR_ORDER
+
+#: What stands for boxes that are to be found.
+AUTO = "auto"
+#: The network's square in units of its joints' larger extent: what it learnt with.
+MARGIN = 1.3
+#: The smallest and the largest people looked for, in heights of the image.
+SMALLEST, LARGEST = 0.2, 1.0
+#: Between one size of squares and the next; the network was trained on people ×/÷ √2.
+SIZE_STEP = 1.4
+#: Between one square and the next of a size, in sides.
+PLACE_STEP = 0.5
+#: How much of a square may lie outside the image, in sides.
+OVERHANG = 0.3
+#: Squares that are moved to their joints and looked at again, and how often.
+CANDIDATES, ROUNDS = 16, 2
+#: A joint counts for its person's square where its peak is at least this share of the person's
+#: mean: the lowest peaks are anywhere.
+SURE = 0.5
+#: People whose mean peak is below are none. Measured: `python -m benchmarks.finding`.
+THRESHOLD = 0.25
+#: Two finds are one person where `JOINTS_ALIKE` joints of 16 are within `NEAR` of their extent.
+NEAR, JOINTS_ALIKE = 0.12, 8
+
+#: From squares (centre x, y and side, px) to joints (px) and heights of their heat-maps' peaks.
+Predict = Callable[
+    [Float[np.ndarray, "n 3"]], tuple[Float[np.ndarray, "n 16 2"], Float[np.ndarray, "n 16"]]
+]
+
+
+def resolve(
+    boxes: Any,
+    images: Sequence[UInt8[np.ndarray, "h w 3"]],
+    find: Callable[[UInt8[np.ndarray, "h w 3"]], Float[np.ndarray, "n 3"]],
+    *,
+    alone: bool,
+) -> Any:
+    """Boxes with those of people who were found in the place of every "auto".
+
+    Args:
+        boxes: as given to a `Predictor`.
+        images: RGB.
+        find: from an image to the squares of people.
+        alone: whether the boxes are those of one image.
+    """
+
+    def resolved(own, image):
+        return as_boxes(find(image)) if isinstance(own, str) and own == AUTO else own
+
+    if alone:
+        return resolved(boxes, images[0])
+    if isinstance(boxes, str) and boxes == AUTO:
+        boxes = [AUTO] * len(images)
+    if not isinstance(boxes, list | tuple) or len(boxes) != len(images):
+        return boxes
+    return [resolved(own, image) for own, image in zip(boxes, images)]
+
+
+def find_people(
+    image: UInt8[np.ndarray, "h w 3"],
+    input_side: int,
+    predict: Callable[[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "n 3"]], tuple],
+    threshold: float,
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
+    """Finds the people in an image.
+
+    Args:
+        image: RGB.
+        input_side: of the network, px: a larger image is reduced until the smallest squares have
+            that side.
+        predict: what the network predicts of squares of an image, as `Predict`.
+        threshold: on the mean height of a person's peaks.
+
+    Returns:
+        Centre x, y and side of a square around each, px, the surest first; and the mean height of
+        each one's peaks.
+    """
+    smallest = search_squares(*image.shape[1::-1])[:, 2].min()
+    longest = int(np.ceil(max(image.shape[:2]) * min(1.0, input_side / smallest)))
+    reduced, factors = reduce_image(image, longest)
+    squares, scores = search(*reduced.shape[1::-1], lambda squares: predict(reduced, squares))
+    found = scores >= threshold
+    return squares[found] / (*factors, factors.mean()), scores[found]
+
+
+def search(
+    width: int, height: int, predict: Predict
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
+    """The best squares of an image, one for each person that there may be.
+
+    Returns:
+        Centre x, y and side, px; and the mean height of the peaks, from the highest.
+    """
+    joints, scores = predict(search_squares(width, height))
+    chosen = distinct(joints, scores.mean(-1))[:CANDIDATES]
+    joints, scores = joints[chosen], scores[chosen]
+    for _ in range(ROUNDS):
+        squares = squares_of(joints, scores)
+        joints, scores = predict(squares)
+    chosen = distinct(joints, scores.mean(-1))
+    return squares_of(joints, scores)[chosen], scores.mean(-1)[chosen]
+
+
+def search_squares(width: int, height: int) -> Float[np.ndarray, "n 3"]:
+    """Where people are looked for in an image: centre x, y and side, px.
+
+    Sides are those of people from `SMALLEST` to `LARGEST`, and up to the width, where somebody may
+    lie. In an image much higher than wide, the width limits how tall people are.
+    """
+    tall = min(height, 2 * width)
+    low, high = MARGIN * SMALLEST * tall, MARGIN * LARGEST * max(tall, min(width, 2 * height))
+    count = 1 + int(np.ceil(np.log(high / low) / np.log(SIZE_STEP)))
+    squares = []
+    for side in np.geomspace(high, low, count):
+        x, y = (_places(extent, side) for extent in (width, height))
+        places = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+        squares.append(np.column_stack([places, np.full(len(places), side)]))
+    return np.concatenate(squares)
+
+
+def _places(extent: float, side: float) -> Float[np.ndarray, "n"]:
+    """Centres of squares along one axis: evenly spaced, about as far outside on either side."""
+    reach = extent / 2 - (0.5 - OVERHANG) * side
+    if reach <= 0:
+        return np.array([extent / 2])
+    count = 1 + int(np.ceil(2 * reach / (PLACE_STEP * side)))
+    return extent / 2 + np.linspace(-reach, reach, count)
+
+
+def squares_of(
+    joints: Float[np.ndarray, "n 16 2"], scores: Float[np.ndarray, "n 16"]
+) -> Float[np.ndarray, "n 3"]:
+    """The squares around people's own joints, without those that the network does not see.
+
+    Args:
+        joints: px.
+        scores: heights of their peaks.
+    """
+    seen = (scores >= SURE * scores.mean(-1, keepdims=True))[..., None]
+    low = np.where(seen, joints, np.inf).min(axis=1)
+    high = np.where(seen, joints, -np.inf).max(axis=1)
+    sides = np.maximum((high - low).max(-1) * MARGIN, 1.0)
+    return np.column_stack([(low + high) / 2, sides])
+
+
+def distinct(
+    joints: Float[np.ndarray, "n 16 2"], scores: Float[np.ndarray, "n"]
+) -> Int[np.ndarray, "m"]:
+    """Indices of the best find of each person, from the highest score."""
+    order = np.argsort(-scores, kind="stable")
+    alike = same_person(joints[order])
+    kept: list[int] = []
+    for place in range(len(order)):
+        if not alike[place, kept].any():
+            kept.append(place)
+    return order[kept]
+
+
+def same_person(joints: Float[np.ndarray, "n 16 2"]) -> Bool[np.ndarray, "n n"]:
+    """Which finds show the same person: most joints in the same places, or left for right.
+
+    Args:
+        joints: px. Distances are measured in the larger extent of the find of a row.
+    """
+    extents = (joints.max(axis=1) - joints.min(axis=1)).max(-1)
+
+    def near(others):
+        distances = np.linalg.norm(joints[:, None] - others[None], axis=-1)
+        return (distances < NEAR * extents[:, None, None]).sum(-1) >= JOINTS_ALIKE
+
+    return near(joints) | near(joints[:, MIRROR_ORDER])
+
+
+def as_boxes(squares: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 4"]:
+    """Squares as boxes: x, y, width, height, px."""
+    corner = squares[:, :2] - squares[:, 2:] / 2
+    return np.column_stack([corner, squares[:, 2], squares[:, 2]])
