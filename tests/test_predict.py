@@ -15,6 +15,7 @@ from pose3d_jax import predict, skeleton
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
 from pose3d_jax.predict import Job
+from pose3d_jax.prediction import finding
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.prediction.smoothing import OneEuro
 
@@ -136,6 +137,25 @@ def test_smoothing_stays_between_the_frames(flags, predictor, inputs, tmp_path):
     np.testing.assert_array_equal(smooth[0], raw[0])
     assert (smooth >= raw.min(0) - 1e-3).all() and (smooth <= raw.max(0) + 1e-3).all()
     assert np.abs(np.diff(smooth, axis=0)).sum() < np.abs(np.diff(raw, axis=0)).sum()
+
+
+def test_nobody_is_an_answer(flags, predictor, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(finding, "THRESHOLD", np.inf)
+    said = predict.predict_file(predictor, Job(inputs / "a.png", tmp_path / "image"), finding.AUTO)
+    assert "nobody found" in said
+    content = json.loads((tmp_path / "image" / "poses.json").read_text())
+    assert content["people"] == []
+    predict.predict_file(predictor, Job(inputs / "walk.mp4", tmp_path / "video"), finding.AUTO)
+    content = json.loads((tmp_path / "video" / "poses.json").read_text())
+    assert [row["people"] for row in content["frames"]] == [[]] * 5
+
+
+def test_whoever_is_found_in_a_video_is_followed(flags, predictor, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(finding, "THRESHOLD", -np.inf)  # The weights are random.
+    with flagsaver.flagsaver(smooth=True):
+        predict.predict_file(predictor, Job(inputs / "walk.mp4", tmp_path), finding.AUTO)
+    content = json.loads((tmp_path / "poses.json").read_text())
+    assert len(content["frames"]) == 5 and all(row["people"] for row in content["frames"])
 
 
 def test_a_broken_video_is_a_sentence(flags, predictor, tmp_path):
