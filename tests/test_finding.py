@@ -117,6 +117,16 @@ def test_left_for_right_is_the_same_person_and_a_neighbour_is_not():
     assert finding.distinct(joints, np.array([0.5, 0.9, 0.2, 0.7])).tolist() == [1, 3, 2]
 
 
+def test_joints_count_where_other_views_have_them_too():
+    joints = np.stack([stand(100, 100, 150)] * 2)
+    scores = np.full((2, 16), 0.8)
+    others = np.stack([joints, joints + 3])
+    np.testing.assert_allclose(finding.sureness(joints, scores, others), 0.8)
+    np.testing.assert_allclose(finding.sureness(joints, scores, others[:, :, MIRROR_ORDER]), 0.8)
+    others[0, 1, :8] += 200  # In one view of two, half of the second's joints.
+    np.testing.assert_allclose(finding.sureness(joints, scores, others), [0.8, 0.6])
+
+
 def test_low_peaks_do_not_widen_a_square():
     joints, scores = stand(100, 100, 150)[None].repeat(2, 0), np.ones((2, 16))
     joints[1, 10], scores[1, 10] = (400, 400), 0.1
@@ -185,7 +195,7 @@ def frames(count: int) -> list[np.ndarray]:
 
 def test_people_are_followed_and_keep_their_places():
     """They walk past each other, at a distance; nobody is searched for again."""
-    walkers = Follows(lambda t: [stand(100 + 8 * t, 200, 200), stand(500 - 8 * t, 320, 150)])
+    walkers = Follows(lambda t: [stand(100 + 8 * t, 120, 200), stand(500 - 8 * t, 400, 150)])
     poses = Follower(walkers)(frames(40))
     assert poses.image.tolist() == np.repeat(np.arange(40), 2).tolist()
     assert walkers.searches == 1

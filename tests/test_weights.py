@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors
 import small_checkpoint
+from absl.flags import FLAGS
 from absl.testing import flagsaver
 from safetensors.numpy import save_file
 from small_checkpoint import photo
@@ -28,6 +29,12 @@ def packed(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     export.main(["export", str(small_checkpoint.directory()), str(path)])
     return path
+
+
+@pytest.fixture
+def flags():
+    if not FLAGS.is_parsed():
+        FLAGS(["evaluate"])
 
 
 @pytest.fixture
@@ -108,7 +115,7 @@ def test_results_have_a_place(package):
     assert trained.results_place("runs/a/stage3").parts == ("runs", "a", "stage3")
 
 
-def test_commands_take_a_name(package, tmp_path, monkeypatch):
+def test_commands_take_a_name(flags, package, tmp_path, monkeypatch):
     pytest.importorskip("flatbuffers")
     export.main(["export", "small", str(tmp_path / "pose.jaxexport")])
     assert (tmp_path / "pose.jaxexport").stat().st_size > 1000
@@ -117,7 +124,7 @@ def test_commands_take_a_name(package, tmp_path, monkeypatch):
         evaluate.report, "evaluate_checkpoint", lambda name, out, **_: asked.update({name: out})
     )
     monkeypatch.setattr(evaluate.report, "tables_of", lambda results: [])
-    with flagsaver.as_parsed(checkpoint="small", compilation_cache=""):
+    with flagsaver.flagsaver(checkpoint="small", compilation_cache=""):
         evaluate.main(["evaluate"])
     assert asked == {"small": trained.results_place("small") / "evaluation"}
 

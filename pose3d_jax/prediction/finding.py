@@ -1,9 +1,10 @@
 """Finding people without a detector: the network itself looks where its joints show.
 
 Squares of several sizes and places go through the network. Those with the highest heat-maps, one
-for each person, are moved to their own joints and looked at again, twice; what then scores high
-enough is somebody. One person is found from a fifth of the image's height to all of it, and several
-where they do not overlap much.
+for each person, are moved to their own joints and looked at again, twice. A network is sure of much
+that is nobody, but then sees other joints in other squares: a find counts for as much as its joints
+are the same in a smaller and in a larger square. One person is found from a fifth of the image's
+height to all of it, and several where they do not overlap much.
 
 All but the network is here, as pure functions of arrays: the same image gives the same squares.
 """
@@ -34,7 +35,9 @@ CANDIDATES, ROUNDS = 16, 2
 #: A joint counts for its person's square where its peak is at least this share of the person's
 #: mean: the lowest peaks are anywhere.
 SURE = 0.5
-#: People whose mean peak is below are none. Measured: `python -m benchmarks.finding`.
+#: The sides of the squares, in those of a find's, in which its joints must be the same.
+ZOOMS = (0.8, 1.25)
+#: Finds below this sureness (`sureness`) are nobody. Measured: `python -m benchmarks.finding`.
 THRESHOLD = 0.25
 #: Two finds are one person where `JOINTS_ALIKE` joints of 16 are within `NEAR` of their extent.
 NEAR, JOINTS_ALIKE = 0.12, 8
@@ -86,11 +89,10 @@ def find_people(
         input_side: of the network, px: a larger image is reduced until the smallest squares have
             that side.
         predict: what the network predicts of squares of an image, as `Predict`.
-        threshold: on the mean height of a person's peaks.
+        threshold: on the sureness of a person.
 
     Returns:
-        Centre x, y and side of a square around each, px, the surest first; and the mean height of
-        each one's peaks.
+        Centre x, y and side of a square around each, px, the surest first; and `sureness`.
     """
     smallest = search_squares(*image.shape[1::-1])[:, 2].min()
     longest = int(np.ceil(max(image.shape[:2]) * min(1.0, input_side / smallest)))
@@ -106,7 +108,7 @@ def search(
     """The best squares of an image, one for each person that there may be.
 
     Returns:
-        Centre x, y and side, px; and the mean height of the peaks, from the highest.
+        Centre x, y and side, px, and `sureness`, from the highest.
     """
     joints, scores = predict(search_squares(width, height))
     chosen = distinct(joints, scores.mean(-1))[:CANDIDATES]
@@ -114,8 +116,11 @@ def search(
     for _ in range(ROUNDS):
         squares = squares_of(joints, scores)
         joints, scores = predict(squares)
-    chosen = distinct(joints, scores.mean(-1))
-    return squares_of(joints, scores)[chosen], scores.mean(-1)[chosen]
+    views = np.concatenate([squares * (1, 1, zoom) for zoom in ZOOMS])
+    others = predict(views)[0].reshape(len(ZOOMS), *joints.shape)
+    sure = sureness(joints, scores, others)
+    chosen = distinct(joints, sure)
+    return squares_of(joints, scores)[chosen], sure[chosen]
 
 
 def search_squares(width: int, height: int) -> Float[np.ndarray, "n 3"]:
@@ -160,6 +165,28 @@ def squares_of(
     return np.column_stack([(low + high) / 2, sides])
 
 
+def sureness(
+    joints: Float[np.ndarray, "n 16 2"],
+    scores: Float[np.ndarray, "n 16"],
+    others: Float[np.ndarray, "views n 16 2"],
+) -> Float[np.ndarray, "n"]:
+    """The mean height of the peaks, in which a joint counts in the views that have it there too.
+
+    Args:
+        joints: of each find, px.
+        scores: heights of their peaks.
+        others: the joints that the network sees in other squares around the finds, px. Where left
+            and right are exchanged in all of them, that is no disagreement.
+    """
+    limits = NEAR * _extents(joints)[:, None]
+
+    def agreed(order):
+        same = np.linalg.norm(others[:, :, order] - joints, axis=-1) < limits
+        return (same * scores).mean(-1)
+
+    return np.maximum(agreed(slice(None)), agreed(MIRROR_ORDER)).mean(0)
+
+
 def distinct(
     joints: Float[np.ndarray, "n 16 2"], scores: Float[np.ndarray, "n"]
 ) -> Int[np.ndarray, "m"]:
@@ -179,13 +206,18 @@ def same_person(joints: Float[np.ndarray, "n 16 2"]) -> Bool[np.ndarray, "n n"]:
     Args:
         joints: px. Distances are measured in the larger extent of the find of a row.
     """
-    extents = (joints.max(axis=1) - joints.min(axis=1)).max(-1)
+    limits = NEAR * _extents(joints)[:, None, None]
 
     def near(others):
         distances = np.linalg.norm(joints[:, None] - others[None], axis=-1)
-        return (distances < NEAR * extents[:, None, None]).sum(-1) >= JOINTS_ALIKE
+        return (distances < limits).sum(-1) >= JOINTS_ALIKE
 
     return near(joints) | near(joints[:, MIRROR_ORDER])
+
+
+def _extents(joints: Float[np.ndarray, "n 16 2"]) -> Float[np.ndarray, "n"]:
+    """Larger extents of people's joints, px."""
+    return (joints.max(axis=1) - joints.min(axis=1)).max(-1)
 
 
 def as_boxes(squares: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 4"]:

@@ -242,11 +242,12 @@ class Predictor:
 
         Args:
             image: RGB.
-            threshold: on the mean score of a person's joints; by default `finding.THRESHOLD`.
+            threshold: on how sure a find is (`finding.sureness`); by default
+                `finding.THRESHOLD`.
 
         Returns:
-            Centre x, y and side of a square around each, px, the surest first; and the mean score
-            of each one's joints.
+            Centre x, y and side of a square around each, px, the surest first; and how sure each
+            is.
         """
 
         def look(image, squares):
