@@ -4,7 +4,8 @@
 
 Nothing is downloaded. `lab` is a motion-capture room with 3D labels, `wild` is photographs of
 other people elsewhere, whose training records have 2D labels only; its test records carry the 3D
-truth, which no real data set of photographs has.
+truth, which no real data set of photographs has. `varied` is the laboratory of a network that is
+to work on real photographs: 3D labels on every record, and people of sport among all others.
 """
 
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ BENCHMARKS = {
     "wild": Benchmark("wild", box_side=256, image_side=384, train=40_000, test=2_000),
     "lab_tiny": Benchmark("lab", box_side=128, image_side=136, train=3_000, test=1_000),
     "wild_tiny": Benchmark("wild", box_side=128, image_side=192, train=3_000, test=1_000),
+    "varied": Benchmark("varied", box_side=128, image_side=192, train=16_000, test=1_000),
 }
 
 
