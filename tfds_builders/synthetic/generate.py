@@ -45,7 +45,7 @@ _LEAST_JOINTS = 8
 #: Corners of an uncut image, in image sides.
 _WHOLE = np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)
 #: Random numbers that one record may use.
-_POOL = {"lab": 512, "wild": 512, "varied": 640}
+_POOL = {"lab": 512, "wild": 512, "varied": 896}
 _COMPILING = threading.Lock()
 #: A compiled program keeps one core busy.
 _THREADS = min(8, os.cpu_count() or 1)
@@ -111,9 +111,12 @@ def _sample(
     sides = benchmark.box_side, benchmark.image_side
     if domain == "lab":
         scene, person = scenes.lab_scene(draws, subject, moves, action, camera_number, *sides)
+    elif domain == "varied":
+        number = subjects.draw_number(draws, domain, split)
+        companion = subjects.sample_subject(benchmark.seed, domain, number)
+        scene, person = varied.varied_scene(draws, subject, companion, moves, action, *sides)
     else:
-        draw_scene = {"wild": scenes.wild_scene, "varied": varied.varied_scene}[domain]
-        scene, person = draw_scene(draws, subject, moves, action, *sides)
+        scene, person = scenes.wild_scene(draws, subject, moves, action, *sides)
 
     joints_2d = cameras.project(scene.camera, person.joints)
     cut = draws.chance(jnp.array(_CUT_PROBABILITY[domain])[split])
@@ -167,16 +170,17 @@ def _render(
 ):
     """The picture of a scene, black beyond the border, and the body's parts that show."""
     side = benchmark.image_side
-    # Joints lie within the box, and hands and feet within this square.
-    window = min(side, 2 * int(0.64 * benchmark.box_side))
-    picture, parts = render.render(scene, side, window)
-    if photograph is not None:
-        picture = photographs.take(picture, photograph)
-    pixels = jnp.stack(jnp.meshgrid(jnp.arange(side), jnp.arange(side)), -1)
-    inside = _inside(pixels, border)
+    # Joints lie within the box, and hands and feet within this square; other people anywhere.
+    window = side if benchmark.domain == "varied" else min(side, 2 * int(0.64 * benchmark.box_side))
+    picture, parts = render.render(scene, side, window, folds=benchmark.domain == "varied")
+    parts = jnp.where(parts < len(body.PARTS), parts, -1)
     before = (side - window) // 2
     after = side - window - before
     parts = jnp.pad(parts, ((before, after), (before, after)), constant_values=-1)
+    if photograph is not None:
+        picture = photographs.take(picture, parts >= 0, photograph)
+    pixels = jnp.stack(jnp.meshgrid(jnp.arange(side), jnp.arange(side)), -1)
+    inside = _inside(pixels, border)
     return jnp.where(inside[..., None], picture, 0), jnp.where(inside, parts, -1)
 
 

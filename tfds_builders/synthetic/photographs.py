@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 from PIL import Image
 
 from tfds_builders.synthetic.draws import Draws
@@ -34,7 +34,9 @@ class Photograph(NamedTuple):
 
     #: Standard deviations of the blur along the rows and the columns, px.
     blur: Float[Array, "2"]
-    #: Factor on brightness, per channel: exposure and white balance.
+    #: The same of the blur of what is not in focus: all but the person.
+    defocus: Float[Array, ""]
+    #: Brightness that the camera exposes for, per channel because of its white balance.
     exposure: Float[Array, "3"]
     #: Exponent of brightness: above 1, shadows sink.
     gamma: Float[Array, ""]
@@ -55,10 +57,11 @@ def draw_photograph(draws: Draws) -> Photograph:
     warmth = 1 + draws.uniform(-0.12, 0.12) * jnp.array([1.0, 0.0, -1.0])
     return Photograph(
         blur=jnp.hypot(focus, motion),
-        exposure=draws.uniform(0.75, 1.3) * warmth,
+        defocus=jnp.maximum(draws.uniform(-2.0, 2.2), 0.05),
+        exposure=draws.uniform(0.3, 0.62) * warmth,
         gamma=jnp.exp(draws.uniform(-0.3, 0.45)),
         saturation=jnp.where(draws.chance(0.04), 0.0, draws.uniform(0.5, 1.4)),
-        grain=jnp.square(draws.uniform(0.0, 1.0, (2,))) * jnp.array([0.06, 0.08]),
+        grain=jnp.square(draws.uniform(0.0, 1.0, (2,))) * jnp.array([0.03, 0.035]),
         place=draws.index(_TILE, (2,)),
         quality=draws.uniform(35.0, 96.0),
     )
@@ -84,12 +87,17 @@ def _grain(number: int, place: Int[Array, "2"], side: int) -> Float[Array, "3 si
     return jnp.tile(tile, (1, -(-side // _TILE), -(-side // _TILE)))[:, :side, :side]
 
 
-def take(picture: UInt8[Array, "h h 3"], photograph: Photograph) -> UInt8[Array, "h h 3"]:
-    """A rendered picture as it would look on a photograph."""
+def take(
+    picture: UInt8[Array, "h h 3"], person: Bool[Array, "h h"], photograph: Photograph
+) -> UInt8[Array, "h h 3"]:
+    """A rendered picture as it would look on a photograph; `person` is what is in focus."""
     shown = jnp.moveaxis(picture, -1, 0) / jnp.float32(255)
-    shown = _blurred(shown, 1, photograph.blur[1])
-    shown = _blurred(shown, 2, photograph.blur[0])
-    shown = jnp.clip(shown * photograph.exposure[:, None, None], 1e-4, 1) ** photograph.gamma
+    behind = _blurred(_blurred(shown, 1, photograph.defocus), 2, photograph.defocus)
+    shown = jnp.where(person, shown, behind)
+    shown = _blurred(_blurred(shown, 1, photograph.blur[1]), 2, photograph.blur[0])
+    # The camera's own exposure, within its limits.
+    factor = jnp.clip(photograph.exposure / (shown.mean() + 0.02), 0.6, 2.2)
+    shown = jnp.clip(shown * factor[:, None, None], 1e-4, 1) ** photograph.gamma
     grey = jnp.tensordot(jnp.asarray(_LUMA), shown, 1)
     shown = grey + photograph.saturation * (shown - grey)
     for number in range(2):

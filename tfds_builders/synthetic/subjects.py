@@ -67,6 +67,8 @@ class Subject(NamedTuple):
     #: Half the width of the front that shows what is under the shirt, metres: buttoned, or open.
     opening: Float[Array, ""]
     legs: Float[Array, ""]
+    #: How far socks reach up a shin that nothing else covers, in its lengths; 0 is none.
+    socks: Float[Array, ""]
     colours: Float[Array, "5 3"]
     pattern_colours: Float[Array, "5 3"]
     shirt_pattern: Float[Array, "4"]
@@ -117,6 +119,7 @@ def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
         sleeves=draws.pick(jnp.array([0.5, 0.7, 1.6, 2.0])),
         opening=draws.pick(jnp.array([0.009, 0.045, 0.07, 0.09])),
         legs=draws.pick(jnp.array([0.7, 0.85, 2.0, 2.0, 2.0])),
+        socks=jnp.float32(0),
         colours=jnp.stack([skin, hair, shirt, trousers, shoes]),
         pattern_colours=jnp.stack([skin, hair, second, 0.4 * trousers, second]),
         shirt_pattern=_pattern(draws, patterned),
@@ -143,6 +146,7 @@ def _for_sport(draws: Draws, subject: Subject) -> Subject:
         limb_girth=subject.limb_girth * draws.uniform(0.88, 1.2),
         legs=draws.pick(jnp.array([0.3, 0.5, 0.7, 0.9, 1.4, 2.0, 2.0, 2.0])),
         sleeves=draws.pick(jnp.array([0.1, 0.4, 0.6, 0.8, 1.6, 2.0])),
+        socks=draws.chance(0.6) * draws.uniform(0.15, 0.85),
         colours=jnp.stack([skin, hair, shirt, trousers, shoes]),
         pattern_colours=jnp.stack(pattern_colours),
         trousers_pattern=jnp.where(kit, jnp.zeros(4), subject.trousers_pattern),
@@ -156,6 +160,7 @@ def change_clothes(subject: Subject, other: Subject) -> Subject:
         sleeves=other.sleeves,
         opening=other.opening,
         legs=other.legs,
+        socks=other.socks,
         colours=jnp.where(keep, subject.colours, other.colours),
         pattern_colours=jnp.where(keep, subject.pattern_colours, other.pattern_colours),
         shirt_pattern=other.shirt_pattern,

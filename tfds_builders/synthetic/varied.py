@@ -17,12 +17,13 @@ _LOWEST_CAMERA = 0.08
 def varied_scene(
     draws: Draws,
     subject: Subject,
+    companion: Subject,
     moves: actions.Moves,
     action: Int[Array, ""],
     box_side: int,
     image_side: int,
 ) -> tuple[scenes.Scene, scenes.Person]:
-    """A person in the laboratory or, mostly, anywhere else."""
+    """A person in the laboratory or, mostly, anywhere else, perhaps with somebody else near."""
     azimuth = draws.uniform(-jnp.pi, jnp.pi)
     person = scenes.sample_person(draws, subject, moves, action, azimuth, frontal=0.5)
     camera = _camera(draws, person, azimuth, box_side, image_side)
@@ -37,12 +38,14 @@ def varied_scene(
         (plain, scenes.lab_light()), (room, light),
     )  # fmt: skip
     clutter = scenes.clutter(draws, camera.position)
-    clutter = clutter._replace(half=jnp.where(in_lab, 0, clutter.half))
+    clutter = clutter._replace(half=jnp.where(in_lab | draws.chance(0.3), 0, clutter.half))
+    other = _companion(draws, companion, moves, azimuth)
+    cones = jax.tree.map(lambda *x: jnp.concatenate(x), person.cones, other.cones)
     stool = scenes.seat(draws, person, jnp.asarray(moves.seated)[action])
     boxes = jax.tree.map(lambda *x: jnp.concatenate(x), stool, clutter)
     # What a lens and a sensor add comes later: see `photographs`.
     film = scenes.Film(jnp.float32(0), jnp.float32(0.15), draws.uniform(shape=(2,)))
-    return scenes.Scene(camera, person.cones, boxes, room, light, film), person
+    return scenes.Scene(camera, cones, boxes, room, light, film), person
 
 
 def _camera(
@@ -66,3 +69,15 @@ def _camera(
         cameras.look_at(position, target, roll), position, person.joints, box_side, image_side,
         zoom=draws.uniform(0.88, 1.05), shift=draws.uniform(-0.04, 0.04, (2,)),
     )  # fmt: skip
+
+
+def _companion(
+    draws: Draws, subject: Subject, moves: actions.Moves, azimuth: Float[Array, ""]
+) -> scenes.Person:
+    """Somebody else: behind or beside the person, as seen by a camera at `azimuth`, or nowhere."""
+    other = scenes.sample_person(draws, subject, moves, draws.index(len(moves.seated)), azimuth)
+    where = azimuth + jnp.pi + draws.uniform(-1.6, 1.6)
+    away = draws.uniform(0.8, 4.5)
+    # Nowhere is far below the floor.
+    depth = jnp.where(draws.chance(0.4), 0, 1000)
+    return other.moved(jnp.stack([away * jnp.sin(where), depth, away * jnp.cos(where)]))
