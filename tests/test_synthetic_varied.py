@@ -56,6 +56,15 @@ def test_a_record_is_itself_in_any_company(made):
         np.testing.assert_array_equal(alone[name], value, err_msg=name)
 
 
+def test_poses_are_scaled_to_the_size_of_people_trained_on(sampled):
+    _, labels, _ = sampled
+    first, second = skeleton.BONES.T
+    joints = labels["joints_3d"].astype(np.float64)
+    sums = np.linalg.norm(joints[:, first] - joints[:, second], axis=-1).sum(1)
+    expected = subjects.bone_length_sum(VARIED.seed, "varied")
+    np.testing.assert_allclose(expected, sums.mean(), rtol=0.02)
+
+
 def test_people_fit_their_box_and_differ_between_splits(made):
     for record in made:
         assert records.decode_image(record["image"]).shape == (96, 96, 3)

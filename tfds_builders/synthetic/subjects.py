@@ -189,8 +189,8 @@ def draw_number(draws: Draws, domain: str, split: Int[Array, ""]) -> Int[Array, 
     return jnp.array([np.resize(p, longest) for p in people])[split, chosen]
 
 
-def bone_length_sum(seed: int) -> float:
-    """The average sum of the 14 bones over the laboratory's training subjects, mm."""
-    numbers = jnp.asarray(subject_numbers("lab", "train"))
-    people = jax.jit(jax.vmap(lambda n: sample_subject(seed, "lab", n).bones.total()))(numbers)
+def bone_length_sum(seed: int, domain: str = "lab") -> float:
+    """The average sum of the 14 bones over the training subjects of a domain, mm."""
+    numbers = jnp.asarray(subject_numbers(domain, "train"))
+    people = jax.jit(jax.vmap(lambda n: sample_subject(seed, domain, n).bones.total()))(numbers)
     return float(1000 * people.mean())
