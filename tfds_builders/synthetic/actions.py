@@ -190,14 +190,22 @@ WILD_ACTIONS = {
     ], 1.6),
 }  # fmt: skip
 
+#: What varied people do more often than the wild's.
+_EVERYDAY = {
+    "Stand": Action([
+        LAB_ACTIONS[name].clips[0]
+        for name in ("Directions", "Discussion", "Greeting", "Phoning", "Posing", "Waiting")
+    ], 1.5),
+    "Walk": Action([WALK, LAB_ACTIONS["WalkDog"].clips[0], LAB_ACTIONS["WalkPair"].clips[0]], 1.5),
+}  # fmt: skip
+
 ACTIONS = {
     "lab": LAB_ACTIONS,
     "wild": WILD_ACTIONS,
-    # The wild's "Miscellaneous" holds the laboratory's standing people, "Sit on chair" the others.
-    "varied": WILD_ACTIONS | SPORT_ACTIONS,
+    "varied": _EVERYDAY | WILD_ACTIONS | SPORT_ACTIONS,
 }
 #: How often each limb of a varied person comes from another pose.
-_EXCHANGE = 0.2
+_EXCHANGE = 0.15
 
 #: Standard deviation of the noise around a clip, degrees, in the order of `ANGLE_NAMES`.
 _SPREAD = np.array(

@@ -87,7 +87,20 @@ SPORT_ACTIONS = {
             pose("forward", "straddle", (-8, 0, 0), (-25, 0, 0), (80, 0)),
         ],
     ], 1.3),
-    "Apparatus": Action([
+    "Flips and bars": Action([
+        [pose("hug", "tuck", (35, 0, 0), (20, 0, 0), (0, -40)),
+         pose("hug", "tuck", (50, 0, 0), (30, 0, 0), (360, 40))],
+        [pose("low", "folded", (42, 0, 0), (10, 0, 0), (-360, 20)),
+         pose("down", "tuck", (30, 0, 0), (20, 0, 0), (0, -20))],
+        [pose("forward", "pike", (35, 0, 0)), pose("forward", "pike", (35, 0, 0), root=(-360, 0))],
+        [pose("down", "straight", (-8, 0, 0)), pose("chest", "arch", (-8, 0, 0), root=(-360, 0))],
+        [pose("up", "arch", (-14, 0, 0)), pose("vee", "attitude run", (-14, 0, 0), root=(360, 30))],
+        [pose("tee", "sideways"), pose("vee", "straddle", root=(40, 360))],
+        [
+            pose("hang", "table", (-28, 0, 0), (-20, 0, 0), (-85, 0)),
+            pose("vee", "pike", (15, 0, 0), root=(-110, 10)),
+            pose("up", "straight", neck=(-20, 0, 0), root=(120, 0)),
+        ],
         [pose("up", "straight"), pose("up", "pike"), pose("up", "arch", (-20, 0, 0))],
         [pose("tee", "straight"), pose("tee", "pike"), pose("tee", "straddle_sit")],
         [pose("down", "pike", root=(-8, 0)), pose("down", "straddle_sit"), pose("down", "arch")],
@@ -102,20 +115,7 @@ SPORT_ACTIONS = {
             pose("forward", "straight", root=(-170, 0)),
         ],
         [pose("vee down", "straight", root=(0, 82)), pose("vee down", "star", root=(0, 70))],
-    ], 1.3, lift=1.5),
-    "Flips": Action([
-        [pose("hug", "tuck", (35, 0, 0), (20, 0, 0)),
-         pose("hug", "tuck", (35, 0, 0), (20, 0, 0), (360, 0))],
-        [pose("forward", "pike", (35, 0, 0)), pose("forward", "pike", (35, 0, 0), root=(-360, 0))],
-        [pose("down", "straight", (-8, 0, 0)), pose("chest", "arch", (-8, 0, 0), root=(-360, 0))],
-        [pose("up", "arch", (-14, 0, 0)), pose("vee", "attitude run", (-14, 0, 0), root=(360, 30))],
-        [pose("tee", "sideways"), pose("vee", "straddle", root=(40, 360))],
-        [
-            pose("hang", "table", (-28, 0, 0), (-20, 0, 0), (-85, 0)),
-            pose("vee", "pike", (15, 0, 0), root=(-110, 10)),
-            pose("up", "straight", neck=(-20, 0, 0), root=(120, 0)),
-        ],
-    ], 1.6, lift=1.4),
+    ], 1.5, lift=1.4),
     "Parkour": Action([
         [
             pose("forward", "tuck", (15, 0, 0), (-20, 0, 0), (72, 0)),
@@ -181,6 +181,7 @@ SPORT_ACTIONS = {
             pose("cock point_side", "trail stride", (-4, 0, 28), neck=(0, 0, -45)),
             pose("release chest", "trail lunge", (32, 0, -12), root=(12, 0)),
             pose("follow chest", "trail half_squat", (55, 0, -25), (-15, 0, 0), (22, 0)),
+            pose("low brace", "kick_back hinge", (25, 0, -25), (-20, 0, 0), (58, 0)),
         ],
         [
             pose("bat_rear bat_lead", "ready", (20, 0, 12), (0, 0, -50), (10, 0)),
@@ -252,6 +253,12 @@ SPORT_ACTIONS = {
             pose("heel tee", "quad stand", root=(4, 0)),
             pose("hug", "stand tuck", (4, 0, 0)),
             pose("hip", "straight high"),
+        ],
+        [
+            pose("hug", "floor_knee", (34, 0, 0), (15, 0, 0), (-6, 0)),
+            pose("hug brace", "floor_knee folded", (26, 0, 0), (5, 0, 10)),
+            pose("hug", "squat", (55, 0, 0), (20, 0, 0), (24, 0)),
+            pose("low", "squat half_kneel", (48, 0, 0), (20, 0, 0), (12, 0)),
         ],
         [pose("lap", "butterfly", (22, 0, 0)), pose("low", "butterfly", (48, 0, 0), root=(10, 0))],
         [

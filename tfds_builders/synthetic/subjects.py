@@ -141,7 +141,14 @@ def _for_sport(draws: Draws, subject: Subject) -> Subject:
     bare = draws.chance(0.1)
     shirt, second = (jnp.where(bare, skin, colour) for colour in (shirt, second))
     pattern_colours = [skin, second_hair, second, second_trousers, second_shoes]
+    bones = subject.bones
     return subject._replace(
+        bones=bones._replace(
+            spine=bones.spine * draws.uniform(0.97, 1.15),
+            head=bones.head * draws.uniform(0.95, 1.15),
+            thigh=bones.thigh * draws.uniform(0.92, 1.04),
+            hip=bones.hip * draws.uniform(0.85, 1.05),
+        ),
         torso_girth=subject.torso_girth * draws.uniform(0.92, 1.2),
         limb_girth=subject.limb_girth * draws.uniform(0.88, 1.2),
         legs=draws.pick(jnp.array([0.3, 0.5, 0.7, 0.9, 1.4, 2.0, 2.0, 2.0])),

@@ -26,7 +26,7 @@ BENCHMARKS = {
     "wild": Benchmark("wild", box_side=256, image_side=384, train=40_000, test=2_000),
     "lab_tiny": Benchmark("lab", box_side=128, image_side=136, train=3_000, test=1_000),
     "wild_tiny": Benchmark("wild", box_side=128, image_side=192, train=3_000, test=1_000),
-    "varied": Benchmark("varied", box_side=128, image_side=192, train=16_000, test=1_000),
+    "varied": Benchmark("varied", box_side=128, image_side=192, train=12_000, test=1_000),
 }
 
 
