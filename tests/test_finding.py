@@ -127,6 +127,11 @@ def test_joints_count_where_other_views_have_them_too():
     np.testing.assert_allclose(finding.sureness(joints, scores, others), [0.8, 0.6])
 
 
+def test_squares_beyond_the_image_are_nobodys():
+    squares = np.array([[0, 0, 50], [-1, 20, 100], [50, 101, 10], [50, 50, 500]])
+    assert finding.inside(squares, 120, 100).tolist() == [True, False, False, False]
+
+
 def test_low_peaks_do_not_widen_a_square():
     joints, scores = stand(100, 100, 150)[None].repeat(2, 0), np.ones((2, 16))
     joints[1, 10], scores[1, 10] = (400, 400), 0.1
@@ -177,12 +182,12 @@ class Follows:
 
     def find(self, frame):
         self.searches += 1
-        squares = [square_of(own) for own in self.people_of(frame[0, 0, 0])]
+        squares = [square_of(own) for own in self.people_of(int(frame[0, 0, 0]))]
         return np.array(squares).reshape(-1, 3), np.ones(len(squares))
 
     def __call__(self, frame, boxes):
         squares = np.column_stack([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2]])
-        people = self.people_of(frame[0, 0, 0])
+        people = self.people_of(int(frame[0, 0, 0]))
         joints, scores = network(people)(squares) if len(squares) else (np.zeros((0, 16, 2)), None)
         scores = np.zeros((0, 16)) if scores is None else scores
         zeros = np.zeros((len(squares), 16, 3)), np.zeros(len(squares), np.int32)
@@ -190,7 +195,7 @@ class Follows:
 
 
 def frames(count: int) -> list[np.ndarray]:
-    return [np.full((1, 1, 3), number, np.uint8) for number in range(count)]
+    return [np.full((480, 640, 3), number, np.uint8) for number in range(count)]
 
 
 def test_people_are_followed_and_keep_their_places():

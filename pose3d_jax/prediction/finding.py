@@ -24,6 +24,8 @@ AUTO = "auto"
 MARGIN = 1.3
 #: The smallest and the largest people looked for, in heights of the image.
 SMALLEST, LARGEST = 0.2, 1.0
+#: No find's square is larger, in the longer side of the image.
+LARGEST_SIDE = 3.0
 #: Between one size of squares and the next; the network was trained on people ×/÷ √2.
 SIZE_STEP = 1.4
 #: Between one square and the next of a size, in sides.
@@ -98,7 +100,7 @@ def find_people(
     longest = int(np.ceil(max(image.shape[:2]) * min(1.0, input_side / smallest)))
     reduced, factors = reduce_image(image, longest)
     squares, scores = search(*reduced.shape[1::-1], lambda squares: predict(reduced, squares))
-    found = scores >= threshold
+    found = (scores >= threshold) & inside(squares, *reduced.shape[1::-1])
     return squares[found] / (*factors, factors.mean()), scores[found]
 
 
@@ -163,6 +165,15 @@ def squares_of(
     high = np.where(seen, joints, -np.inf).max(axis=1)
     sides = np.maximum((high - low).max(-1) * MARGIN, 1.0)
     return np.column_stack([(low + high) / 2, sides])
+
+
+def inside(squares: Float[np.ndarray, "n 3"], width: int, height: int) -> Bool[np.ndarray, "n"]:
+    """Which squares may be somebody's in an image: their middle is in it, and they are no giant's.
+
+    Joints are predicted in the black beyond an image too.
+    """
+    middle = ((squares[:, :2] >= 0) & (squares[:, :2] <= (width, height))).all(-1)
+    return middle & (squares[:, 2] <= LARGEST_SIDE * max(width, height))
 
 
 def sureness(

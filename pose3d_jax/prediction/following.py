@@ -54,6 +54,7 @@ class Follower:
 
     def _predict(self, frame: np.ndarray, squares: np.ndarray) -> Pose:
         """The people in squares who are there, each once; whom an earlier square shows stays."""
+        squares = squares[finding.inside(squares, *frame.shape[1::-1])]
         pose = self._predictor(frame, finding.as_boxes(squares), **self._options)
         kept = np.flatnonzero(pose.scores.mean(-1) >= finding.THRESHOLD)
         kept = kept[np.sort(finding.distinct(pose.joints_2d[kept], -np.arange(len(kept))))]
