@@ -33,7 +33,7 @@ PLACE_STEP = 0.5
 #: How much of a square may lie outside the image, in sides.
 OVERHANG = 0.3
 #: Squares that are moved to their joints and looked at again, and how often.
-CANDIDATES, ROUNDS = 16, 2
+CANDIDATES, ROUNDS = 32, 2
 #: A joint counts for its person's square where its peak is at least this share of the person's
 #: mean: the lowest peaks are anywhere.
 SURE = 0.5
