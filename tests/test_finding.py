@@ -61,21 +61,21 @@ def test_somebody_is_found_from_a_fifth_of_the_height_to_all(height, place):
     own = stand(x, y, height * tall)
     squares, scores = finding.search(width, tall, network([own]))
     np.testing.assert_allclose(squares[0], square_of(own), rtol=0.05)
-    assert scores[0] > 0.7
+    assert scores[0] > 0.3
     assert (scores[1:] < 0.1).all()
 
 
 def test_everybody_is_found_once():
     people = [stand(90, 250, 300), stand(330, 300, 200), stand(540, 240, 400)]
     squares, scores = finding.search(640, 480, network(people))
-    assert (scores > 0.5).sum() == 3 and (scores[3:] < 0.1).all()
+    assert (scores > 0.2).sum() == 3 and (scores[3:] < 0.1).all()
     expected = sorted(square_of(own).tolist() for own in people)
     np.testing.assert_allclose(sorted(squares[:3].tolist()), expected, rtol=0.05)
 
 
 def test_nobody_is_found_where_nobody_is():
     image = photo(60, 90)
-    squares, scores = finding.find_people(image, 32, lambda image, s: network([])(s), 0.2)
+    squares, scores = finding.find_people(image, 32, lambda image, s: network([])(s), 0.1)
     assert squares.shape == (0, 3) and scores.shape == (0,)
 
 
@@ -88,7 +88,7 @@ def test_a_large_image_is_searched_as_a_small_one_and_found_in_its_own_px():
         factor = image.shape[1] / 4000
         return network([own * factor])(squares)
 
-    squares, _ = finding.find_people(np.zeros((3000, 4000, 3), np.uint8), 128, predict, 0.5)
+    squares, _ = finding.find_people(np.zeros((3000, 4000, 3), np.uint8), 128, predict, 0.2)
     np.testing.assert_allclose(squares, [square_of(own)], rtol=0.05)
     assert max(sizes[0]) < 700
 
@@ -106,25 +106,25 @@ def test_every_place_and_size_has_a_square_nearby(width, height, share, x, y):
     away = np.abs(squares[:, :2] - centre).max(axis=1) / squares[:, 2]
     good = (np.abs(np.log(zoom)) <= np.log(finding.SIZE_STEP)) & (away <= 0.3 + 1e-6)
     assert good.any()
-    assert len(squares) < 300 * max(1, width / height)
+    assert len(squares) < 600 * max(1, width / height)
 
 
 def test_left_for_right_is_the_same_person_and_a_neighbour_is_not():
     own = stand(100, 100, 150)
     joints = np.array([own, own[MIRROR_ORDER] + 2, own + np.array([50, 0]), own * 0.5])
-    same = finding.same_person(joints)
+    same = finding.same_person(joints, joints)
     assert same[0].tolist() == [True, True, False, False]
     assert finding.distinct(joints, np.array([0.5, 0.9, 0.2, 0.7])).tolist() == [1, 3, 2]
 
 
-def test_joints_count_where_other_views_have_them_too():
-    joints = np.stack([stand(100, 100, 150)] * 2)
+def test_a_find_counts_the_more_the_more_squares_agree():
+    joints = np.stack([stand(100, 100, 150), stand(400, 100, 150)])
     scores = np.full((2, 16), 0.8)
-    others = np.stack([joints, joints + 3])
-    np.testing.assert_allclose(finding.sureness(joints, scores, others), 0.8)
-    np.testing.assert_allclose(finding.sureness(joints, scores, others[:, :, MIRROR_ORDER]), 0.8)
-    others[0, 1, :8] += 200  # In one view of two, half of the second's joints.
-    np.testing.assert_allclose(finding.sureness(joints, scores, others), [0.8, 0.6])
+    agreeing = [joints[0] + 3 * k for k in range(finding.HALF_SUPPORT)]
+    others = np.array([*agreeing, joints[0] + 200])
+    np.testing.assert_allclose(finding.sureness(joints, scores, others), [0.4, 0])
+    mirrored = others[:, MIRROR_ORDER]
+    np.testing.assert_allclose(finding.sureness(joints, scores, mirrored), [0.4, 0])
 
 
 def test_squares_beyond_the_image_are_nobodys():

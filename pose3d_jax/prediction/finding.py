@@ -2,8 +2,8 @@
 
 Squares of several sizes and places go through the network. Those with the highest heat-maps, one
 for each person, are moved to their own joints and looked at again, twice. A network is sure of much
-that is nobody, but then sees other joints in other squares: a find counts for as much as its joints
-are the same in a smaller and in a larger square. One person is found from a fifth of the image's
+that is nobody, but then sees it in one square and not in the next: a find counts the more the more
+of the first squares show the same person. One person is found from a fifth of the image's
 height to all of it, and several where they do not overlap much.
 
 All but the network is here, as pure functions of arrays: the same image gives the same squares.
@@ -28,8 +28,10 @@ SMALLEST, LARGEST = 0.2, 1.0
 LARGEST_SIDE = 3.0
 #: Between one size of squares and the next; the network was trained on people ×/÷ √2.
 SIZE_STEP = 1.4
-#: Between one square and the next of a size, in sides.
-PLACE_STEP = 0.5
+#: Between one square and the next of a size, in x and y, in sides. Most people are upright and fill
+#: their square in height: a quarter of a side too high or low costs half of their joints, a quarter
+#: to the left or right next to none.
+PLACE_STEPS = (0.5, 0.25)
 #: How much of a square may lie outside the image, in sides.
 OVERHANG = 0.3
 #: Squares that are moved to their joints and looked at again, and how often.
@@ -37,12 +39,12 @@ CANDIDATES, ROUNDS = 32, 2
 #: A joint counts for its person's square where its peak is at least this share of the person's
 #: mean: the lowest peaks are anywhere.
 SURE = 0.5
-#: The sides of the squares, in those of a find's, in which its joints must be the same.
-ZOOMS = (0.8, 1.25)
+#: A find that so many of the first squares show counts half.
+HALF_SUPPORT = 4
 #: Finds below this sureness (`sureness`) are nobody. Measured: `python -m benchmarks.finding`.
-THRESHOLD = 0.25
+THRESHOLD = 0.15
 #: Two finds are one person where `JOINTS_ALIKE` joints of 16 are within `NEAR` of their extent.
-NEAR, JOINTS_ALIKE = 0.12, 8
+NEAR, JOINTS_ALIKE = 0.15, 8
 
 #: From squares (centre x, y and side, px) to joints (px) and heights of their heat-maps' peaks.
 Predict = Callable[
@@ -112,15 +114,13 @@ def search(
     Returns:
         Centre x, y and side, px, and `sureness`, from the highest.
     """
-    joints, scores = predict(search_squares(width, height))
-    chosen = distinct(joints, scores.mean(-1))[:CANDIDATES]
-    joints, scores = joints[chosen], scores[chosen]
+    first, heights = predict(search_squares(width, height))
+    chosen = distinct(first, heights.mean(-1), CANDIDATES)
+    joints, scores = first[chosen], heights[chosen]
     for _ in range(ROUNDS):
         squares = squares_of(joints, scores)
         joints, scores = predict(squares)
-    views = np.concatenate([squares * (1, 1, zoom) for zoom in ZOOMS])
-    others = predict(views)[0].reshape(len(ZOOMS), *joints.shape)
-    sure = sureness(joints, scores, others)
+    sure = sureness(joints, scores, first)
     chosen = distinct(joints, sure)
     return squares_of(joints, scores)[chosen], sure[chosen]
 
@@ -136,18 +136,18 @@ def search_squares(width: int, height: int) -> Float[np.ndarray, "n 3"]:
     count = 1 + int(np.ceil(np.log(high / low) / np.log(SIZE_STEP)))
     squares = []
     for side in np.geomspace(high, low, count):
-        x, y = (_places(extent, side) for extent in (width, height))
+        x, y = map(_places, (width, height), (side, side), PLACE_STEPS)
         places = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
         squares.append(np.column_stack([places, np.full(len(places), side)]))
     return np.concatenate(squares)
 
 
-def _places(extent: float, side: float) -> Float[np.ndarray, "n"]:
+def _places(extent: float, side: float, step: float) -> Float[np.ndarray, "n"]:
     """Centres of squares along one axis: evenly spaced, about as far outside on either side."""
     reach = extent / 2 - (0.5 - OVERHANG) * side
     if reach <= 0:
         return np.array([extent / 2])
-    count = 1 + int(np.ceil(2 * reach / (PLACE_STEP * side)))
+    count = 1 + int(np.ceil(2 * reach / (step * side)))
     return extent / 2 + np.linspace(-reach, reach, count)
 
 
@@ -179,56 +179,53 @@ def inside(squares: Float[np.ndarray, "n 3"], width: int, height: int) -> Bool[n
 def sureness(
     joints: Float[np.ndarray, "n 16 2"],
     scores: Float[np.ndarray, "n 16"],
-    others: Float[np.ndarray, "views n 16 2"],
+    others: Float[np.ndarray, "m 16 2"],
 ) -> Float[np.ndarray, "n"]:
-    """The mean height of the peaks, in which a joint counts in the views that have it there too.
+    """The mean height of the peaks, times v / (v + `HALF_SUPPORT`) where v squares agree.
 
     Args:
         joints: of each find, px.
         scores: heights of their peaks.
-        others: the joints that the network sees in other squares around the finds, px. Where left
-            and right are exchanged in all of them, that is no disagreement.
+        others: the joints that the network sees in squares all over the image, px.
     """
-    limits = NEAR * _extents(joints)[:, None]
-
-    def agreed(order):
-        same = np.linalg.norm(others[:, :, order] - joints, axis=-1) < limits
-        return (same * scores).mean(-1)
-
-    return np.maximum(agreed(slice(None)), agreed(MIRROR_ORDER)).mean(0)
+    votes = same_person(joints, others).sum(-1)
+    return scores.mean(-1) * votes / (votes + HALF_SUPPORT)
 
 
 def distinct(
-    joints: Float[np.ndarray, "n 16 2"], scores: Float[np.ndarray, "n"]
+    joints: Float[np.ndarray, "n 16 2"], scores: Float[np.ndarray, "n"], most: int | None = None
 ) -> Int[np.ndarray, "m"]:
-    """Indices of the best find of each person, from the highest score."""
-    order = np.argsort(-scores, kind="stable")
-    alike = same_person(joints[order])
-    kept: list[int] = []
-    for place in range(len(order)):
-        if not alike[place, kept].any():
-            kept.append(place)
-    return order[kept]
+    """Indices of the best find of each person, from the highest score.
+
+    Args:
+        joints: px.
+        scores: of the finds.
+        most: how many to return, at most.
+    """
+    left, kept = np.argsort(-scores, kind="stable"), []
+    while len(left) and len(kept) != most:
+        kept.append(left[0])
+        left = left[~same_person(joints[left[:1]], joints[left])[0]]
+    return np.array(kept, int)
 
 
-def same_person(joints: Float[np.ndarray, "n 16 2"]) -> Bool[np.ndarray, "n n"]:
+def same_person(
+    joints: Float[np.ndarray, "n 16 2"], others: Float[np.ndarray, "m 16 2"]
+) -> Bool[np.ndarray, "n m"]:
     """Which finds show the same person: most joints in the same places, or left for right.
 
     Args:
-        joints: px. Distances are measured in the larger extent of the find of a row.
+        joints: px. Distances are measured in the larger extent of each.
+        others: px.
     """
-    limits = NEAR * _extents(joints)[:, None, None]
+    extents = (joints.max(axis=1) - joints.min(axis=1)).max(-1)
+    limits = NEAR * extents[:, None, None]
 
     def near(others):
         distances = np.linalg.norm(joints[:, None] - others[None], axis=-1)
         return (distances < limits).sum(-1) >= JOINTS_ALIKE
 
-    return near(joints) | near(joints[:, MIRROR_ORDER])
-
-
-def _extents(joints: Float[np.ndarray, "n 16 2"]) -> Float[np.ndarray, "n"]:
-    """Larger extents of people's joints, px."""
-    return (joints.max(axis=1) - joints.min(axis=1)).max(-1)
+    return near(others) | near(others[:, MIRROR_ORDER])
 
 
 def as_boxes(squares: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 4"]:
