@@ -127,6 +127,12 @@ def test_a_find_counts_the_more_the_more_squares_agree():
     np.testing.assert_allclose(finding.sureness(joints, scores, mirrored), [0.4, 0])
 
 
+def test_finds_in_one_place_are_one():
+    own = stand(100, 100, 150)
+    others = np.array([own, own * 0.5 + 50, own + np.array([60, 0]), own + 300])
+    assert finding.in_one_place(own[None], others).tolist() == [[True, True, False, False]]
+
+
 def test_squares_beyond_the_image_are_nobodys():
     squares = np.array([[0, 0, 50], [-1, 20, 100], [50, 101, 10], [50, 50, 500]])
     assert finding.inside(squares, 120, 100).tolist() == [True, False, False, False]

@@ -51,6 +51,10 @@ NEAR, JOINTS_ALIKE = 0.15, 8
 Predict = Callable[
     [Float[np.ndarray, "n 3"]], tuple[Float[np.ndarray, "n 16 2"], Float[np.ndarray, "n 16"]]
 ]
+#: From finds and others to which of them are of one person.
+Alike = Callable[
+    [Float[np.ndarray, "n 16 2"], Float[np.ndarray, "m 16 2"]], Bool[np.ndarray, "n m"]
+]
 
 
 def resolve(
@@ -121,7 +125,7 @@ def search(
     for _ in range(ROUNDS):
         squares, joints, scores = _best_zoom(squares_of(joints, scores), predict)
     sure = sureness(joints, scores, first)
-    chosen = distinct(joints, sure)
+    chosen = distinct(joints, sure, alike=in_one_place)
     return squares[chosen], sure[chosen]
 
 
@@ -201,23 +205,6 @@ def sureness(
     return scores.mean(-1) * votes / (votes + HALF_SUPPORT)
 
 
-def distinct(
-    joints: Float[np.ndarray, "n 16 2"], scores: Float[np.ndarray, "n"], most: int | None = None
-) -> Int[np.ndarray, "m"]:
-    """Indices of the best find of each person, from the highest score.
-
-    Args:
-        joints: px.
-        scores: of the finds.
-        most: how many to return, at most.
-    """
-    left, kept = np.argsort(-scores, kind="stable"), []
-    while len(left) and len(kept) != most:
-        kept.append(left[0])
-        left = left[~same_person(joints[left[:1]], joints[left])[0]]
-    return np.array(kept, int)
-
-
 def same_person(
     joints: Float[np.ndarray, "n 16 2"], others: Float[np.ndarray, "m 16 2"]
 ) -> Bool[np.ndarray, "n m"]:
@@ -235,6 +222,39 @@ def same_person(
         return (distances < limits).sum(-1) >= JOINTS_ALIKE
 
     return near(others) | near(others[:, MIRROR_ORDER])
+
+
+def in_one_place(
+    joints: Float[np.ndarray, "n 16 2"], others: Float[np.ndarray, "m 16 2"]
+) -> Bool[np.ndarray, "n m"]:
+    """Which finds cover most of each other's place: half of the smaller one's box or more."""
+    low, high, other_low, other_high = (
+        getattr(people, end)(axis=1) for people in (joints, others) for end in ("min", "max")
+    )
+    shared = np.minimum(high[:, None], other_high) - np.maximum(low[:, None], other_low)
+    areas, other_areas = (high - low).prod(-1), (other_high - other_low).prod(-1)
+    return np.maximum(shared, 0).prod(-1) >= 0.5 * np.minimum(areas[:, None], other_areas)
+
+
+def distinct(
+    joints: Float[np.ndarray, "n 16 2"],
+    scores: Float[np.ndarray, "n"],
+    most: int | None = None,
+    alike: Alike = same_person,
+) -> Int[np.ndarray, "m"]:
+    """Indices of the best find of each person, from the highest score.
+
+    Args:
+        joints: px.
+        scores: of the finds.
+        most: how many to return, at most.
+        alike: which finds are of one person.
+    """
+    left, kept = np.argsort(-scores, kind="stable"), []
+    while len(left) and len(kept) != most:
+        kept.append(left[0])
+        left = left[1:][~alike(joints[left[:1]], joints[left[1:]])[0]]
+    return np.array(kept, int)
 
 
 def as_boxes(squares: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 4"]:
