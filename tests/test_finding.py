@@ -134,7 +134,7 @@ def test_finds_in_one_place_are_one():
 
 
 def test_squares_beyond_the_image_are_nobodys():
-    squares = np.array([[0, 0, 50], [-1, 20, 100], [50, 101, 10], [50, 50, 500]])
+    squares = np.array([[0.0, 0, 50], [-1, 20, 100], [50, 101, 10], [50, 50, 500]])
     assert finding.inside(squares, 120, 100).tolist() == [True, False, False, False]
 
 

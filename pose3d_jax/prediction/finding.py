@@ -155,7 +155,7 @@ def search_squares(width: int, height: int) -> Float[np.ndarray, "n 3"]:
     return np.concatenate(squares)
 
 
-def _places(extent: float, side: float, step: float) -> Float[np.ndarray, "n"]:
+def _places(extent: int, side: float, step: float) -> Float[np.ndarray, "n"]:
     """Centres of squares along one axis: evenly spaced, about as far outside on either side."""
     reach = extent / 2 - (0.5 - OVERHANG) * side
     if reach <= 0:
