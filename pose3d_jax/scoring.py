@@ -96,7 +96,9 @@ def to_labels(batch: dict[str, np.ndarray], side: int) -> Labels:
     joints = (batch["joints_2d"] - batch["box"][:, None, :2]) * zoom[:, None, None] + side / 2
     return Labels(
         joints=joints,
-        depth=np.asarray(geometry.depth_target(joints, batch["joints_3d"], side)),
+        depth=np.asarray(
+            geometry.depth_target(joints, batch["joints_3d"], side, batch["joints_valid"])
+        ),
         valid=batch["joints_valid"],
         joints_3d=batch["joints_3d"],
         has_3d=batch["has_3d"],
@@ -160,9 +162,10 @@ def as_poses(
     depth: Float[np.ndarray, "n 16"],
     side: int,
     skeleton_size: float,
+    valid: Bool[np.ndarray, "n 16"] | None = None,
 ) -> Poses:
-    """Poses from 2D joints and depths: their mm by the average skeleton's size (Sec. 4.1.2)."""
-    millimetres = geometry.to_millimetres(joints, depth, side, skeleton_size)
+    """Poses from 2D joints and depths; `geometry.to_millimetres` has the arguments."""
+    millimetres = geometry.to_millimetres(joints, depth, side, skeleton_size, valid)
     return Poses(joints, depth, np.asarray(millimetres))
 
 
@@ -219,7 +222,7 @@ def yardsticks(training: Labels | None, test: Labels, protocol: Protocol) -> dic
         "mean pose" of the training records in px, depth and mm; "true 2D, mean depth"; and "true
         2D, true depth", whose error is what weak perspective and the average size leave.
     """
-    true_depth = as_poses(test.joints, test.depth, *protocol[:2])
+    true_depth = as_poses(test.joints, test.depth, *protocol[:2], test.valid)
     if training is None:
         return {"true 2D, true depth": true_depth}
     count = len(test.joints)
@@ -231,7 +234,7 @@ def yardsticks(training: Labels | None, test: Labels, protocol: Protocol) -> dic
             mean_depth,
             np.broadcast_to(mean_mm, (count, *mean_mm.shape)),
         ),
-        "true 2D, mean depth": as_poses(test.joints, mean_depth, *protocol[:2]),
+        "true 2D, mean depth": as_poses(test.joints, mean_depth, *protocol[:2], test.valid),
         "true 2D, true depth": true_depth,
     }
 

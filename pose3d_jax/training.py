@@ -17,7 +17,7 @@ import optax
 from flax import nnx
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pose3d_jax import augment, geometry, heatmaps, losses
 from pose3d_jax.errors import UserError
@@ -145,24 +145,41 @@ def _loss(params, stats, network: Network, stage: Stage, example, hyper, *, runn
             geometric_on_3d=stage.geometric_on_3d,
         )
         metrics["loss"] += metrics["depth_loss"]
-        metrics |= _depth_diagnostics(example, depth)
+        metrics |= depth_diagnostics(example, depth)
     return metrics["loss"], (metrics, nnx.state(model, nnx.BatchStat))
 
 
-def _depth_diagnostics(example: augment.Example, depth: Float[Array, "b 16"]) -> Metrics:
+def depth_diagnostics(example: augment.Example, depth: Float[Array, "b 16"]) -> Metrics:
     """How far bones leave the image plane: mean ratio of 3D to 2D bone-length sums, per domain.
 
     When Eq. 3 collapses to its degenerate minimum, the wild ratio leaves the lab's behind. Per
-    device, the mean is over the images of the domain; NaN where there is none.
+    device, the mean is over the images of the domain that have an annotated bone; NaN where there
+    is none.
     """
     pose = jnp.concatenate([example.joints, depth[..., None]], axis=-1)
-    flat = geometry.bone_length_sum(example.joints)
-    ratio = geometry.bone_length_sum(pose) / jnp.maximum(flat, 1e-6)
+    flat = geometry.bone_length_sum(example.joints, example.valid)
+    ratio = geometry.bone_length_sum(pose, example.valid) / jnp.maximum(flat, 1e-6)
 
     def mean(chosen):
+        chosen &= flat > 0
         return jnp.where(chosen, ratio, 0.0).sum() / chosen.sum()
 
     return {"bone_ratio_lab": mean(example.has_3d), "bone_ratio_wild": mean(~example.has_3d)}
+
+
+def augmented_examples(
+    config: ml_collections.ConfigDict, batch: Batch, keys: PRNGKeyArray
+) -> augment.Example:
+    """What a network is trained on of a batch of records: augmented crops and their targets.
+
+    Args:
+        config: the whole config.
+        batch: records, stacked.
+        keys: one random key per image.
+    """
+    chosen = ~batch["has_3d"] | config.augmentation.lab
+    drawn = augment.draw_augmentation(keys, chosen, config.augmentation)
+    return augment.make_examples(batch, config.model.input_side, drawn, **config.targets)
 
 
 def make_train_step(
@@ -170,6 +187,7 @@ def make_train_step(
     network: Network,
     optimizer: optax.GradientTransformation,
     stage: Stage,
+    examples: Callable[..., augment.Example] = augmented_examples,
 ) -> Callable[[TrainState, Batch, Hyperparameters], tuple[TrainState, Metrics]]:
     """The training step over all devices of all hosts.
 
@@ -178,6 +196,8 @@ def make_train_step(
         network: from `make_network`.
         optimizer: from `make_optimizer`.
         stage: decides which terms the loss has; their weights are hyperparameters.
+        examples: makes inputs and targets from config, batch and random keys; other inputs than
+            crops of records, or other targets than ours, come in here.
 
     Returns:
         `step(state, batch, hyper)`, where `batch` has leading axes (local devices, images per
@@ -185,14 +205,12 @@ def make_train_step(
     """
 
     def step(state: TrainState, batch: Batch, hyper: Hyperparameters):
-        images = batch["image"].shape[0]
+        images = len(jax.tree.leaves(batch)[0])
         place = jax.lax.axis_index(AXIS) * images + jnp.arange(images)
         key = jax.random.fold_in(jax.random.key(config.seed), hyper.stage)
         key = jax.random.fold_in(key, state.step)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, place)
-        chosen = ~batch["has_3d"] | config.augmentation.lab
-        drawn = augment.draw_augmentation(keys, chosen, config.augmentation)
-        example = augment.make_examples(batch, config.model.input_side, drawn)
+        example = examples(config, batch, keys)
 
         gradients, (metrics, stats) = jax.grad(_loss, has_aux=True)(
             state.params, state.stats, network, stage, example, hyper
@@ -228,7 +246,7 @@ def make_loss_step(
 
     def step(state: TrainState, batch: Batch, hyper: Hyperparameters):
         neutral = augment.no_augmentation(batch["image"].shape[0])
-        example = augment.make_examples(batch, config.model.input_side, neutral)
+        example = augment.make_examples(batch, config.model.input_side, neutral, **config.targets)
         _, (metrics, _) = _loss(
             state.params, state.stats, network, stage, example, hyper, running=running
         )
@@ -274,7 +292,7 @@ def predict(
 def make_predict_step(
     config: ml_collections.ConfigDict, network: Network, *, flip: bool = False
 ) -> Callable[[TrainState, Batch], dict[str, Array]]:
-    """Predictions and labels of a batch of records, in crop px, over this host's devices.
+    """Predictions for a batch of records, in crop px, over this host's devices.
 
     Args:
         config: the whole config.
@@ -285,17 +303,10 @@ def make_predict_step(
 
     def step(state: TrainState, batch: Batch):
         neutral = augment.no_augmentation(batch["image"].shape[0])
-        example = augment.make_examples(batch, side, neutral)
-        joints, scores, depth = predict(
-            network, state.params, state.stats, example.images, flip=flip
-        )
-        return {
-            "joints": joints,
-            "scores": scores,
-            "depth": depth,
-            "true_joints": (example.joints + 1.0) * (side / 2.0),
-            "true_depth": example.depth,
-        }
+        matrix = augment.crop_to_image(batch["box"], side, neutral)
+        images = augment.crop(batch["image"], matrix, side)
+        joints, scores, depth = predict(network, state.params, state.stats, images, flip=flip)
+        return {"joints": joints, "scores": scores, "depth": depth}
 
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), devices=jax.local_devices())
 
@@ -310,6 +321,21 @@ def split_over_devices(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Gives a host's batch its leading device axis."""
     devices = jax.local_device_count()
     return {k: v.reshape(devices, len(v) // devices, *v.shape[1:]) for k, v in batch.items()}
+
+
+def check_targets(sigma: float, lab_joints: str) -> None:
+    """Every value of the config's section `targets` must be one that `make_examples` knows.
+
+    Raises:
+        UserError: one is not.
+    """
+    if sigma <= 0:
+        raise UserError(f"The heat-maps' sigma must be positive, but targets.sigma is {sigma}.")
+    if lab_joints not in augment.LAB_JOINTS:
+        raise UserError(
+            f"Unknown targets.lab_joints {lab_joints!r}; choose one of "
+            f"{', '.join(augment.LAB_JOINTS)}."
+        )
 
 
 def check_batch_size(batch_size: int, domains: tuple[str, ...]) -> None:
