@@ -92,6 +92,35 @@ def as_tables(
     ]
 
 
+def beside_published(method: str, dataset: str, summary: Row) -> Table | None:
+    """A training's summary beside the paper's row of the same method, and what differs.
+
+    Args:
+        method: one of `stages.METHODS`.
+        dataset: the data set's name.
+        summary: of our network on it, by the names of `measures.SUMMARY`.
+
+    Returns:
+        None where the paper has no 3D error on this data set, or we have none.
+    """
+    errors = published.rows("table1", dataset).get(method)
+    if errors is None or "MPJPE" not in summary:
+        return None
+    accuracy = published.rows("table2", dataset)[method]
+    columns = ("MPJPE", "PCKh@0.5", "PCKh@0.5 weak perspective")
+    differences = (f"- {sentence}" for sentence in published.KNOWN_DIFFERENCES)
+    return Table(
+        title=f"Beside the paper on {dataset} (MPJPE in mm, PCKh in %)",
+        rows={
+            f"{method} (paper)": {"MPJPE": errors[ALL], "PCKh@0.5": accuracy["mean"]},
+            f"{method} (ours)": {name: summary.get(name, np.nan) for name in columns},
+        },
+        note="The paper does not say which 2D positions its PCKh compares with. Known differences "
+        "between the preset `paper` and the release (docs/paper-preset.md has all):\n"
+        + "\n".join(differences),
+    )
+
+
 def _titles(rows: Mapping[str, Mapping[str, Mapping[str, Cell]]]) -> dict[str, str]:
     has_truth = any("table1" in tables for tables in rows.values())
     unit = "mm" if has_truth else "px of a crop of 256"

@@ -26,7 +26,7 @@ from pose3d_jax.interruption import Interruption
 from pose3d_jax.loop import Run
 from pose3d_jax.progress import MetricsLog
 from pose3d_jax.stages import Stage, get_stage, method_directory
-from pose3d_jax.tables import Table, as_text
+from pose3d_jax.tables import Table, as_text, beside_published
 from pose3d_jax.training import TrainState
 from tfds_builders.prepare import is_prepared, prepare
 
@@ -104,6 +104,7 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
         UserError: a data set, the work directory or the config is not as it should be.
     """
     numbers = range(1, config.last_stage + 1)
+    training.check_targets(**config.targets)
     for number in numbers:
         training.check_batch_size(config.data.batch_size, get_stage(config, number).domains)
     try:
@@ -189,7 +190,10 @@ def trained_state(run: Run, number: int) -> TrainState:
 
 
 def report(run: Run, stage: Stage) -> str:
-    """The final table, on all held-out records; kept in the stage's directory."""
+    """The final table, on all held-out records; kept in the stage's directory.
+
+    Where the paper has numbers on the lab data set, they stand beside ours at the end.
+    """
     path = run.workdir / stage.name / RESULTS_FILE
     if not path.exists():
         results = score(run, stage)
@@ -199,7 +203,11 @@ def report(run: Run, stage: Stage) -> str:
             partial.rename(path)
     else:
         results = json.loads(path.read_text())
-    return "\n\n".join(as_text(Table(title, rows)) for title, rows in results.items())
+    tables = [Table(title, rows) for title, rows in results.items()]
+    lab = next(rows for title, rows in results.items() if title.startswith("lab"))
+    method = run.config.method
+    beside = beside_published(method, run.domains["lab"].name, lab[method])
+    return "\n\n".join(as_text(table) for table in (*tables, beside) if table)
 
 
 def score(run: Run, stage: Stage) -> dict[str, dict[str, dict[str, float]]]:

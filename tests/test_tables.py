@@ -16,6 +16,17 @@ def test_published_rows_stand_before_ours_on_the_papers_data_sets_alone():
     assert list(table.rows) == ["ours"]
 
 
+def test_the_papers_row_stands_beside_ours_where_both_have_3d_errors():
+    summary = {"PCKh@0.5": 90.0, "PCKh@0.5 weak perspective": 92.0, "MPJPE": 70.0}
+    beside = tables.beside_published(METHODS[3], "human36m", summary)
+    assert list(beside.rows.values()) == [{"MPJPE": 64.90, "PCKh@0.5": 91.62}, summary]
+    text = tables.as_text(beside)
+    assert "64.9" in text and "70.0" in text
+    assert all(sentence in text for sentence in published.KNOWN_DIFFERENCES)
+    assert tables.beside_published(METHODS[3], "synthetic/lab", summary) is None
+    assert tables.beside_published(METHODS[3], "human36m", {"PCKh@0.5": 90.0}) is None
+
+
 def test_published_averages_are_near_those_of_their_actions():
     """Guards against slips in copying: the paper's averages weigh actions by their images."""
     for name, row in published.rows("table1", "human36m").items():
