@@ -220,10 +220,13 @@ def symmetry(pose: Float[Array, "n 16 3"]) -> dict[str, Float[Array, "n"]]:
 
 
 def bone_sum_ratio(
-    pred: Float[Array, "n 16 3"], target: Float[Array, "n 16 3"]
+    pred: Float[Array, "n 16 3"],
+    target: Float[Array, "n 16 3"],
+    valid: Bool[Array, "n 16"] | None = None,
 ) -> Float[Array, "n"]:
-    """Sum of the 14 bones over the truth's, per pose; both in the same unit, before scaling to mm.
+    """Sum of the bones between valid joints over the truth's, per pose.
 
+    Both poses are in the same unit, before scaling to mm. NaN where no bone is valid.
     1 is right; above, depths are exaggerated (as when Eq. 3 collapses); below, flattened.
     """
-    return geometry.bone_length_sum(pred) / geometry.bone_length_sum(target)
+    return geometry.bone_length_sum(pred, valid) / geometry.bone_length_sum(target, valid)

@@ -9,6 +9,7 @@ import numpy as np
 import programs
 import pytest
 
+from pose3d_jax import published
 from tfds_builders.prepare import prepare
 
 
@@ -158,6 +159,7 @@ BAD = {
         "python -m tfds_builders.prepare mpii",
     ),
     "batch and devices": (["--config.data.batch_size=7"], "not divisible"),
+    "targets": (["--config.targets.lab_joints=perspective"], "projection, weak_perspective"),
     "input side": (["--config.model.input_side=100"], "divisible by"),
 }
 
@@ -204,6 +206,12 @@ def test_the_papers_preset_trains_on_the_official_formats(tmp_path):
     # MPII has no depth: only what 2D labels tell is scored.
     assert set(wild["tables"]["summary"]) == {"PCKh@0.5", "symmetry", "symmetry true 2D"}
     assert lab["baselines"]["true 2D, true depth"]["MPJPE"] < 100
+    # At the end, the published row beside ours, and what is known to differ.
+    end = output[output.index("Beside the paper on human36m") :]
+    assert "3D+2D/w geo (published)" in end and "64.9" in end and "91.6" in end
+    assert f"{lab['tables']['summary']['MPJPE']:.1f}" in end
+    for sentence in published.KNOWN_DIFFERENCES:
+        assert sentence in end
 
 
 def test_ablate_trains_compares_and_goes_on(finished, data_dir, tmp_path):

@@ -106,7 +106,7 @@ def load(checkpoint: str | os.PathLike, *, flip: bool = False) -> Trained:
     return Trained(
         config=found.config,
         state=replicate(state),
-        predict=make_predict_step(found.config, network, flip=flip),
+        predict=make_predict_step(network, found.config.model.input_side, flip=flip),
         with_depth=found.with_depth,
     )
 

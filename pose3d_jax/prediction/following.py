@@ -57,7 +57,8 @@ class Follower:
         squares = squares[finding.inside(squares, *frame.shape[1::-1])]
         pose = self._predictor(frame, finding.as_boxes(squares), **self._options)
         kept = np.flatnonzero(pose.scores.mean(-1) >= finding.THRESHOLD)
-        kept = kept[np.sort(finding.distinct(pose.joints_2d[kept], -np.arange(len(kept), dtype=np.float64)))]
+        first = -np.arange(len(kept), dtype=np.float64)
+        kept = kept[finding.distinct(pose.joints_2d[kept], first)]
         return Pose(*(getattr(pose, field.name)[kept] for field in dataclasses.fields(Pose)))
 
 

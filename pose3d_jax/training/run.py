@@ -13,7 +13,13 @@ from pose3d_jax.training.checkpoints import StageCheckpoints, claim_directory, r
 from pose3d_jax.training.interruption import Interruption
 from pose3d_jax.training.loop import Run, Validate, iterate
 from pose3d_jax.training.progress import MetricsLog
-from pose3d_jax.training.state import TrainState, check_batch_size, initial_state, make_optimizer
+from pose3d_jax.training.state import (
+    TrainState,
+    check_batch_size,
+    check_targets,
+    initial_state,
+    make_optimizer,
+)
 from pose3d_jax.training.steps import make_predict_step
 
 log = logging.getLogger(__name__)
@@ -52,6 +58,7 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
         UserError: a data set, the work directory or the config is not as it should be.
     """
     numbers = range(1, config.last_stage + 1)
+    check_targets(**config.targets)
     for number in numbers:
         check_batch_size(config.data.batch_size, get_stage(config, number).domains)
     try:
@@ -68,7 +75,7 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
         image_side=max(domain.image_side for domain in domains.values()),
         network=network,
         optimizer=make_optimizer(config),
-        predict=make_predict_step(config, network),
+        predict=make_predict_step(network, config.model.input_side),
     )
 
 
