@@ -213,4 +213,4 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(name, data_dir, tmp_path):
 def test_the_program_says_it_without_a_traceback(tmp_path):
     output = run("--checkpoint", tmp_path, code=1)
     assert output.startswith("error: ") and "config.json" in output
-    assert "Usage" in run(code=1)
+    assert "Usage" in run("mpii", code=1)
