@@ -75,7 +75,7 @@ def test_quirks_of_the_annotations(quirks):
     release = annotations.read_release(
         quirks / "mpii_human_pose_v1_u12_2" / "mpii_human_pose_v1_u12_1.mat"
     )
-    found = list(annotations.people(release))
+    found = release.people
     people = {(p.image, p.person_index): p for p in found if isinstance(p, annotations.Person)}
     assert list(people) == [("1.jpg", 0), ("2.jpg", 3), ("2.jpg", 4), ("005808361.jpg", 0)]
     assert {j: (x, y) for j, x, y in people["1.jpg", 0].points} == JOINTS

@@ -57,7 +57,6 @@ def projection_error(labels: Mapping[str, Any]) -> Float[np.ndarray, "n 16"] | N
     focal = np.array([(c.fx, c.fy) for c in lens])[:, None]
     center = np.array([(c.cx, c.cy) for c in lens])[:, None]
     joints = labels["joints_3d"].astype(np.float64)
-    joints = labels["joints_3d"]
     projected = focal * joints[..., :2] / joints[..., 2:] + center
     annotated = geometry.apply_affine(labels["to_source"], labels["joints_2d"])
     return np.linalg.norm(projected - annotated, axis=-1)
