@@ -1,15 +1,28 @@
 """Errors that a user can mend, and how the programs show them."""
 
+import contextlib
 import errno
 import logging
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from absl import app
 
 
 class UserError(Exception):
     """A mistake or a gap that a person can mend: one sentence on what, where, and how."""
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Names a file in the system's errors that name none, as those of writing do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 class Interrupted(Exception):
@@ -49,9 +62,17 @@ def run_program(main: Callable[[list[str]], None]) -> None:
     except Interrupted as interrupted:
         _stop(str(interrupted), interrupted.exit_code)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno is None:  # A library's own, which may be our mistake.
             raise
-        _stop(f"error: No space left on the device of {error.filename or 'an output file'}.", 1)
+        _stop(f"error: {system_error(error)}", 1)
+
+
+def system_error(error: OSError) -> str:
+    """The system's error as a sentence that names the file."""
+    file = error.filename2 or error.filename
+    if error.errno == errno.ENOSPC:
+        return f"No space left on the device of {file or 'an output file'}."
+    return f"{file}: {error.strerror}." if file else f"{error.strerror or error}."
 
 
 def _config_mistake(error: Exception) -> str:

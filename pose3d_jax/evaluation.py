@@ -14,7 +14,7 @@ import numpy as np
 
 from pose3d_jax import pictures, published, scoring, training
 from pose3d_jax.checkpoints import read_config, restore_network
-from pose3d_jax.errors import UserError
+from pose3d_jax.errors import UserError, naming
 from pose3d_jax.inference import abstract_network
 from pose3d_jax.input_pipeline import Chosen, open_domain, open_source
 from pose3d_jax.measures import SUMMARY, measure, summarise
@@ -269,14 +269,15 @@ def tables_of(results: Results) -> list[Table]:
 def save_predictions(path: Path, split: Split, poses: Poses, labels: Labels) -> None:
     """Keeps predictions and labels, for other measures than ours."""
     partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(
-        partial,
-        image_id=split.image_ids,
-        group=split.groups,
-        **{f"predicted_{name}": array for name, array in poses._asdict().items()},
-        **{f"true_{name}": array for name, array in labels._asdict().items()},
-    )
-    partial.rename(path)
+    with naming(path):
+        np.savez_compressed(
+            partial,
+            image_id=split.image_ids,
+            group=split.groups,
+            **{f"predicted_{name}": array for name, array in poses._asdict().items()},
+            **{f"true_{name}": array for name, array in labels._asdict().items()},
+        )
+        partial.rename(path)
 
 
 def read_predictions(path: Path) -> tuple[Poses, Labels]:
@@ -291,8 +292,9 @@ def read_predictions(path: Path) -> tuple[Poses, Labels]:
 def write_json(path: Path, tree: Any) -> None:
     """Writes JSON, whole or not at all; numbers that are not finite become null."""
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(_map_leaves(tree, _finite), indent=2) + "\n")
-    partial.rename(path)
+    with naming(path):
+        partial.write_text(json.dumps(_map_leaves(tree, _finite), indent=2) + "\n")
+        partial.rename(path)
 
 
 def read_json(path: Path) -> Any:

@@ -32,7 +32,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from pose3d_jax import geometry, training
-from pose3d_jax.errors import UserError, run_program
+from pose3d_jax.errors import UserError, naming, run_program
 from pose3d_jax.inference import Predictor, predict_patches
 
 log = logging.getLogger(__name__)
@@ -166,8 +166,9 @@ def _checked(path: str | os.PathLike) -> Path:
 def _write(path: Path, data: bytes) -> int:
     """Writes a file that is whole or not there."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.rename(path)
+    with naming(path):
+        partial.write_bytes(data)
+        partial.rename(path)
     return len(data)
 
 

@@ -6,6 +6,7 @@ of threads, and however many hosts share it.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import grain
@@ -15,7 +16,8 @@ import tensorflow_datasets as tfds
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.records import decode_image
-from tfds_builders.catalog import open_dataset
+from pose3d_jax.untrusted import reason
+from tfds_builders.catalog import command, open_dataset
 
 #: The fields of a record that the device needs.
 FIELDS = ("image", "box", "joints_2d", "joints_valid", "joints_3d", "has_3d", "head_size")
@@ -25,7 +27,41 @@ Batch = dict[str, np.ndarray]
 
 def open_source(builder: tfds.core.DatasetBuilder, split: str):
     """A split as a random-access source of records, their images still JPEG."""
-    return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    name = "/".join(filter(None, (builder.info.name, builder.info.config_name)))
+    root = Path(builder.data_dir).parents[name.count("/") + 1]
+    again = f"{command(name, root)} --overwrite"
+    return Checked(source, f"the records of {name}, split {split!r}, in {builder.data_dir}", again)
+
+
+class Checked(Sequence):
+    """Records whose files may be damaged or gone.
+
+    Args:
+        source: the records.
+        what: they are, as a part of a sentence.
+        again: the command that makes them anew.
+    """
+
+    def __init__(self, source: Sequence, what: str, again: str):
+        self._source, self._what, self._again = source, what, again
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        try:
+            record = self._source[index]
+            if not record["image"]:  # What ArrayRecord makes of some files that were cut off.
+                raise ValueError("a record is empty")
+            return record
+        except Exception as error:  # ArrayRecord's, Riegeli's and the protocol buffers' own.
+            raise UserError(
+                f"Cannot read {self._what}: {reason(error)}. If a file is damaged or missing, "
+                f"prepare the data set anew: {self._again}"
+            ) from error
 
 
 class WithoutDepth(Sequence):

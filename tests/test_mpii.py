@@ -188,6 +188,17 @@ def test_a_truncated_annotation_file(quirks):
         annotations.read_release(path)
 
 
+def test_an_annotation_file_that_crashes_scipy(tmp_path):
+    """One changed byte of the uncompressed miniature makes SciPy follow a wild pointer."""
+    write_mpii_people(tmp_path, count=3)
+    path = tmp_path / "mpii_human_pose_v1_u12_2" / "mpii_human_pose_v1_u12_1.mat"
+    whole = path.read_bytes()
+    for place, value in ((681, 177), (7905, 41), (2856, 36), (9792, 175)):
+        path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=r"damaged.*Unpack or"):
+            annotations.read_release(path)
+
+
 def test_a_valid_h5_of_other_annotations(quirks):
     with pytest.raises(UserError, match=r"image 6 is 005808361\.jpg; .* have nothing"):
         annotations.read_validation(quirks / "valid.h5", ["0.jpg"])

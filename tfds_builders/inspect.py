@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from jaxtyping import Float
 
 from pose3d_jax import geometry, skeleton
-from pose3d_jax.errors import UserError
+from pose3d_jax.errors import UserError, system_error
+from pose3d_jax.input_pipeline import open_source
 from tfds_builders import summary
 from tfds_builders.catalog import open_dataset
 
@@ -58,7 +58,8 @@ def projection_error(labels: Mapping[str, Any]) -> Float[np.ndarray, "n 16"] | N
     center = np.array([(c.cx, c.cy) for c in lens])[:, None]
     joints = labels["joints_3d"].astype(np.float64)
     projected = focal * joints[..., :2] / joints[..., 2:] + center
-    annotated = geometry.apply_affine(labels["to_source"], labels["joints_2d"])
+    matrix = labels["to_source"].astype(np.float64)
+    annotated = labels["joints_2d"] @ matrix[:, :, :2].swapaxes(1, 2) + matrix[:, None, :, 2]
     return np.linalg.norm(projected - annotated, axis=-1)
 
 
@@ -142,7 +143,7 @@ def inspect(
             lines.append(f"  {key}: {metadata[key]}")
     lines += [f"  missing: {sentence}" for sentence in metadata.get("missing", ())]
     for split in dataset.info.splits:
-        source = dataset.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        source = open_source(dataset, split)
         labels = read_labels(source, limit)
         read = len(labels["frame"])
         of = "" if read == len(source) else f" ({read:,} read)"
@@ -181,6 +182,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(inspect(options.pop("name"), **options))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno is None:
+            raise
+        print(f"error: {system_error(error)}", file=sys.stderr)
         return 1
     return 0
 
