@@ -1,5 +1,6 @@
 """Image files to RGB pixels: whatever a camera, a phone or the web writes."""
 
+import io
 import logging
 import os
 import warnings
@@ -35,7 +36,10 @@ def read_image(
     check_file(path)
     _silence_pillow()
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # From memory: of a file, Python makes room for as many bytes as a damaged size asks for.
+        with open(path, "rb") as file:
+            content = io.BytesIO(file.read())
+        with Image.open(content, formats=FORMATS) as image:
             image.load()
             return np.array(_to_rgb(ImageOps.exif_transpose(image) if upright else image))
     except UnidentifiedImageError:
@@ -89,4 +93,4 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

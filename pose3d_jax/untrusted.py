@@ -167,10 +167,14 @@ def _read(module: str, function: str, path: str, memory: int, seconds: int) -> b
     def dump(*outcome: Any) -> bytes:
         return pickle.dumps(outcome, protocol=pickle.HIGHEST_PROTOCOL)
 
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # The first is SIGXCPU.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limits = {
+        "RLIMIT_DATA": memory, "RLIMIT_CPU": seconds, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0,
+    }  # fmt: skip
+    for name, limit in limits.items():
+        _, hard = resource.getrlimit(getattr(resource, name))
+        # The user may have set less. The hard limit stays: the first of time's is SIGXCPU.
+        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(getattr(resource, name), (limit, hard))
     signal.alarm(_PATIENCE * seconds)  # For what waits without computing.
     try:
         return dump("value", getattr(importlib.import_module(module), function)(path))
