@@ -103,12 +103,20 @@ def open_video(path: str | os.PathLike) -> Iterator[Video]:
         yield Video(rate, max(stream.frames, 0), _upright(path, frames))
 
 
+def pixels(path: str | os.PathLike, frame: Any) -> UInt8[np.ndarray, "height width 3"]:
+    """PyAV's frame of a file as RGB, as it lies there.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    with _explained(f"{path} cannot be read as a video, or is damaged"):
+        return frame.to_ndarray(format="rgb24")
+
+
 def _upright(path: str | os.PathLike, frames: Iterator[Any]) -> Iterator[np.ndarray]:
     for frame in frames:
-        with _explained(f"{path} cannot be read as a video, or is damaged"):
-            image = frame.to_ndarray(format="rgb24")
         # Counter-clockwise, as np.rot90's.
-        yield np.rot90(image, round(frame.rotation / 90))
+        yield np.rot90(pixels(path, frame), round(frame.rotation / 90))
 
 
 @contextlib.contextmanager

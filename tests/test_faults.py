@@ -12,7 +12,7 @@ from pose3d_jax.errors import UserError
 
 
 def test_strangers_files_do_no_harm():
-    """In a process of its own, for the campaign forks, and JAX's threads are no company for that."""
+    """In a process of its own: the campaign forks, which goes ill with JAX's threads."""
     command = [sys.executable, "-m", "benchmarks.faults", "strangers", "--seed", "0"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr

@@ -58,7 +58,7 @@ def make_records(item: work.Item) -> work.Made:
     made, seen = [], 0
     for frame in itertools.islice(read_frames(video), last + 1):
         if seen % task.step == 0:
-            image = frame.to_ndarray(format="rgb24")
+            image = videos.pixels(video, frame)
             made.append(_record(task, seen, image, joints_2d[seen], joints_3d[seen]))
         seen += 1
     if seen <= last:
