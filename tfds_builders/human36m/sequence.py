@@ -119,7 +119,7 @@ def read_poses(path: str | Path, dimensions: int) -> Float[np.ndarray, "frames 3
         UserError: damaged, or not poses of 32 joints.
     """
     # Apart: damage can make cdflib take minutes and gigabytes.
-    poses = read_apart(_read_cdf, path, memory=1 << 30, seconds=20, needs="cdflib")
+    poses = read_apart(_read_cdf, path, memory=1 << 30, seconds=10, needs="cdflib")
     try:
         # (1, T, n), (T, n) or (1, 1, T, n), depending on how the file was written.
         return poses.reshape(-1, NUM_SOURCE_JOINTS, dimensions)
