@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from pose3d_jax.errors import naming
+
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
@@ -26,11 +28,12 @@ def written_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     # Two processes, or threads, that write the same file do not share the unfinished one.
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
-        with partial.open(mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with naming(path):
+            with partial.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

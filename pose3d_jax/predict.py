@@ -6,9 +6,13 @@ docs/inference.md describes `poses.json`. An input that cannot be read is report
 goes on.
 """
 
+import contextlib
+import errno
 import itertools
 import json
 import logging
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +33,7 @@ from pose3d_jax.programs.compilation import keep_compiled
 from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE, OUT
 from pose3d_jax.programs.run import run_program
 from pose3d_jax.skeleton import JOINT_NAMES
+from pose3d_jax.untrusted import reason
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +50,7 @@ _SIZE = flags.DEFINE_float(
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth videos over time (One-Euro filter).")
 
 #: What a folder is searched for.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff")
 RESULT = "poses.json"
 #: Pictures of larger images are reduced to this side, px: they are to be looked at.
 LONGEST = 2048
@@ -108,6 +113,8 @@ def list_jobs(paths: Sequence[Path], out: Path) -> list[Job]:
     """
     jobs: dict[Path, Job] = {}
     for path in paths:
+        if path.name == "..":  # Below its parent, by name, lies nothing but the parent.
+            path = path.resolve()
         files = _files_below(path) if path.is_dir() else [path]
         for file in files:
             place = out / file.relative_to(path.parent)
@@ -122,7 +129,9 @@ def list_jobs(paths: Sequence[Path], out: Path) -> list[Job]:
 
 def _files_below(folder: Path) -> list[Path]:
     suffixes = IMAGE_SUFFIXES + videos.SUFFIXES
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    files = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in suffixes and not path.is_dir()
+    )
     if not files:
         raise UserError(f"There are no images or videos in {folder}.")
     return files
@@ -141,12 +150,12 @@ def predict_file(predictor: Predictor, job: Job, boxes: np.ndarray | None) -> st
         return predict_video(predictor, job, boxes)
     image = read_image(job.source)
     pose = _predict(predictor, [image], boxes)
-    _make_place(job)
     shown, factors = reduce_image(image, LONGEST)
     joints = pose.joints_2d * factors
-    Image.fromarray(draw_people(shown, joints)).save(job.place / "overlay.png")
-    figure_3d(shown, joints, pose.joints_3d).savefig(job.place / "figure.png")
-    _write(job, image.shape, {"people": people(pose)})
+    with _results(job) as folder:
+        Image.fromarray(draw_people(shown, joints)).save(folder / "overlay.png")
+        figure_3d(shown, joints, pose.joints_3d).savefig(folder / "figure.png")
+        _write(folder, job, image.shape, {"people": people(pose)})
     return f"{len(pose)} {'person' if len(pose) == 1 else 'people'}"
 
 
@@ -157,27 +166,49 @@ def predict_video(predictor: Predictor, job: Job, boxes: np.ndarray | None) -> s
         if first is None:
             raise UserError(f"{job.source} has no frames.")
         frames = itertools.chain([first], video.frames)
-        _make_place(job)
         rows = []
         smooth = _smoother(float(video.rate)) if _SMOOTH.value else (lambda pose: pose)
-        with videos.write_video(job.place / "overlay.mp4", video.rate) as add:
-            for chunk in _batches(frames, predictor.batch_size):
-                poses = _predict(predictor, chunk, boxes)
-                for index, frame in enumerate(chunk):
-                    pose = smooth(poses.of_image(index))
-                    add(draw_people(frame, pose.joints_2d))
-                    time = round(len(rows) / float(video.rate), 6)
-                    rows.append({"frame": len(rows), "time": time, "people": people(pose)})
-                log.info("%s: frame %d of %s", job.source, len(rows), video.count or "?")
-    _write(job, first.shape, {"rate": float(video.rate), "frames": rows})
+        with _results(job) as folder:
+            with videos.write_video(folder / "overlay.mp4", video.rate) as add:
+                for chunk in _batches(frames, predictor.batch_size):
+                    poses = _predict(predictor, chunk, boxes)
+                    for index, frame in enumerate(chunk):
+                        pose = smooth(poses.of_image(index))
+                        add(draw_people(frame, pose.joints_2d))
+                        time = round(len(rows) / float(video.rate), 6)
+                        rows.append({"frame": len(rows), "time": time, "people": people(pose)})
+                    log.info("%s: frame %d of %s", job.source, len(rows), video.count or "?")
+            _write(folder, job, first.shape, {"rate": float(video.rate), "frames": rows})
     return f"{len(rows)} frames"
 
 
-def _make_place(job: Job) -> None:
+@contextlib.contextmanager
+def _results(job: Job) -> Iterator[Path]:
+    """A directory to write an input's results into; they appear in the job's place together.
+
+    Raises:
+        UserError: one cannot be written; none of them is left.
+    """
+    partial = job.place / ".partial"
     try:
-        job.place.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        results = {file: job.place / file.name for file in partial.iterdir()}
+        for target in results.values():
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+        for file, target in results.items():
+            file.replace(target)
     except OSError as error:
-        raise UserError(f"{job.place} cannot be made: {error.strerror}.") from error
+        where = error.filename or job.place
+        raise UserError(
+            f"The results of {job.source} cannot be written: {where}: {reason(error)}."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # Of what is not empty.
+            job.place.rmdir()
 
 
 def _predict(predictor: Predictor, images: list[np.ndarray], boxes: np.ndarray | None) -> Pose:
@@ -220,8 +251,8 @@ def people(pose: Pose) -> list[dict[str, Any]]:
     ]
 
 
-def _write(job: Job, shape: tuple[int, ...], content: dict[str, Any]) -> None:
-    """Writes `poses.json`, whole."""
+def _write(folder: Path, job: Job, shape: tuple[int, ...], content: dict[str, Any]) -> None:
+    """Writes `poses.json`."""
     head = {
         "source": str(job.source),
         "checkpoint": str(CHECKPOINT.value),
@@ -229,9 +260,7 @@ def _write(job: Job, shape: tuple[int, ...], content: dict[str, Any]) -> None:
         "height": shape[0],
         "joint_names": JOINT_NAMES,
     }
-    partial = job.place / f".{RESULT}.partial"
-    partial.write_text(json.dumps(head | content) + "\n")
-    partial.rename(job.place / RESULT)
+    (folder / RESULT).write_text(json.dumps(head | content) + "\n")
 
 
 if __name__ == "__main__":

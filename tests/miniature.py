@@ -109,7 +109,7 @@ def project(points: np.ndarray, camera: str) -> np.ndarray:
     return np.stack([c.fx * x / z + c.cx, c.fy * y / z + c.cy], axis=-1)
 
 
-def write_cdf(path: Path, pose: np.ndarray) -> None:
+def write_cdf(path: Path, pose: np.ndarray, compress: int = 6) -> None:
     """A CDF file whose variable `Pose` is (1, frames, n), as in the release."""
     from cdflib import cdfwrite
 
@@ -117,7 +117,7 @@ def write_cdf(path: Path, pose: np.ndarray) -> None:
     with cdfwrite.CDF(path, cdf_spec={"Majority": "row_major", "Encoding": 6}) as file:
         spec = {
             "Variable": "Pose", "Data_Type": 44, "Num_Elements": 1, "Rec_Vary": True,
-            "Var_Type": "zVariable", "Dim_Sizes": list(pose.shape), "Compress": 6,
+            "Var_Type": "zVariable", "Dim_Sizes": list(pose.shape), "Compress": compress,
         }  # fmt: skip
         file.write_var(spec, var_data=pose[None].astype(np.float32))
 

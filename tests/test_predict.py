@@ -1,4 +1,6 @@
+import errno
 import json
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -119,8 +121,25 @@ def test_a_box_of_no_use_is_a_sentence_with_the_files_name(flags, inputs, tmp_pa
 
 def test_results_that_cannot_be_written_are_a_sentence(flags, predictor, inputs, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be written"):
         predict.predict_file(predictor, Job(inputs / "a.png", tmp_path / "file" / "a"), None)
+
+
+@pytest.mark.parametrize("source", ["a.png", "walk.mp4"])
+def test_results_are_there_together_or_not_at_all(
+    flags, predictor, inputs, tmp_path, source, monkeypatch
+):
+    job = Job(inputs / source, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        full = OSError(errno.ENOSPC, "No space left on device")
+        patch.setattr(predict, "_write", lambda *_: (_ for _ in ()).throw(full))
+        with pytest.raises(UserError, match=r"cannot be written: .*out: No space left"):
+            predict.predict_file(predictor, job, None)
+    assert not job.place.exists()
+    (job.place / "poses.json").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"out/poses\.json: Is a directory"):
+        predict.predict_file(predictor, job, None)
+    assert [path.name for path in job.place.iterdir()] == ["poses.json"]
 
 
 def test_smoothing_stays_between_the_frames(flags, predictor, inputs, tmp_path):
@@ -177,6 +196,47 @@ def test_inputs_have_places_of_their_own(tmp_path):
         predict.list_jobs([tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg"], out)
     with pytest.raises(UserError, match="no images"):
         predict.list_jobs([tmp_path / "empty"], out)
+
+
+def test_no_place_is_outside(tmp_path):
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    (tmp_path / "photos" / "x.jpg").touch()
+    jobs = predict.list_jobs([tmp_path / "photos" / "more" / ".."], tmp_path / "out")
+    assert [job.place for job in jobs] == [tmp_path / "out" / "photos" / "x.jpg"]
+
+
+def test_folders_named_like_pictures_are_folders(tmp_path):
+    (tmp_path / "predictions" / "a.jpg").mkdir(parents=True)
+    (tmp_path / "b.jpg").touch()
+    jobs = predict.list_jobs([tmp_path], tmp_path / "out")
+    assert [job.source for job in jobs] == [tmp_path / "b.jpg"]
+
+
+def test_a_play_list_opens_no_other_file(tmp_path, inputs):
+    shutil.copy(inputs / "walk.mp4", tmp_path / "walk.mp4")
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile walk.mp4\n")
+    with (
+        pytest.raises(UserError, match="cannot be read as a video"),
+        videos.open_video(tmp_path / "list.mp4") as video,
+    ):
+        next(video.frames)
+
+
+def test_frames_of_any_size_are_not_decoded(tmp_path, inputs, monkeypatch):
+    monkeypatch.setattr(videos, "MAX_PIXELS", 100)
+    with (
+        pytest.raises(UserError, match="cannot be read as a video"),
+        videos.open_video(inputs / "walk.mp4") as video,
+    ):
+        next(video.frames)
+
+
+def test_a_video_that_cannot_be_written_is_named(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"absent/walk\.mp4 cannot be written: No such file"),
+        videos.write_video(tmp_path / "absent" / "walk.mp4", Fraction(25)) as add,
+    ):
+        add(photo(64, 96))
 
 
 def test_boxes_are_four_numbers():

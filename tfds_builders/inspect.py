@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from jaxtyping import Float
 
 from pose3d_jax import geometry, skeleton
 from pose3d_jax.data.catalog import open_dataset
-from pose3d_jax.errors import UserError
+from pose3d_jax.data.sources import open_source
+from pose3d_jax.errors import UserError, system_error
 from tfds_builders import summary
 from tfds_builders.builders import load_builder
 
@@ -58,9 +58,9 @@ def projection_error(labels: Mapping[str, Any]) -> Float[np.ndarray, "n 16"] | N
     focal = np.array([(c.fx, c.fy) for c in lens])[:, None]
     center = np.array([(c.cx, c.cy) for c in lens])[:, None]
     joints = labels["joints_3d"].astype(np.float64)
-    joints = labels["joints_3d"]
     projected = focal * joints[..., :2] / joints[..., 2:] + center
-    annotated = geometry.apply_affine(labels["to_source"], labels["joints_2d"])
+    matrix = labels["to_source"].astype(np.float64)
+    annotated = labels["joints_2d"] @ matrix[:, :, :2].swapaxes(1, 2) + matrix[:, None, :, 2]
     return np.linalg.norm(projected - annotated, axis=-1)
 
 
@@ -146,7 +146,7 @@ def inspect(
             lines.append(f"  {key}: {metadata[key]}")
     lines += [f"  missing: {sentence}" for sentence in metadata.get("missing", ())]
     for split in dataset.info.splits:
-        source = dataset.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        source = open_source(dataset, split)
         labels = read_labels(source, limit)
         read = len(labels["frame"])
         of = "" if read == len(source) else f" ({read:,} read)"
@@ -185,6 +185,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(inspect(options.pop("name"), **options))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno is None:
+            raise
+        print(f"error: {system_error(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -95,6 +95,8 @@ def make_config(tensors: Arrays) -> ml_collections.ConfigDict:
     pixels = tensors["reg.weight"].shape[1] / features
     depth_levels = round(math.log2(INPUT_SIDE / STRIDE / math.sqrt(pixels)))
     residuals = _count(tensors, r"reg_\.(\d+)\.")
+    if depth_levels < 1:
+        raise ValueError(f"its depth head sees {pixels:g} pixels: it reduces nothing")
     if residuals % depth_levels:
         raise ValueError(f"{residuals} residual modules on {depth_levels} levels of the depth head")
     config.model.update(

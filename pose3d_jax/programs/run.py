@@ -1,13 +1,12 @@
 """How a program starts, and how it ends when something is wrong."""
 
-import errno
 import logging
 import sys
 from collections.abc import Callable
 
 from absl import app
 
-from pose3d_jax.errors import Interrupted, UserError
+from pose3d_jax.errors import Interrupted, UserError, system_error
 
 
 def run_program(main: Callable[[list[str]], None]) -> None:
@@ -35,9 +34,9 @@ def run_program(main: Callable[[list[str]], None]) -> None:
     except Interrupted as interrupted:
         _stop(str(interrupted), interrupted.exit_code)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno is None:  # A library's own, which may be our mistake.
             raise
-        _stop(f"error: No space left on the device of {error.filename or 'an output file'}.", 1)
+        _stop(f"error: {system_error(error)}", 1)
 
 
 def _config_mistake(error: Exception) -> str:

@@ -17,17 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from pose3d_jax import records
+from pose3d_jax.errors import UserError
 from pose3d_jax.images.crop import crop_square, to_crop
+from pose3d_jax.images.files import read_image
 from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.skeleton import NUM_JOINTS
 from tfds_builders import base, work
 from tfds_builders.mpii.annotations import (
     Person,
-    image_names,
-    people,
     person_box,
     read_release,
     read_validation,
@@ -98,7 +97,7 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
     if absent:  # Without one of these there is nothing, not a part.
         base.stop_if_missing(absent, INSTRUCTIONS)
     release = read_release(annotations)
-    names = image_names(release)
+    names = release.names
     validation = read_validation(split, names)
     there = {entry.name for entry in images.iterdir()}
     remarks: list[work.Remark] = []
@@ -112,7 +111,7 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
     by_image: dict[tuple[str, str], list[Person]] = collections.defaultdict(list)
     expected = {("train",): 0, ("validation",): 0}
     needed = set()
-    for person in people(release):
+    for person in release.people:
         if isinstance(person, work.Remark):
             remarks.append(person)
             continue
@@ -168,10 +167,10 @@ def make_records(item: work.Item) -> work.Made:
         if item.limit is not None and len(made) >= item.limit:
             break
         try:
-            with Image.open(path) as file:
-                image = np.asarray(file.convert("RGB"))
-        except OSError as error:
-            errors.append(f"{path} is damaged ({error})")
+            # As the annotators saw it: their pixels are those of the file.
+            image = read_image(path, upright=False)
+        except UserError as error:
+            errors.append(str(error))
             continue
         made += [_record(person, image) for person in group]
     return work.Made(made[: item.limit], errors=tuple(errors))
