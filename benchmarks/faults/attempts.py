@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -96,8 +97,9 @@ def _work(make: Make, read: Callable, seed: int, rounds: range, folder: Path, to
         signal.alarm(20 * SECONDS)
         forbidden.clear()
         os.ftruncate(2, 0)
+        start = time.monotonic()
         outcome, words = _outcome(read, path)
-        seconds = _seconds() - spent
+        seconds = time.monotonic() - start
         written = {p for p in folder.iterdir() if p not in (path, folder / OUT)}
         if forbidden or written:
             outcome, words = "wrong", f"it touched {[*forbidden, *map(str, written)]}"
@@ -130,12 +132,16 @@ def _watch(event: str, arguments: tuple, folder: Path, forbidden: list[str]) -> 
     if event in _FOREIGN or (event == "subprocess.Popen" and not ours):
         forbidden.append(f"{event} {arguments!r}"[:200])
     writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-    if (writes or event in _CHANGES) and isinstance(arguments[0], str | bytes | os.PathLike):
-        where = os.path.abspath(os.fsdecode(arguments[0]))
-        if where != os.devnull and not where.startswith(
-            (f"{folder}{os.sep}", "/proc/", "/dev/shm")
-        ):
-            forbidden.append(f"{event} {where}")
+    if not (writes or event in _CHANGES):
+        return
+    base = os.getcwd()
+    if event in _CHANGES and arguments[-1] >= 0:  # Relative to an opened directory.
+        base = os.readlink(f"/proc/self/fd/{arguments[-1]}")
+    for path in arguments[:1] if writes else arguments:  # An opened file's mode is text, too.
+        if isinstance(path, str | bytes | os.PathLike):
+            where = os.path.normpath(os.path.join(base, os.fsdecode(path)))
+            if where != os.devnull and not where.startswith(f"{folder}{os.sep}"):
+                forbidden.append(f"{event} {where}")
 
 
 def _clear(folder: Path) -> None:

@@ -13,8 +13,8 @@ class Row:
         survived: how often it made no difference, or the harmed thing was read as a valid one.
         refused: how often a sentence said what is wrong.
         wrong: whatever else happened, in words.
-        seconds: of computing, of the slowest attempt.
-        mib: of memory at its highest, over all attempts.
+        seconds: of the slowest attempt, waiting included.
+        mib: of memory at its highest, without what is read apart.
     """
 
     name: str
