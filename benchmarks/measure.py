@@ -57,7 +57,7 @@ def on_gpu() -> bool:
 
 def make_config(chosen: argparse.Namespace) -> ml_collections.ConfigDict:
     """The preset's config, with the batch size and precision of the command line."""
-    config = getattr(presets, chosen.preset)()
+    config = presets.experiment(3, chosen.preset)
     large = on_gpu() and chosen.preset != "tiny"
     config.data.batch_size = chosen.batch_size or (64 if large else config.data.batch_size)
     config.precision.compute = chosen.precision or ("bfloat16" if on_gpu() else "float32")

@@ -1,7 +1,8 @@
-"""Evaluates a checkpoint: `python -m pose3d_jax.evaluate --checkpoint DIR [--data NAME …]`.
+"""Evaluates a network: `python -m pose3d_jax.evaluate [--checkpoint DIR|NAME] [--data NAME …]`.
 
 Prints Tables 1–4 of the paper for each data set, the published rows beside ours where the data set
-is the paper's. `--out` (by default `DIR/evaluation`) receives them as `results.json` and
+is the paper's. `--out` (by default `DIR/evaluation`, or
+`runs/NAME/evaluation`) receives them as `results.json` and
 `tables.md`, and for each data set the predictions (`predictions.npz`) and pictures.
 """
 
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
+from pose3d_jax import trained
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import report
 from pose3d_jax.evaluation.tables import as_text
@@ -35,10 +37,10 @@ def main(argv: Sequence[str]) -> None:
     """The program."""
     # `--data A B` is `--data A --data B`.
     names = _DATA.value + list(argv[1:])
-    if CHECKPOINT.value is None or (names and not _DATA.value):
+    if names and not _DATA.value:
         raise UserError("Usage: python -m pose3d_jax.evaluate --checkpoint DIR [--data NAME …]")
     keep_compiled(COMPILATION_CACHE.value)
-    out = Path(OUT.value or Path(CHECKPOINT.value, report.DIRECTORY))
+    out = Path(OUT.value or trained.results_place(CHECKPOINT.value) / report.DIRECTORY)
     results = report.evaluate_checkpoint(
         CHECKPOINT.value,
         out,

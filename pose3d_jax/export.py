@@ -1,7 +1,7 @@
-"""One file that predicts without this package: `python -m pose3d_jax.export DIR OUT_FILE`.
+"""One file of a network: `python -m pose3d_jax.export DIR OUT_FILE`.
 
-By default it is a StableHLO program with the parameters inside, for CPU, GPU and TPU, which any
-process that has JAX can run:
+By default it predicts without this package: a StableHLO program with the parameters inside, for
+CPU, GPU and TPU, which any process that has JAX can run:
 
     program = jax.export.deserialize(open("pose.jaxexport", "rb").read())
     joints_2d, joints_3d, scores = program.call(images, boxes)
@@ -19,13 +19,19 @@ Runtime and its like:
 
 `crops` are uint8 RGB (n, side, side, 3) of the network's input side, one person each; `joints_2d`
 are px of the crop. It computes in float32, whatever the network was trained in.
+
+A name that ends in `.safetensors` packs the network for this package: weights (in half precision),
+config and checksum, which every command here takes for a checkpoint. So was made what is in
+`pose3d_jax/weights`.
 """
 
 import logging
 from collections.abc import Sequence
 
+from pose3d_jax import trained
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.one_file import export, export_onnx
+from pose3d_jax.interop.weight_files import SUFFIX
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.programs.run import run_program
 
@@ -33,11 +39,13 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> None:
-    """The program: a stage's directory, or a converted one, becomes a file."""
+    """The program: a stage's directory, or whatever else is a checkpoint, becomes a file."""
     if len(argv) != 3:
         raise UserError("Usage: python -m pose3d_jax.export DIR OUT_FILE")
     _, checkpoint, path = argv
-    if path.endswith(".onnx"):
+    if path.endswith(SUFFIX):
+        size = trained.pack(checkpoint, path)
+    elif path.endswith(".onnx"):
         # Few of those who run ONNX have kernels for bfloat16.
         size = export_onnx(Predictor.from_checkpoint(checkpoint, compute="float32"), path)
     else:

@@ -39,7 +39,9 @@ def draw_joints(
         scale: whole factor by which the picture is enlarged first, so that lines stay thin.
     """
     size = image.shape[1] * scale, image.shape[0] * scale
-    picture = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    picture = Image.fromarray(image)
+    if scale > 1:
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
     # Pillow's coordinates name pixels, whose centres lie half a pixel further.
     places = np.asarray(joints, np.float64) * scale - 0.5

@@ -13,6 +13,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import Shaped
 
+from pose3d_jax import trained
 from pose3d_jax.data.batches import FIELDS, evaluation_batches
 from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.sources import Chosen, open_source
@@ -20,9 +21,6 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation.poses import LABEL_FIELDS, Labels, Poses, Setting, as_poses, to_labels
 from pose3d_jax.evaluation.protocols import groups_of, protocol_of
 from pose3d_jax.files import written_whole
-from pose3d_jax.models.variables import abstract_network
-from pose3d_jax.stages import get_stage
-from pose3d_jax.training.checkpoints import read_config, restore_network
 from pose3d_jax.training.progress import Pace
 from pose3d_jax.training.state import TrainState, replicate, split_over_devices
 from pose3d_jax.training.steps import make_predict_step
@@ -93,24 +91,23 @@ class Predicted(NamedTuple):
 
 
 def load(checkpoint: str | os.PathLike, *, flip: bool = False) -> Trained:
-    """Loads the newest checkpoint of a stage.
+    """Loads a network.
 
     Args:
-        checkpoint: a stage's directory, or a converted one.
+        checkpoint: a stage's directory, a packed file or a name (`trained`).
         flip: average the predictions of each image and of its mirror image.
 
     Raises:
         UserError: there is no intact checkpoint, or it is not of its config's network.
     """
-    config = read_config(checkpoint)
-    network = abstract_network(config)
-    params, stats = restore_network(checkpoint, network.params, network.stats)
-    state = TrainState(jnp.zeros((), jnp.int32), params, stats, opt_state=())
+    found = trained.load(checkpoint)
+    network = found.network
+    state = TrainState(jnp.zeros((), jnp.int32), network.params, network.stats, opt_state=())
     return Trained(
-        config=config,
+        config=found.config,
         state=replicate(state),
-        predict=make_predict_step(network, config.model.input_side, flip=flip),
-        with_depth=get_stage(config, len(config.stages)).with_depth,
+        predict=make_predict_step(network, found.config.model.input_side, flip=flip),
+        with_depth=found.with_depth,
     )
 
 

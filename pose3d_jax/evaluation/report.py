@@ -100,7 +100,7 @@ def evaluate_checkpoint(
     """Evaluates a checkpoint on prepared data sets; see `evaluate`.
 
     Args:
-        checkpoint: a stage's directory, or a converted one.
+        checkpoint: a stage's directory, a packed file or a name (`trained`).
         out: see `evaluate`.
         data: names for `open_split`; those that the checkpoint's config tests on by default.
         data_dir: where data sets are prepared; TFDS's own place by default.

@@ -68,6 +68,22 @@ def convolve(
     return jax.lax.platform_dependent(x, kernel, cpu=_convolve, default=_plain)
 
 
+def transform(kernel: Float[Array, "3 3 in out"]) -> Float[Array, "36 in out"]:
+    """A kernel as `convolve_transformed` takes it: for prediction, once and for all."""
+    return (_WEIGHT @ kernel.reshape(_KERNEL**2, -1)).reshape(-1, *kernel.shape[2:])
+
+
+def convolve_transformed(
+    x: Float[Array, "b h w in"], weights: Float[Array, "36 in out"]
+) -> Float[Array, "b h w out"]:
+    """`convolve` with a kernel from `transform`; without a gradient of its own kind."""
+    batch, height, width, _ = x.shape
+    products = jnp.einsum("pni,pio->pno", _transformed_patches(x), weights)
+    tiles = _OUTPUT @ products.reshape(_PATCH**2, -1)
+    tiles = tiles.reshape(_TILE, _TILE, batch, height // _TILE, width // _TILE, -1)
+    return tiles.transpose(2, 3, 0, 4, 1, 5).reshape(batch, height, width, -1)
+
+
 def _forward(x, kernel):
     return convolve(x, kernel), (x, kernel)
 
@@ -87,12 +103,7 @@ convolve.defvjp(_forward, _backward)
 def _convolve(
     x: Float[Array, "b h w in"], kernel: Float[Array, "3 3 in out"]
 ) -> Float[Array, "b h w out"]:
-    batch, height, width, _ = x.shape
-    weights = (_WEIGHT @ kernel.reshape(_KERNEL**2, -1)).reshape(-1, *kernel.shape[2:])
-    products = jnp.einsum("pni,pio->pno", _transformed_patches(x), weights)
-    tiles = _OUTPUT @ products.reshape(_PATCH**2, -1)
-    tiles = tiles.reshape(_TILE, _TILE, batch, height // _TILE, width // _TILE, -1)
-    return tiles.transpose(2, 3, 0, 4, 1, 5).reshape(batch, height, width, -1)
+    return convolve_transformed(x, transform(kernel))
 
 
 def _kernel_gradient(

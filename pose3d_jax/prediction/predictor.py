@@ -1,26 +1,21 @@
-"""From a checkpoint to poses: `Predictor.from_checkpoint(path)(image)`."""
+"""From a trained network to poses: `Predictor.from_pretrained()(image)`."""
 
 import dataclasses
-import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
-from pose3d_jax import geometry
+from pose3d_jax import trained
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import boxes as _boxes
-from pose3d_jax.images.crop import crop_to_image, out_of_square, sample
-from pose3d_jax.models.variables import Network, abstract_network, predict
-from pose3d_jax.skeleton import NUM_JOINTS
-from pose3d_jax.stages import get_stage
-from pose3d_jax.training.checkpoints import read_config, restore_network
+from pose3d_jax.images.crop import out_of_square
+from pose3d_jax.models.variables import Network
+from pose3d_jax.prediction import finding
+from pose3d_jax.prediction.batches import Batches, Joints
 
 log = logging.getLogger(__name__)
 
@@ -62,40 +57,11 @@ class Pose:
         return Pose(**(fields | {"image": np.zeros_like(fields["image"])}))
 
 
-def predict_patches(
-    network: Network,
-    side: int,
-    params: nnx.State,
-    stats: nnx.State,
-    patches: UInt8[Array, "b h w 3"],
-    squares: Float[Array, "b 3"],
-    sizes: Float[Array, "b"],
-) -> tuple[Float[Array, "b 16 2"], Float[Array, "b 16 3"], Float[Array, "b 16"]]:
-    """Crops, runs the network and decodes: what evaluation does, as one pure function.
-
-    Args:
-        network: structure of the network.
-        side: of its input, px.
-        params: parameters.
-        stats: running statistics.
-        patches: images at about the network's resolution, RGB.
-        squares: centre x, y and side of what the network sees, patch px.
-        sizes: the people's bone-length sums, mm.
-
-    Returns:
-        Joints in crop px, root-relative joints in mm, and scores.
-    """
-    images = sample(patches, crop_to_image(squares, side), side)
-    joints, scores, depth = predict(network, params, stats, images)
-    return joints, geometry.to_millimetres(joints, depth, side, sizes), scores
-
-
 class Predictor:
-    """Predicts poses from images; make one with `from_checkpoint`.
+    """Predicts poses from images; make one with `from_pretrained` or `from_checkpoint`.
 
-    People are cut out of their images on the host, and all patches have one shape; their number is
-    rounded up to a power of two. So a program is compiled once for each power of two up to
-    `batch_size`, whatever the sizes of the images, and never again.
+    A program is compiled once for each power of two up to `batch_size`, whatever the sizes of the
+    images; while the device computes one batch, the host cuts out the next (`batches`).
 
     Args:
         network: structure, parameters and statistics.
@@ -106,8 +72,7 @@ class Predictor:
     Attributes:
         input_side: side of the network's input, px.
         bone_length_sum: of the average skeleton, mm.
-        batch_size: people predicted at once, at most.
-        network: structure, parameters and statistics.
+        batches: the network's predictions in batches.
     """
 
     def __init__(
@@ -117,43 +82,56 @@ class Predictor:
             raise UserError(f"The batch size must be at least 1, but is {batch_size}.")
         self.input_side = input_side
         self.bone_length_sum = bone_length_sum
-        self.batch_size = batch_size
-        self.network = network._replace(
-            params=jax.device_put(network.params), stats=jax.device_put(network.stats)
-        )
-        # Partial, not bound: parameters are arguments of the program, not constants inside it.
-        self._predict = jax.jit(functools.partial(predict_patches, network, input_side))
-        self._apply = jax.jit(functools.partial(_apply, network.graphdef))
+        self.batches = Batches(network, input_side, batch_size)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str = trained.DEFAULT, *, batch_size: int = 32, compute: str | None = None
+    ) -> "Predictor":
+        """Loads a network of this package; nothing is downloaded.
+
+        Args:
+            name: of the network; `pose3d_jax/weights/README.md` tells of each what it can do.
+            batch_size: people predicted at once, at most; less needs less memory.
+            compute: type of the arithmetic, "float32" or "bfloat16"; by default that of training.
+
+        Raises:
+            UserError: there is no network of that name, or its file is damaged.
+        """
+        found = trained.load_named(name, compute=compute)
+        return cls._from_trained(found, name, batch_size)
 
     @classmethod
     def from_checkpoint(
         cls, path: str | os.PathLike, *, batch_size: int = 32, compute: str | None = None
     ) -> "Predictor":
-        """Loads the newest checkpoint of a stage.
+        """Loads the newest checkpoint of a stage, or whatever else a checkpoint argument names.
 
         Args:
-            path: a stage's directory (`runs/tiny/3D+2D-w-geo/stage3`) or a converted one.
+            path: a stage's directory (`runs/tiny/3D+2D-w-geo/stage3`), a converted one, a
+                `.safetensors` file, or the name of a network of this package.
             batch_size: people predicted at once, at most; less needs less memory.
             compute: type of the arithmetic, "float32" or "bfloat16"; by default that of training.
 
         Raises:
             UserError: there is no whole checkpoint.
         """
-        config = read_config(path)
-        if compute:
-            config.precision.compute = compute
-        network = abstract_network(config)
-        params, stats = restore_network(path, network.params, network.stats)
-        if not get_stage(config, len(config.stages)).with_depth:
+        return cls._from_trained(trained.load(path, compute=compute), path, batch_size)
+
+    @classmethod
+    def _from_trained(
+        cls, found: trained.TrainedNetwork, name: str | os.PathLike, batch_size: int
+    ) -> "Predictor":
+        if not found.with_depth:
             log.warning(
                 "%s is of a stage that trains no depth: 2D joints are predicted, but depths, and "
                 "so the 3D joints, mean nothing",
-                path,
+                name,
             )
         return cls(
-            network._replace(params=params, stats=stats),
-            input_side=config.model.input_side,
-            bone_length_sum=config.data.bone_length_sum,
+            found.network,
+            input_side=found.config.model.input_side,
+            bone_length_sum=found.config.data.bone_length_sum,
             batch_size=batch_size,
         )
 
@@ -169,7 +147,7 @@ class Predictor:
             The heat-maps of each stack, the last the best; and depths relative to the root, away
             from the camera, in half sides of the input (`geometry`).
         """
-        return self._apply(self.network.params, self.network.stats, jnp.asarray(images))
+        return self.batches.model(images)
 
     def __call__(
         self,
@@ -186,7 +164,8 @@ class Predictor:
                 (n, height, width, 3).
             boxes: where people are, as (x, y, width, height) in px: one box or an array of several
                 for one image; a list with one such entry per image for several, in which None
-                stands for the largest centred square. A box may reach beyond its image.
+                stands for the largest centred square, and "auto" for a search (`find`). A box may
+                reach beyond its image.
             margin: factor on the boxes. The network expects the whole person with about a tenth
                 to spare on every side: 1 for such boxes, 1.25 for those that fit tightly.
             bone_length_sum: the people's own bone-length sums in mm, one for all or one each,
@@ -198,40 +177,69 @@ class Predictor:
         Raises:
             InputError: an image is not uint8 RGB, or a box is of no use (a `ValueError` as well).
         """
+        images, people = self.people(images, boxes, margin)
+        sizes = self.sizes(bone_length_sum, len(people))
+        return self.to_pose(people, self.batches(images, people, sizes))
+
+    def people(
+        self, images: Any, boxes: Any = None, margin: float = 1.0
+    ) -> tuple[list[UInt8[np.ndarray, "h w 3"]], list[_boxes.Person]]:
+        """Images as a list, and who is to be predicted in them; takes what a call takes.
+
+        Raises:
+            InputError: an image is not uint8 RGB, or a box is of no use.
+        """
         images, alone = _boxes.as_images(images)
-        people = _boxes.as_people(images, boxes, margin, alone=alone)
-        sizes = self._sizes(bone_length_sum, len(people))
-        outputs = [
-            self._predict_some(images, people[chunk], sizes[chunk])
-            for chunk in _chunks(len(people), self.batch_size)
-        ] or [_nobody()]
-        joints, millimetres, scores = (np.concatenate(parts) for parts in zip(*outputs))
+        boxes = finding.resolve(boxes, images, lambda image: self.find(image)[0], alone=alone)
+        return images, _boxes.as_people(images, boxes, margin, alone=alone)
+
+    def to_pose(self, people: Sequence[_boxes.Person], joints: Joints) -> Pose:
+        """The poses of people whose joints the network has told."""
         squares = np.array([person.square for person in people]).reshape(-1, 3)
         return Pose(
-            joints_2d=out_of_square(joints, squares, self.input_side),
-            joints_3d=millimetres,
-            scores=scores,
+            joints_2d=out_of_square(joints.crop, squares, self.input_side),
+            joints_3d=joints.millimetres,
+            scores=joints.scores,
             squares=squares.astype(np.float32),
             image=np.array([person.image for person in people], np.int32),
         )
 
-    def _predict_some(self, images, people, sizes) -> tuple[np.ndarray, ...]:
-        patches = [
-            _boxes.cut_patch(images[person.image], person.square, self.input_side)
-            for person in people
-        ]
-        filler = _bucket(len(people), self.batch_size) - len(people)
-        patches += patches[-1:] * filler
-        outputs = self._predict(
-            self.network.params,
-            self.network.stats,
-            np.stack([patch.pixels for patch in patches]),
-            np.stack([patch.box for patch in patches]),
-            np.pad(sizes, (0, filler), mode="edge"),
-        )
-        return tuple(np.asarray(output)[: len(people)] for output in outputs)
+    def find(
+        self, image: UInt8[np.ndarray, "h w 3"], threshold: float | None = None
+    ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
+        """Finds the people in an image; `boxes="auto"` predicts the poses of those.
 
-    def _sizes(self, bone_length_sum: Any, count: int) -> Float[np.ndarray, "n"]:
+        Args:
+            image: RGB.
+            threshold: on how sure a find is (`finding.sureness`); by default
+                `finding.THRESHOLD`.
+
+        Returns:
+            Centre x, y and side of a square around each, px, the surest first; and how sure each
+            is.
+        """
+
+        def look(image, squares):
+            # Whole batches, so that one program does for all searches.
+            filler = -len(squares) % self.batches.batch_size
+            people = [_boxes.Person(0, s) for s in np.pad(squares, ((0, filler), (0, 0)), "edge")]
+            joints = self.batches([image], people, self.sizes(None, len(people)))
+            count = len(squares)
+            return out_of_square(joints.crop[:count], squares, self.input_side), joints.scores[
+                :count
+            ]
+
+        threshold = finding.THRESHOLD if threshold is None else threshold
+        return finding.find_people(image, self.input_side, look, threshold)
+
+    def sizes(
+        self, bone_length_sum: float | Float[np.ndarray, "n"] | None, count: int
+    ) -> Float[np.ndarray, "n"]:
+        """The bone-length sums of so many people, mm: those given, or the average skeleton's.
+
+        Raises:
+            InputError: they are no positive numbers, or not as many as people.
+        """
         if bone_length_sum is None:
             bone_length_sum = self.bone_length_sum
         try:
@@ -245,22 +253,12 @@ class Predictor:
             )
         return np.broadcast_to(sizes, count)
 
+    @property
+    def network(self) -> Network:
+        """Structure and parameters; batch normalisation is folded (`models.folding`)."""
+        return self.batches.network
 
-def _apply(graphdef: nnx.GraphDef, params: nnx.State, stats: nnx.State, images: Array):
-    model = nnx.merge(graphdef, params, stats)
-    model.eval()
-    return model(images)
-
-
-def _chunks(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))
-
-
-def _bucket(count: int, batch_size: int) -> int:
-    """The smallest power of two that holds `count`, but at most `batch_size`."""
-    return min(1 << (count - 1).bit_length(), batch_size)
-
-
-def _nobody() -> tuple[np.ndarray, ...]:
-    shapes = ((0, NUM_JOINTS, 2), (0, NUM_JOINTS, 3), (0, NUM_JOINTS))
-    return tuple(np.zeros(shape, np.float32) for shape in shapes)
+    @property
+    def batch_size(self) -> int:
+        """People predicted at once, at most."""
+        return self.batches.batch_size

@@ -2,7 +2,12 @@
 
 from absl import flags
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A stage's directory, or a converted one.")
+from pose3d_jax import trained
+
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", trained.DEFAULT, "A network of this package by its name, a stage's directory, a "
+    "converted one, or a .safetensors file."
+)  # fmt: skip
 OUT = flags.DEFINE_string("out", None, "Where the results go.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where data sets are. Default: TFDS's place.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "People predicted at once, at most.")

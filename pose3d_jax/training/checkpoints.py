@@ -21,6 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.models.variables import flatten, unflatten
 from pose3d_jax.stages import same_stages
 
 log = logging.getLogger(__name__)
@@ -30,40 +31,6 @@ CHECKPOINTS = "checkpoints"
 
 #: Sections of a config that do not change what a stage computes.
 OPERATIONAL = ("run", "last_stage")
-
-
-def flatten(tree: Any) -> dict[str, np.ndarray]:
-    """A tree of arrays as a flat dictionary on the host, with readable names.
-
-    The arrays are copies: on a CPU, a device's buffer may be reused by the next step.
-    """
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {_name(path): np.array(leaf) for path, leaf in leaves}
-
-
-def unflatten(arrays: dict[str, np.ndarray], like: Any) -> Any:
-    """The inverse of `flatten`, in the structure of `like`.
-
-    Raises:
-        UserError: names or shapes are not those of `like`.
-    """
-    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    expected = {_name(path): np.shape(leaf) for path, leaf in leaves}
-    found = {name: array.shape for name, array in arrays.items()}
-    if expected != found:
-        names = sorted(expected.keys() | found.keys())
-        different = next(name for name in names if expected.get(name) != found.get(name))
-        raise UserError(
-            f"The checkpoint is of another network: {different} is {found.get(different)} there "
-            f"and {expected.get(different)} in the config."
-        )
-    return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in expected])
-
-
-def _name(path) -> str:
-    return "/".join(
-        str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path
-    )
 
 
 class StageCheckpoints:
