@@ -8,6 +8,7 @@ from pose3d_jax import presets
 from pose3d_jax.errors import UserError
 from pose3d_jax.training import checkpoints
 from pose3d_jax.training.checkpoints import StageCheckpoints
+from pose3d_jax.training.directory import claim_directory, read_config
 
 
 def state(value: float) -> dict:
@@ -130,19 +131,19 @@ def config(**changes) -> ml_collections.ConfigDict:
 
 
 def test_a_directory_is_claimed_by_its_config(tmp_path):
-    checkpoints.claim_directory(tmp_path / "stage1", config(), 1)
-    checkpoints.claim_directory(tmp_path / "stage1", config(), 1)
+    claim_directory(tmp_path / "stage1", config(), 1)
+    claim_directory(tmp_path / "stage1", config(), 1)
     saved = json.loads((tmp_path / "stage1" / "config.json").read_text())
     assert saved["model"] == {"features": 8}
-    assert checkpoints.read_config(tmp_path / "stage1").stages.stage1.steps == 3
+    assert read_config(tmp_path / "stage1").stages.stage1.steps == 3
 
 
 @pytest.mark.parametrize(
     "changes", [{"run.log_every": 1}, {"last_stage": 1}, {"stages.stage2.steps": 9}]
 )
 def test_what_a_stage_does_not_depend_on_may_change(tmp_path, changes):
-    checkpoints.claim_directory(tmp_path, config(), 1)
-    checkpoints.claim_directory(tmp_path, config(**changes), 1)
+    claim_directory(tmp_path, config(), 1)
+    claim_directory(tmp_path, config(**changes), 1)
 
 
 def test_a_stage_that_two_methods_have_in_common_serves_both(tmp_path):
@@ -152,13 +153,13 @@ def test_a_stage_that_two_methods_have_in_common_serves_both(tmp_path):
         return tree
 
     for number in (1, 2, 3):
-        checkpoints.claim_directory(tmp_path / f"{number}", of_method("3D+2D/wo geo"), number)
+        claim_directory(tmp_path / f"{number}", of_method("3D+2D/wo geo"), number)
     for number in (1, 2):
-        checkpoints.claim_directory(tmp_path / f"{number}", of_method("3D+2D/w geo"), number)
+        claim_directory(tmp_path / f"{number}", of_method("3D+2D/w geo"), number)
     with pytest.raises(UserError, match="method is '3D\\+2D/wo geo' there, '3D\\+2D/w geo' here"):
-        checkpoints.claim_directory(tmp_path / "3", of_method("3D+2D/w geo"), 3)
+        claim_directory(tmp_path / "3", of_method("3D+2D/w geo"), 3)
     with pytest.raises(UserError, match="method is"):
-        checkpoints.claim_directory(tmp_path / "2", of_method("3D/w geo"), 2)
+        claim_directory(tmp_path / "2", of_method("3D/w geo"), 2)
 
 
 @pytest.mark.parametrize(
@@ -169,14 +170,14 @@ def test_a_stage_that_two_methods_have_in_common_serves_both(tmp_path):
     ],
 )
 def test_another_config_is_refused_with_what_differs(tmp_path, changes, message):
-    checkpoints.claim_directory(tmp_path, config(), 1)
+    claim_directory(tmp_path, config(), 1)
     with pytest.raises(UserError, match=message):
-        checkpoints.claim_directory(tmp_path, config(**changes), 1)
+        claim_directory(tmp_path, config(**changes), 1)
 
 
 def test_a_directory_without_config_is_no_stage(tmp_path):
     with pytest.raises(UserError, match="no stage of a run"):
-        checkpoints.read_config(tmp_path)
+        read_config(tmp_path)
 
 
 def test_a_disk_without_room_keeps_what_it_has(tmp_path, monkeypatch):

@@ -22,7 +22,8 @@ from pose3d_jax.evaluation.protocols import groups_of, protocol_of
 from pose3d_jax.files import written_whole
 from pose3d_jax.models.variables import abstract_network
 from pose3d_jax.stages import get_stage
-from pose3d_jax.training.checkpoints import read_config, restore_network
+from pose3d_jax.training.checkpoints import restore_network
+from pose3d_jax.training.directory import read_config
 from pose3d_jax.training.progress import Pace
 from pose3d_jax.training.state import TrainState, replicate, split_over_devices
 from pose3d_jax.training.steps import make_predict_step

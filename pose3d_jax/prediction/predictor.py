@@ -20,7 +20,8 @@ from pose3d_jax.images.crop import crop_to_image, out_of_square, sample
 from pose3d_jax.models.variables import Network, abstract_network, predict
 from pose3d_jax.skeleton import NUM_JOINTS
 from pose3d_jax.stages import get_stage
-from pose3d_jax.training.checkpoints import read_config, restore_network
+from pose3d_jax.training.checkpoints import restore_network
+from pose3d_jax.training.directory import read_config
 
 log = logging.getLogger(__name__)
 

@@ -35,9 +35,12 @@ def run_program(main: Callable[[list[str]], None]) -> None:
     except Interrupted as interrupted:
         _stop(str(interrupted), interrupted.exit_code)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _stop(f"error: No space left on the device of {error.filename or 'an output file'}.", 1)
+        if error.errno is None:
+            raise  # A library's own kind, which says nothing about the system.
+        if error.errno == errno.ENOSPC:
+            _stop(f"error: No space left on the device of {error.filename or 'an output file'}.", 1)
+        place = f"{error.filename}: " if error.filename else ""
+        _stop(f"error: {place}{error.strerror}. Remove the cause, and rerun the command.", 1)
 
 
 def _config_mistake(error: Exception) -> str:
