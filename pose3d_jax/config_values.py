@@ -111,15 +111,18 @@ def check(config: Any) -> None:
         if not isinstance(config.get(name), Mapping):
             raise ValueError(f"the config has no section {name}")
     for name, value in _leaves(config):
-        rule = RULES.get(re.sub(r"^(data\.)(?:lab|wild)\b|^(stages\.)stage\d+", r"\1\2*", name))
+        rule = _rule(name)
         if rule and not rule.holds(value):
             shown = "not a number" if value != value else repr(value)
             raise ValueError(f"{name} is {shown[:50]}, and must be {rule.text}")
 
 
+def _rule(name: str) -> Rule | None:
+    return RULES.get(re.sub(r"^(data\.)(?:lab|wild)\b|^(stages\.)stage\d+", r"\1\2*", name))
+
+
 def _leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    # A section whose place should hold a value is a leaf, too, by its own name.
-    if name in RULES or not isinstance(tree, Mapping):
+    if _rule(name) or not isinstance(tree, Mapping):  # There may be a section instead of a value.
         yield name, tree
         return
     for key, value in tree.items():
