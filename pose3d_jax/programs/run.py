@@ -31,7 +31,7 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         # What ml_collections raises for a config's unknown keys and values of another type.
         if parsed:
             raise
-        _stop(f"error: {_config_mistake(error)}", 1)
+        _stop(f"error: {config_mistake(error)}", 1)
     except Interrupted as interrupted:
         _stop(str(interrupted), interrupted.exit_code)
     except OSError as error:
@@ -43,7 +43,7 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         _stop(f"error: {place}{error.strerror}. Remove the cause, and rerun the command.", 1)
 
 
-def _config_mistake(error: Exception) -> str:
+def config_mistake(error: Exception) -> str:
     """What ml_collections says, without the exceptions and quotes that it wraps it in."""
     unknown = isinstance(error, AttributeError | KeyError)
     while error.args and isinstance(error.args[0], Exception):
