@@ -5,7 +5,7 @@
    FAULT_AT      which call fails, counted from 1; 0 for none
    FAULT_ERROR   its errno
    FAULT_STAYS   1: so do all after it
-   FAULT_COUNT   a file that receives the number of calls */
+   FAULT_COUNT   a file that receives the numbers of calls that read and that change files */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -22,7 +22,7 @@
 
 #define FILES 65536
 static char watched[FILES];
-static long calls;
+static long calls[2]; /* that read, that change files */
 static const char *below;
 static long at, number, stays, writes;
 
@@ -38,15 +38,14 @@ __attribute__((destructor)) static void end(void) {
   const char *path = getenv("FAULT_COUNT");
   FILE *file = path ? fopen(path, "w") : NULL;
   if (file) {
-    fprintf(file, "%ld", calls);
+    fprintf(file, "%ld %ld", calls[0], calls[1]);
     fclose(file);
   }
 }
 
 static int fails(int changes) {
-  if (changes != writes) return 0;
-  long call = __atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
-  if (!at || (stays ? call < at : call != at)) return 0;
+  long call = __atomic_add_fetch(&calls[changes], 1, __ATOMIC_SEQ_CST);
+  if (!at || changes != writes || (stays ? call < at : call != at)) return 0;
   errno = number;
   return 1;
 }

@@ -84,7 +84,8 @@ def _spoilt(run: Run, spoil: Callable, rng: np.random.Generator) -> Run:
 
 def _try(run: Run, stage, step: Callable) -> None:
     batch = split_over_devices(next(batches(run, stage, "train")))
-    state, scalars = step(replicate(fresh_state(run)), batch, hyperparameters(stage, 0))
+    fresh = jax.tree.map(np.array, fresh_state(run))  # The step consumes what it gets.
+    state, scalars = step(replicate(fresh), batch, hyperparameters(stage, 0))
     directory = run.workdir / stage.name
     collect(run, stage, [scalars], 1, SimpleNamespace(steps=list, directory=directory))
     for leaf in jax.tree.leaves(state):

@@ -68,7 +68,8 @@ def _change(
         rng = np.random.default_rng((seed, number))
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(stage, place)
-        path = rng.choice(sorted(path for path in place.glob(files) if path.stat().st_size))
+        found = sorted(path for path in place.glob(files) if path.is_file() and path.stat().st_size)
+        path = rng.choice(found)
         content = bytearray(path.read_bytes())
         position = int(rng.integers(len(content)))
         if rng.integers(2):
@@ -127,14 +128,21 @@ def _errors(seed: int, rounds: int, folder: Path) -> Iterator[Row]:
     data_dir = runs.prepare_data(folder / "data")
     trained = folder / "trained"
     runs.run_well(runs.train_command(trained, data_dir))
+    common = {"LD_PRELOAD": str(library), "FAULT_BELOW": str(folder)}
+    place, count = folder / "attempt", folder / "count"
     for number, (name, command) in enumerate(_programs(trained, data_dir)):
-        for writes in (False, True):
-            word = "writing" if writes else "reading"
-            place = folder / "attempt"
-            yield _fail(
-                f"errors while {word}: {name}", command, library, place, writes,
-                seed + number, rounds,
-            )  # fmt: skip
+        _empty(place)
+        code, output = runs.run(command(place), **common, FAULT_COUNT=str(count))
+        if code:
+            raise RuntimeError(output)
+        for writes, calls in enumerate(map(int, count.read_text().split())):
+            row = Row(f"errors while {('reading', 'writing')[writes]}: {name}")
+            kind = common | {"FAULT_WRITES": str(writes)}
+            for attempt in range(rounds):
+                _fail(
+                    row, command, place, kind, calls, np.random.default_rng((seed, number, attempt))
+                )
+            yield row
 
 
 def _programs(trained: Path, data_dir: Path) -> Iterator[tuple[str, Callable[[Path], list[str]]]]:
@@ -161,46 +169,33 @@ def _programs(trained: Path, data_dir: Path) -> Iterator[tuple[str, Callable[[Pa
 
 
 def _fail(
-    name: str,
+    row: Row,
     command: Callable[[Path], list[str]],
-    library: Path,
     place: Path,
-    writes: bool,
-    seed: int,
-    rounds: int,
-) -> Row:
-    row = Row(name)
-    common = {
-        "LD_PRELOAD": str(library), "FAULT_BELOW": str(place.parent), "FAULT_WRITES": f"{writes:d}"
-    }  # fmt: skip
-    count = library.with_name("count")
-    _begin(place)
-    code, output = runs.run(command(place), **common, FAULT_COUNT=str(count))
-    if code:
-        raise RuntimeError(output)
-    calls = int(count.read_text())
-    for number in range(rounds):
-        rng = np.random.default_rng((seed, number))
-        kind = int(rng.choice(WRITING if writes else READING))
-        at, stays = int(rng.integers(1, max(calls, 1) + 1)), int(rng.integers(2))
-        _begin(place)
-        code, output = runs.run(
-            command(place), **common,
-            FAULT_AT=str(at), FAULT_ERROR=str(kind), FAULT_STAYS=str(stays),
-        )  # fmt: skip
-        what = f"{errno.errorcode[kind]} at call {at} of {calls}{' and after' * stays}"
-        if code == 0:
-            row.survived += 1
-        elif runs.is_a_sentence(output):
-            row.refused += 1
-        else:
-            row.wrong.append(f"{what}: exit code {code}, {output[-400:]!r}")
+    environment: dict[str, str],
+    calls: int,
+    rng: np.random.Generator,
+) -> None:
+    """Runs a program of which a random call fails, and reruns it where it ended early."""
+    writes = environment["FAULT_WRITES"] == "1"
+    error = int(rng.choice(WRITING if writes else READING))
+    at, stays = int(rng.integers(calls)) + 1, int(rng.integers(2))
+    what = f"{errno.errorcode[error]} at call {at} of {calls}{' and all after' * stays}"
+    fault = {"FAULT_AT": str(at), "FAULT_ERROR": str(error), "FAULT_STAYS": str(stays)}
+    _empty(place)
+    began = time.monotonic()
+    code, output = runs.run(command(place), **environment, **fault)
+    row.seconds = max(row.seconds, time.monotonic() - began)
+    if code == 0:
+        row.survived += 1
+    elif not runs.is_a_sentence(output):
+        row.wrong.append(f"{what}: exit code {code}, {output[-600:]!r}")
+    else:
         again, output = runs.run(command(place))
-        if again:
-            row.wrong.append(f"{what}, rerun: {output[-400:]!r}")
-    return row
+        row.refused += again == 0
+        row.wrong += [f"{what}, rerun: {output[-600:]!r}"] if again else []
 
 
-def _begin(place: Path) -> None:
+def _empty(place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
