@@ -138,6 +138,7 @@ def test_too_many_open_files_are_no_damage(tmp_path, monkeypatch):
         (ValueError("checksums differ"), True),
         (ValueError("Error opening … [OS error 24: EMFILE Too many open files]"), False),
         (ValueError("DATA_LOSS: … [OS error 5: EIO Input/output error]"), False),
+        (ValueError("DATA_LOSS: … Input/output error [os_error_code='5']"), False),
         (ValueError("RESOURCE_EXHAUSTED: …"), False),
         (OSError(errno.ESTALE, "Stale file handle"), False),
         (PermissionError(errno.EACCES, "Permission denied"), False),

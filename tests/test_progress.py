@@ -29,6 +29,7 @@ def test_what_an_interrupted_run_wrote_after_its_last_save_is_dropped(tmp_path):
 @pytest.mark.parametrize(
     "line",
     ["null", "5", "[]", "{}", '{"step": null}', '{"step": "3"}', '{"loss": 1}', "\udcff\udc80", "",
+     '{"step": 2, "l\udcffss": 1}',
      '{"step": 2, "loss": "high"}', '{"step": 2, "loss": NaN}', "[" * 100_000],
 )  # fmt: skip
 def test_a_bad_line_is_dropped_and_named(tmp_path, caplog, line):

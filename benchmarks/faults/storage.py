@@ -121,10 +121,15 @@ def _same_results(stage: Path) -> None:
         raise AssertionError(f"other results: {found}")
 
 
-def _errors(seed: int, rounds: int, folder: Path) -> Iterator[Row]:
-    library = folder / "failing.so"
+def build(library: Path) -> None:
+    """Compiles `failing.c`."""
     source = Path(__file__).with_name("failing.c")
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+
+
+def _errors(seed: int, rounds: int, folder: Path) -> Iterator[Row]:
+    library = folder / "failing.so"
+    build(library)
     data_dir = runs.prepare_data(folder / "data")
     trained = folder / "trained"
     runs.run_well(runs.train_command(trained, data_dir))

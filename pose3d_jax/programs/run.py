@@ -59,6 +59,9 @@ def _log_plainly() -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
     )
+    for handler in logging.getLogger().handlers:
+        # Orbax logs the exceptions of its threads with a traceback, and raises them as well.
+        handler.addFilter(lambda record: not record.exc_info)
     logging.getLogger("pose3d_jax").setLevel(logging.INFO)
     logging.getLogger("__main__").setLevel(logging.INFO)
 

@@ -33,7 +33,7 @@ _PASSING = re.compile(
     r"RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED|PERMISSION_DENIED|UNAUTHENTICATED|CANCELLED"
     r"|ABORTED|INTERNAL|UNKNOWN"
 )
-_SYSTEM_ERROR = re.compile(r"OS error (\d+)")
+_SYSTEM_ERROR = re.compile(r"(?:OS error |os_error_code=')(\d+)")
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:

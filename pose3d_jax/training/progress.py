@@ -10,7 +10,7 @@ import jax
 from tensorboardX import SummaryWriter
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.files import write_text
+from pose3d_jax.files import written_whole
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +31,12 @@ class MetricsLog:
     def __init__(self, directory: Path, step: int):
         self._path, self._step = directory / METRICS_FILE, step
         self._board: SummaryWriter | None = None
-        text = self._path.read_text("utf-8", "replace") if self._path.exists() else ""
-        lines, self._names = _lines_until(text, step, self._path)
+        content = self._path.read_bytes() if self._path.exists() else b""
+        lines, self._names = _lines_until(content, step, self._path)
         self._writes = jax.process_index() == 0
-        if self._writes and lines != text:
-            write_text(self._path, lines)
+        if self._writes and lines != content:
+            with written_whole(self._path) as file:
+                file.write(lines)
 
     def __enter__(self):
         return self
@@ -76,23 +77,23 @@ class MetricsLog:
             self._board.add_scalar(name, value, step)
 
 
-def _lines_until(text: str, last: int, path: Path) -> tuple[str, dict[int, set[str]]]:
+def _lines_until(content: bytes, last: int, path: Path) -> tuple[bytes, dict[int, set[str]]]:
     """The lines of the steps up to `last`, and the names of each step's scalars."""
     kept, names = [], {}
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
+    for number, line in enumerate(content.splitlines(keepends=True), 1):
         try:
             row = json.loads(line)
             step = row.pop("step")
             good = isinstance(step, int) and all(map(math.isfinite, row.values()))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             good = False
-        if not good or not line.endswith("\n"):
-            if line.endswith("\n"):  # A kill may cut off the last line.
+        if not good or not line.endswith(b"\n"):
+            if line.endswith(b"\n"):  # A kill may cut off the last line.
                 log.warning("%s: line %d holds no scalars of a step; it is dropped", path, number)
         elif step <= last:
             kept.append(line)
             names.setdefault(step, set()).update(row)
-    return "".join(kept), names
+    return b"".join(kept), names
 
 
 class Pace:
