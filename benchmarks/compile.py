@@ -39,7 +39,7 @@ def main() -> None:
         rows[f"training step, stage {number}"] = describe(
             step, (state, batch, hyper), config.data.batch_size
         )
-    predict = make_predict_step(config, network)
+    predict = make_predict_step(network, config.model.input_side)
     rows["prediction"] = describe(predict, (state, batch), config.data.batch_size)
     measure.report("compilation", rows, config)
 

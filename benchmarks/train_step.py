@@ -83,7 +83,9 @@ def baseline_step(config, network, stage, records, settings):
     """The same in PyTorch, from our parameters and our examples."""
     from benchmarks import torch_baseline
 
-    make = jax.jit(functools.partial(examples.make_examples, side=config.model.input_side))
+    make = jax.jit(
+        functools.partial(examples.make_examples, side=config.model.input_side, **config.targets)
+    )
     example = make(records, augmentation=examples.no_augmentation(config.data.batch_size))
     theirs = torch_baseline.make_network(network, config.model)
     return torch_baseline.make_train_step(theirs, example, stage, settings)

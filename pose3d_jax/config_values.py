@@ -35,6 +35,7 @@ def _one_of(*values: str) -> Rule:
 COUNT = Rule("a whole number from 1 up", lambda value: _is_whole(value) and value >= 1)
 WHOLE = Rule("a whole number from 0 up", lambda value: _is_whole(value) and value >= 0)
 NUMBER = Rule("a finite number from 0 up", lambda value: _is_number(value) and value >= 0)
+POSITIVE = Rule("a finite number above 0", lambda value: _is_number(value) and value > 0)
 SHARE = Rule("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
 SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
 TEXT = Rule("a text", lambda value: isinstance(value, str))
@@ -55,6 +56,7 @@ RULES = {
         "level_features", "level_modules", "depth_features"
     )},
     "model.stem": TEXT,
+    "model.init": TEXT,
     "model.zero_init_outputs": SWITCH,
     "model.output_scale": NUMBER,
     "precision.compute": _one_of("float32", "bfloat16"),
@@ -72,6 +74,8 @@ RULES = {
     "augmentation.mirror_probability": SHARE,
     "augmentation.colour_range": _each(NUMBER),
     "loss.unlabelled_joints": _one_of("empty", "ignored"),
+    "targets.sigma": POSITIVE,
+    "targets.lab_joints": TEXT,
     "optimizer.name": TEXT,
     "optimizer.momentum": SHARE,
     "optimizer.decay": SHARE,

@@ -27,13 +27,14 @@ PCKH_JOINTS = PCKH_GROUPS | {
     "mean": tuple(joint for joint in range(NUM_JOINTS) if joint not in (PELVIS, THORAX))
 }
 
-#: The joints of PCK's columns; "mean" is over the limbs.
+#: The joints of PCK's columns; "mean" is over the twelve joints of the limbs.
 PCK_JOINTS = PCKH_GROUPS | {
     "mean": tuple(
         joint for name, joints in PCKH_GROUPS.items() if name != "head" for joint in joints
-    )
+    ),
+    "mean with head": tuple(joint for joints in PCKH_GROUPS.values() for joint in joints),
 }
-#: PCK's yardstick: from left shoulder to right hip.
+#: What PCK measures distances in: from left shoulder to right hip.
 TORSO = (LEFT_SHOULDER, RIGHT_HIP)
 
 
@@ -182,7 +183,7 @@ def pck(
     """PCK: percentage of joints within `threshold` torsos of the truth, the metric of LSP.
 
     The torso of each person is the distance from left shoulder to right hip as annotated (Yang and
-    Ramanan, PAMI 2013, with the yardstick that evaluations on LSP agreed on).
+    Ramanan, PAMI 2013; evaluations on LSP agreed on this distance).
 
     Args:
         pred: predicted joints, px.
@@ -191,8 +192,8 @@ def pck(
         threshold: in torsos.
 
     Returns:
-        Per group of `skeleton.PCKH_GROUPS`, and "mean" over the twelve joints of the limbs, without
-        head. NaN where nothing is annotated.
+        Per group of `skeleton.PCKH_GROUPS`, "mean" over the twelve joints of the limbs, and "mean
+        with head". NaN where nothing is annotated.
     """
     correct, counted = within_torso(pred, target, valid, threshold)
 
@@ -219,10 +220,13 @@ def symmetry(pose: Float[Array, "n 16 3"]) -> dict[str, Float[Array, "n"]]:
 
 
 def bone_sum_ratio(
-    pred: Float[Array, "n 16 3"], target: Float[Array, "n 16 3"]
+    pred: Float[Array, "n 16 3"],
+    target: Float[Array, "n 16 3"],
+    valid: Bool[Array, "n 16"] | None = None,
 ) -> Float[Array, "n"]:
-    """Sum of the 14 bones over the truth's, per pose; both in the same unit, before scaling to mm.
+    """Sum of the bones between valid joints over the truth's, per pose.
 
+    Both poses are in the same unit, before scaling to mm. NaN where no bone is valid.
     1 is right; above, depths are exaggerated (as when Eq. 3 collapses); below, flattened.
     """
-    return geometry.bone_length_sum(pred) / geometry.bone_length_sum(target)
+    return geometry.bone_length_sum(pred, valid) / geometry.bone_length_sum(target, valid)

@@ -71,6 +71,7 @@ def paper() -> ml_collections.ConfigDict:
             "depth_levels": 4,
             "depth_modules": 2,
             "depth_features": (),  # at each level of the depth module; empty for `features`
+            "init": "torch7",  # the release's; or "lecun"
             "zero_init_outputs": False,
             "output_scale": 1.0,
         }
@@ -88,6 +89,13 @@ def paper() -> ml_collections.ConfigDict:
             "wild": {"name": "mpii", "train": "train", "test": "validation"},
             "batch_size": 6,  # of all devices together
             "bone_length_sum": 0.0,  # AvgSumLen in mm; 0 for the lab data set's own
+        }
+    )
+    # Both measured on the release: its option `hmGauss = 1` is the width of a window.
+    config.targets = ml_collections.ConfigDict(
+        {
+            "sigma": 1.75,  # of the Gaussians, heat-map px
+            "lab_joints": "weak_perspective",  # 2D positions of lab images; or "projection"
         }
     )
     # Exponents of 2, and degrees.
@@ -180,7 +188,8 @@ def synthetic() -> ml_collections.ConfigDict:
     not been tuned on a GPU.
     """
     config = paper()
-    config.model.update({"zero_init_outputs": True, "output_scale": 0.1})
+    config.model.update({"init": "lecun", "zero_init_outputs": True, "output_scale": 0.1})
+    config.targets.update({"sigma": 1.0, "lab_joints": "projection"})
     config.precision.compute = "bfloat16"
     config.data.lab = {"name": "synthetic/lab", "train": "train", "test": "test"}
     config.data.wild = {"name": "synthetic/wild", "train": "train", "test": "test"}
@@ -220,10 +229,12 @@ def tiny() -> ml_collections.ConfigDict:
             "features": 64,
             "depth_levels": 3,
             "depth_modules": 1,
+            "init": "lecun",
             "zero_init_outputs": True,
             "output_scale": 0.1,
         }
     )
+    config.targets.update({"sigma": 1.0, "lab_joints": "projection"})
     config.data.lab = {"name": "synthetic/lab_tiny", "train": "train", "test": "test"}
     config.data.wild = {"name": "synthetic/wild_tiny", "train": "train", "test": "test"}
     config.data.batch_size = 12
@@ -287,10 +298,12 @@ def open_data() -> ml_collections.ConfigDict:
             "depth_levels": 3,
             "depth_modules": 1,
             "depth_features": (128, 256, 256),
+            "init": "lecun",
             "zero_init_outputs": True,
             "output_scale": 0.1,
         }
     )
+    config.targets.update({"sigma": 1.0, "lab_joints": "projection"})
     config.data.lab = {"name": "synthetic/varied", "train": "train", "test": "test"}
     config.data.wild = {"name": "lsp", "train": "train", "test": "test"}
     config.data.batch_size = 16

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import jax
 
 from pose3d_jax.data.catalog import BUILT_IN, is_prepared
-from pose3d_jax.evaluation.report import tables_of
+from pose3d_jax.evaluation.report import beside_published, tables_of
 from pose3d_jax.evaluation.tables import as_text
 from pose3d_jax.evaluation.validation import final_results, validate
 from pose3d_jax.programs.run import run_program
@@ -43,7 +43,8 @@ def main(argv: Sequence[str]) -> None:
         run = train(config, place, interruption, validate)
 
     last = get_stage(config, config.last_stage)
-    tables = tables_of(final_results(run, last), kinds=["summary"])
+    results = final_results(run, last)
+    tables = [*tables_of(results, kinds=["summary"]), *beside_published(results)]
     log.info("results in %s:\n\n%s\n", place / last.name, "\n\n".join(map(as_text, tables)))
 
 

@@ -12,7 +12,13 @@ import pytest
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation.poses import Setting
-from pose3d_jax.evaluation.predictions import PREDICTIONS_FILE, read_predictions
+from pose3d_jax.evaluation.predictions import (
+    PREDICTIONS_FILE,
+    load,
+    open_split,
+    predict,
+    read_predictions,
+)
 from pose3d_jax.evaluation.report import evaluate_checkpoint, score, tables_of
 from pose3d_jax.files import read_json, write_json
 from pose3d_jax.models import variables
@@ -166,7 +172,7 @@ def test_published_rows_stand_beside_ours_on_the_official_data_sets(official, tm
     for title, columns in beside.items():
         rows = tables[title].rows
         for column in columns:
-            for whose in ("paper", "ours"):
+            for whose in ("published", "ours"):
                 assert np.isfinite(rows[f"{METHODS[3]} ({whose})"][column]), (title, whose)
 
 

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from pose3d_jax import geometry
 from pose3d_jax.evaluation import scores, tables
 from pose3d_jax.evaluation.poses import Setting, as_poses
 from pose3d_jax.evaluation.predictions import Predicted, to_labels
 from pose3d_jax.evaluation.report import score
 from pose3d_jax.evaluation.scores import Measure
-from pose3d_jax.skeleton import BONES, PCKH_GROUPS
+from pose3d_jax.skeleton import BONE_LENGTHS, BONES, PCKH_GROUPS
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -52,9 +53,13 @@ def length(pose, joints):
     return np.linalg.norm(pose[joints[0]] - pose[joints[1]])
 
 
-def millimetres(joints, depth):
+def millimetres(joints, depth, valid=None):
+    """At the average size; where joints are not labelled, by the bones between those that are."""
     pose = np.concatenate([joints, depth[:, None] * SIDE / 2], axis=1).astype(np.float64)
-    return (pose - pose[6]) * SIZE / sum(length(pose, bone) for bone in BONES)
+    known = [bone for bone in BONES if valid is None or valid[bone].all()]
+    canonical = dict(zip(map(tuple, BONES), BONE_LENGTHS))
+    share = sum(canonical[tuple(bone)] for bone in known) / BONE_LENGTHS.sum()
+    return (pose - pose[6]) * SIZE * share / sum(length(pose, bone) for bone in known)
 
 
 def slow_numbers(poses, labels, groups, dataset):
@@ -92,7 +97,7 @@ def slow_numbers(poses, labels, groups, dataset):
             error = np.linalg.norm(at_size[j] - at_size[6] - truth[j] + truth[6])
             within.setdefault(groups[i], []).append(error < 150)
             under.setdefault(groups[i], []).append(np.mean([error < t for t in range(0, 151, 5)]))
-        true_2d = millimetres(labels.joints[i], poses.depth[i])
+        true_2d = millimetres(labels.joints[i], poses.depth[i], labels.valid[i])
         if dataset == "mpi_inf_3dhp":
             step = 0.2 * (true_2d[8] - true_2d[6])
             for j in (6, 2, 3):
@@ -141,6 +146,38 @@ def test_without_truth_symmetry_is_in_pixels_of_a_crop_of_256():
         assert found["table4"][limb] == pytest.approx(np.mean(differences), rel=1e-4)
 
 
+def test_what_is_not_annotated_lengthens_no_bone():
+    """Records hold zeros there: measures of labelled joints do not take these for positions."""
+    poses, labels = random_split(7)
+    everything = labels._replace(valid=np.ones((40, 16), bool))
+    headless = everything._replace(
+        valid=np.tile(np.arange(16) != 9, (40, 1)),
+        joints=np.where(np.arange(16)[:, None] == 9, np.float32(-1000), labels.joints),
+    )
+    setting = Setting(SIDE, SIZE, "synthetic/wild")
+    expected, found = (scores.summarise(poses, some, setting) for some in (everything, headless))
+    for name in ("symmetry true 2D", "bone sum", "bone sum true 2D"):
+        assert found[name] == pytest.approx(expected[name], rel=0.1), name
+
+
+def test_pckh_compares_with_projections_and_with_weak_perspective():
+    _, labels = random_split(8)
+    labels = labels._replace(has_3d=np.ones(40, bool), head_size=np.full(40, 10, np.float32))
+    pose = np.random.default_rng(8).normal([0, 0, 4000], 300, (40, 16, 3))
+    labels = labels._replace(
+        joints=np.float32(500 * pose[..., :2] / pose[..., 2:] + 64), joints_3d=np.float32(pose)
+    )
+    drawn = geometry.weak_perspective(labels.joints, labels.joints_3d, labels.valid)
+    setting = Setting(SIDE, SIZE, "synthetic/lab")
+    for joints, names in (
+        (labels.joints, ("PCKh@0.5", "PCKh@0.5 weak perspective")),
+        (np.asarray(drawn), ("PCKh@0.5 weak perspective", "PCKh@0.5")),
+    ):
+        poses = as_poses(joints, labels.depth, SIDE, SIZE)
+        row = scores.summarise(poses, labels, setting)
+        assert row[names[0]] == 100 and row[names[1]] < 95
+
+
 def test_a_stage_without_depth_has_2d_numbers_alone():
     poses, labels = random_split(2)
     setting = Setting(SIDE, SIZE, "synthetic/lab", with_depth=False)
@@ -159,7 +196,7 @@ def test_exact_poses_score_exactly():
     )
     labels = labels._replace(
         joints=truth.joints, depth=truth.depth, joints_3d=truth.millimetres,
-        has_3d=np.ones(40, bool),
+        valid=np.ones((40, 16), bool), has_3d=np.ones(40, bool),
     )  # fmt: skip
     row = scores.summarise(truth, labels, Setting(SIDE, SIZE, "synthetic/lab"))
     perfect = {"PCKh@0.5": 100, "3DPCK": 100, "bone sum": 1, "depth spread": 1,

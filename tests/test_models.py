@@ -239,6 +239,7 @@ def test_shapes_follow_the_input(side, levels, depth_levels, stem):
         ({"stem": "none"}, "conv, patch"),
         ({"level_features": (8, 8, 8)}, "there are 3, 2 and 1"),
         ({"level_features": (16, 8)}, "the first is `features`"),
+        ({"init": "none"}, "lecun, torch7"),
     ],
 )
 def test_impossible_networks_say_why(changes, message):
@@ -255,6 +256,44 @@ def test_build_network_reads_a_configs_model_section():
         assert not output.bias[...].any()
     other = build_network(config, dtype="bfloat16", seed=1)
     assert (network.stem.conv.kernel[...] != other.stem.conv.kernel[...]).all()
+
+
+def test_the_releases_initial_values_are_uniform_and_scaled_by_the_inputs():
+    """U(±1/√fan_in) for weights and biases, U(0, 1) for the scales of batch normalisation."""
+    network = small_network(init="torch7", features=32)
+    params = {path: np.asarray(p[...]) for path, p in nnx.to_flat_state(nnx.state(network))}
+    # In units of their bounds, all weights and biases come from one distribution.
+    drawn = {"kernel": [], "bias": [], "scale": []}
+    for path, values in params.items():
+        *layer, name = path
+        kernel = params.get((*layer, "kernel"))
+        if name in ("kernel", "bias") and kernel is not None:
+            inputs = {2: kernel.shape[0], 4: np.prod(kernel.shape[:3])}[kernel.ndim]
+            drawn[name].append(values.ravel() * np.sqrt(inputs))
+        elif name == "bias":
+            assert not values.any(), "batch normalisation"
+        elif name == "scale":
+            drawn[name].append(2 * values - 1)
+    for name, parts in drawn.items():
+        values = np.sort(np.concatenate(parts))
+        assert len(values) > 400 and np.abs(values).max() <= 1.0, name
+        quantiles = 2 * (np.arange(len(values)) + 0.5) / len(values) - 1
+        # Kolmogorov's bound at one in a thousand, for a distribution on [−1, 1].
+        assert np.abs(values - quantiles).max() < 2 * 1.95 / np.sqrt(len(values)), name
+    statistics = [v for path, v in params.items() if path[-1] in ("mean", "var")]
+    assert {float(v.min()) for v in statistics} == {float(v.max()) for v in statistics} == {0, 1}
+
+
+def test_the_releases_initial_values_follow_the_seed_and_leave_outputs_at_zero():
+    def build(seed, **changes):
+        config = ml_collections.ConfigDict(SMALL | {"init": "torch7"} | changes)
+        return build_network(config, dtype="float32", seed=seed)
+
+    one, same, other = build(0), build(0), build(1, zero_init_outputs=True)
+    np.testing.assert_array_equal(one.stem.conv.kernel[...], same.stem.conv.kernel[...])
+    assert (one.stem.conv.kernel[...] != other.stem.conv.kernel[...]).all()
+    for output in (other.depth.output, *(stack.heatmaps for stack in other.stacks)):
+        assert not output.kernel[...].any() and not output.bias[...].any()
 
 
 def test_without_depth_the_depth_module_is_left_out():

@@ -328,7 +328,7 @@ def test_the_command_line_speaks_in_sentences(arguments, sentence, tmp_path, cap
     assert files(tmp_path) == []
 
 
-def test_the_embedded_benchmark_is_cut_into_items_that_cover_it(tmp_path, monkeypatch):
+def test_the_built_in_benchmark_is_cut_into_items_that_cover_it(tmp_path, monkeypatch):
     builder = prepare.load_builder("synthetic/lab_tiny", tmp_path)
     plan = builder.make_plan(Path(), tmp_path, partial=False)
     calls = []

@@ -13,7 +13,10 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from pose3d_jax import geometry, heatmaps
 from pose3d_jax.images.crop import crop_to_image, sample
-from pose3d_jax.skeleton import MIRROR_ORDER
+from pose3d_jax.skeleton import MIRROR_ORDER, ROOT
+
+#: Where the 2D joints of a 3D-labelled image may be said to be; see `make_examples`.
+LAB_JOINTS = ("projection", "weak_perspective")
 
 
 class Augmentation(NamedTuple):
@@ -102,15 +105,32 @@ def mirror_joints(joints: Array, mirror: Bool[Array, "b"]) -> Array:
     return jnp.where(swap, joints[:, MIRROR_ORDER], joints)
 
 
-def make_examples(batch: dict[str, Array], side: int, augmentation: Augmentation) -> Example:
+def make_examples(
+    batch: dict[str, Array],
+    side: int,
+    augmentation: Augmentation,
+    *,
+    sigma: float,
+    lab_joints: str,
+) -> Example:
     """Crops, colours and labels a batch of records.
+
+    The heat-maps, the 2D joints of the geometric loss and the scale of the depth labels all come
+    from the same 2D positions. Those of 3D-labelled images are either where the joints are in the
+    image ("projection"), or where weak perspective draws the 3D pose ("weak_perspective", as in
+    the release). With the latter the targets are the pose itself, scaled: its bones have the true
+    ratios, and a network that predicts them makes no error but in size.
 
     Args:
         batch: `image`, `box`, `joints_2d`, `joints_valid`, `joints_3d`, `has_3d` of the records
             (`records`), stacked.
         side: of the network's input, px.
         augmentation: one per image.
+        sigma: of the Gaussians, heat-map px.
+        lab_joints: 2D positions of 3D-labelled images, one of `LAB_JOINTS`.
     """
+    if lab_joints == "weak_perspective":
+        batch = batch | {"joints_2d": _weak_perspective_joints(batch)}
     matrix = crop_to_image(
         batch["box"], side, augmentation.scale, augmentation.rotation, augmentation.mirror
     )
@@ -121,10 +141,19 @@ def make_examples(batch: dict[str, Array], side: int, augmentation: Augmentation
     joints_3d = mirror_joints(batch["joints_3d"], augmentation.mirror)
     return Example(
         images=jnp.clip(images, 0.0, 1.0),
-        heatmaps=heatmaps.render(joints / heatmaps.STRIDE, valid, side // heatmaps.STRIDE),
+        heatmaps=heatmaps.render(joints / heatmaps.STRIDE, valid, side // heatmaps.STRIDE, sigma),
         joints=geometry.normalise(joints, side),
         valid=valid,
         # Bone lengths do not change when the camera turns about its axis: no need to turn these.
-        depth=geometry.depth_target(joints, joints_3d, side),
+        depth=geometry.depth_target(joints, joints_3d, side, valid),
         has_3d=batch["has_3d"],
     )
+
+
+def _weak_perspective_joints(batch: dict[str, Array]) -> Float[Array, "b 16 2"]:
+    """2D joints in image px: weak perspective's where there is 3D, as annotated elsewhere."""
+    joints, valid = batch["joints_2d"], batch["joints_valid"]
+    drawn = geometry.weak_perspective(joints, batch["joints_3d"], valid)
+    # The root anchors the pose; without its annotation nothing says where to draw it.
+    known = batch["has_3d"] & valid[:, ROOT]
+    return jnp.where(known[:, None, None], drawn, joints)

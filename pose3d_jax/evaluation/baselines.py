@@ -57,7 +57,7 @@ def baselines(training: Labels | None, test: Labels, setting: Setting) -> dict[s
         2D, true depth", whose error is what weak perspective and the average size leave: a lower
         bound.
     """
-    true_depth = as_poses(test.joints, test.depth, *setting[:2])
+    true_depth = as_poses(test.joints, test.depth, *setting[:2], test.valid)
     if training is None:
         return {"true 2D, true depth": true_depth}
     count = len(test.joints)
@@ -69,6 +69,6 @@ def baselines(training: Labels | None, test: Labels, setting: Setting) -> dict[s
             mean_depth,
             np.broadcast_to(mean_mm, (count, *mean_mm.shape)),
         ),
-        "true 2D, mean depth": as_poses(test.joints, mean_depth, *setting[:2]),
+        "true 2D, mean depth": as_poses(test.joints, mean_depth, *setting[:2], test.valid),
         "true 2D, true depth": true_depth,
     }

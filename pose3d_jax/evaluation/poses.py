@@ -68,7 +68,9 @@ def to_labels(batch: dict[str, Shaped[np.ndarray, "n ..."]], side: int) -> Label
     joints = into_square(batch["joints_2d"], batch["box"], side)
     return Labels(
         joints=joints,
-        depth=np.asarray(geometry.depth_target(joints, batch["joints_3d"], side)),
+        depth=np.asarray(
+            geometry.depth_target(joints, batch["joints_3d"], side, batch["joints_valid"])
+        ),
         valid=batch["joints_valid"],
         joints_3d=batch["joints_3d"],
         has_3d=batch["has_3d"],
@@ -81,9 +83,10 @@ def as_poses(
     depth: Float[np.ndarray, "n 16"],
     side: int,
     skeleton_size: float,
+    valid: Bool[np.ndarray, "n 16"] | None = None,
 ) -> Poses:
-    """Poses from 2D joints and depths: their mm by the average skeleton's size (Sec. 4.1.2)."""
-    millimetres = geometry.to_millimetres(joints, depth, side, skeleton_size)
+    """Poses from 2D joints and depths; `geometry.to_millimetres` has the arguments."""
+    millimetres = geometry.to_millimetres(joints, depth, side, skeleton_size, valid)
     return Poses(joints, depth, np.asarray(millimetres))
 
 

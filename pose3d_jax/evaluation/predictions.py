@@ -110,7 +110,7 @@ def load(checkpoint: str | os.PathLike, *, flip: bool = False) -> Trained:
     return Trained(
         config=config,
         state=replicate(state),
-        predict=make_predict_step(config, network, flip=flip),
+        predict=make_predict_step(network, config.model.input_side, flip=flip),
         with_depth=get_stage(config, len(config.stages)).with_depth,
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from pose3d_jax.evaluation.poses import Labels, at_size_of
-from pose3d_jax.evaluation.published import HUMAN36M, MPI_INF_3DHP, MPII, Tables
+from pose3d_jax.evaluation.published import HUMAN36M, LSP, MPI_INF_3DHP, MPII, Tables
 from pose3d_jax.skeleton import NECK, NUM_JOINTS, PELVIS, THORAX
 
 HIPS = (2, 3)
@@ -32,7 +32,7 @@ class Protocol:
         counts_pelvis_and_thorax: whether their 3D errors count.
         scenes: scene of each subject, for tables by scene; without scenes tables are by action.
         torso_pck: PCK@0.2 is measured as well, the metric of Leeds Sports Pose (`metrics.pck`).
-        published: table → row → column → number of the paper, to stand beside ours.
+        published: table → row → column → number to stand beside ours.
     """
 
     test_split: str = "test"
@@ -60,7 +60,7 @@ PROTOCOLS = {
         },
         published=MPI_INF_3DHP,
     ),
-    "lsp": Protocol(torso_pck=True),
+    "lsp": Protocol(torso_pck=True, published=LSP),
     "mpii": Protocol(test_split="validation", published=MPII),
 }  # fmt: skip
 

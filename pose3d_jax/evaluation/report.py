@@ -28,7 +28,8 @@ from pose3d_jax.evaluation.predictions import (
     save_predictions,
 )
 from pose3d_jax.evaluation.protocols import protocol_of
-from pose3d_jax.evaluation.tables import Table, as_markdown, as_tables, tabulate
+from pose3d_jax.evaluation.published import KNOWN_DIFFERENCES
+from pose3d_jax.evaluation.tables import ALL, Table, as_markdown, as_tables, tabulate
 from pose3d_jax.files import read_json, write_json, write_text
 
 log = logging.getLogger(__name__)
@@ -199,6 +200,41 @@ def tables_of(results: Results, kinds: Sequence[str] | None = None) -> list[Tabl
         if kinds is not None:
             rows = {name: {k: row[k] for k in kinds if k in row} for name, row in rows.items()}
         tables += as_tables(rows, dataset, found["images"])
+    return tables
+
+
+def beside_published(results: Results) -> list[Table]:
+    """Our 3D error beside the paper's of the same method, and what is known to differ.
+
+    Args:
+        results: from `evaluate`.
+
+    Returns:
+        A table for each data set on which the paper has 3D errors in mm, if ours are there too.
+    """
+    tables = []
+    method = results["method"]
+    for dataset, found in results["data"].items():
+        paper, summary = protocol_of(dataset).published, found["tables"]["summary"]
+        if method not in paper.get("table1", {}) or "MPJPE" not in summary:
+            continue
+        theirs = {
+            "MPJPE": paper["table1"][method][ALL],
+            "PCKh@0.5": paper["table2"][method]["mean"],
+        }
+        columns = (*theirs, "PCKh@0.5 weak perspective")
+        tables.append(
+            Table(
+                title=f"Beside the paper on {dataset} (MPJPE in mm, PCKh in %)",
+                rows={
+                    f"{method} (published)": theirs,
+                    f"{method} (ours)": {name: summary.get(name, np.nan) for name in columns},
+                },
+                note="The paper does not say which 2D positions its PCKh compares with. Known "
+                "differences between the preset `paper` and the release (docs/paper-preset.md has "
+                "all):\n" + "\n".join(f"- {sentence}" for sentence in KNOWN_DIFFERENCES),
+            )
+        )
     return tables
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from pose3d_jax import metrics
+from pose3d_jax import geometry, metrics
 from pose3d_jax.evaluation.poses import Labels, Poses, Setting, as_poses, at_size_of, in_pixels
 from pose3d_jax.evaluation.protocols import (
     NEITHER_PELVIS_NOR_THORAX,
@@ -17,12 +17,13 @@ from pose3d_jax.evaluation.protocols import (
     joints_that_count,
     protocol_of,
 )
-from pose3d_jax.skeleton import SYMMETRIC_LIMBS
+from pose3d_jax.skeleton import ROOT, SYMMETRIC_LIMBS
 
 #: One line about a split. mm but for percentages (PCK, 3DPCK, AUC) and ratios (the last four).
 SUMMARY = (
     "PCK@0.2",
     "PCKh@0.5",
+    "PCKh@0.5 weak perspective",
     "MPJPE",
     "MPJPE true 2D",
     "PA-MPJPE",
@@ -95,7 +96,10 @@ def measure(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure
 
     Returns:
         The names of `SUMMARY`, and besides
-        "PCKh@0.5 GROUP": percent, for the groups of Table 2;
+        "PCKh@0.5 GROUP": percent, for the groups of Table 2, against where the joints are in the
+        image (the true projection), whatever the network was trained towards. "PCKh@0.5 weak
+        perspective" is the mean against where weak perspective draws the true pose, the other
+        positions that a network may be trained towards (`examples.make_examples`);
         "PCK@0.2 GROUP": percent, on LSP alone, for the same groups (`metrics.pck`);
         "symmetry LIMB", and the same with " true 2D" or " px": mm, mm with the predicted depths at
         the labelled joints, and px of a crop of 256, for the limbs of Table 4.
@@ -171,7 +175,8 @@ def _scored(poses: Poses, labels: Labels, setting: Setting) -> Float[np.ndarray,
 
 def _with_true_2d(poses: Poses, labels: Labels, setting: Setting) -> Poses:
     """The predicted depths at the labelled joints: what the depth module alone is to blame for."""
-    return as_poses(labels.joints, poses.depth, setting.side, setting.skeleton_size)
+    side, size = setting.side, setting.skeleton_size
+    return as_poses(labels.joints, poses.depth, side, size, labels.valid)
 
 
 def _measure_3d(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure]:
@@ -184,21 +189,34 @@ def _measure_3d(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Mea
     errors = np.asarray(metrics.joint_errors(at_size_of(ours, truth), truth))
     of_pck = counted & NEITHER_PELVIS_NOR_THORAX
 
+    has_bones = known & np.asarray(geometry.annotated_bones(labels.valid)).any(1)
+
     def bone_sum(poses):
-        return metrics.bone_sum_ratio(in_pixels(poses, side), in_pixels(labels, side))
+        return metrics.bone_sum_ratio(in_pixels(poses, side), in_pixels(labels, side), labels.valid)
 
     return {
+        "PCKh@0.5 weak perspective": _weak_perspective_pckh(poses, labels),
         "MPJPE": per_image(metrics.mpjpe(ours, truth, counted), known),
         "MPJPE true 2D": per_image(metrics.mpjpe(at_true_2d, truth, counted), known),
         "PA-MPJPE": per_image(metrics.pa_mpjpe(ours, truth, counted), known),
         "N-MPJPE": per_image(metrics.n_mpjpe(ours, truth, counted), known),
         "3DPCK": per_joint(100.0 * (errors < 150.0), of_pck),
         "AUC": per_joint(100.0 * np.asarray(metrics.under_curve(errors)), of_pck),
-        "bone sum": per_image(bone_sum(poses), known),
-        "bone sum true 2D": per_image(bone_sum(with_true_2d), known),
+        "bone sum": per_image(bone_sum(poses), has_bones),
+        "bone sum true 2D": per_image(bone_sum(with_true_2d), has_bones),
         "depth spread": Measure(poses.depth.std(1) * known, labels.depth.std(1) * known),
         "depth correlation": per_image(_correlation(poses.depth, labels.depth), known),
     }
+
+
+def _weak_perspective_pckh(poses: Poses, labels: Labels) -> Measure:
+    drawn = geometry.weak_perspective(labels.joints, labels.joints_3d, labels.valid)
+    known = labels.has_3d & labels.valid[:, ROOT]
+    correct, counted = metrics.within_head(
+        poses.joints, drawn, labels.head_size, labels.valid & known[:, None]
+    )
+    joints = list(metrics.PCKH_JOINTS["mean"])
+    return per_joint(100.0 * np.asarray(correct)[:, joints], np.asarray(counted)[:, joints])
 
 
 def _correlation(

@@ -10,10 +10,12 @@ from PIL import Image
 JPEG_QUALITY = 92
 
 
-def encode_image(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    """RGB pixels to the JPEG bytes that a record holds."""
+def encode_image(
+    image: UInt8[np.ndarray, "height width 3"], quality: float = JPEG_QUALITY
+) -> bytes:
+    """RGB pixels to the JPEG bytes that a record holds; `quality` in Pillow's scale."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(image).save(buffer, format="JPEG", quality=round(float(quality)))
     return buffer.getvalue()
 
 

@@ -46,11 +46,15 @@ class DepthHead(nnx.Module):
         )
         flat = (side // 2 ** len(features)) ** 2 * features[-1]
         self.output = nnx.Linear(
-            flat, num_joints, kernel_init=output_init, dtype=jnp.float32, rngs=rngs
+            flat,
+            num_joints,
+            kernel_init=output_init,
+            dtype=jnp.promote_types(dtype, jnp.float32),
+            rngs=rngs,
         )
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b joints"]:
-        """Depths in the units of the normalised crop, float32."""
+        """Depths in the units of the normalised crop, at least float32."""
         for residuals in self.stages:
             x = max_pool(residuals(x))
         return self.output(x.reshape(x.shape[0], -1))

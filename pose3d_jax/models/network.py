@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import ml_collections
 from flax import nnx
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float
 from pose3d_jax.heatmaps import STRIDE
 from pose3d_jax.models.depth import DepthHead
 from pose3d_jax.models.hourglass import Hourglass
+from pose3d_jax.models.initial_values import draw_torch7
 from pose3d_jax.models.layers import NormRelu, Pointwise, max_pool
 from pose3d_jax.models.residual import Residual, residual_chain
 from pose3d_jax.skeleton import NUM_JOINTS
@@ -60,6 +62,7 @@ class PatchStem(nnx.Module):
 
 
 STEMS = {"conv": ConvStem, "patch": PatchStem}
+INITS = ("lecun", "torch7")
 
 
 class Stack(nnx.Module):
@@ -123,12 +126,14 @@ class PoseNetwork(nnx.Module):
         stem: "conv" (the paper's) or "patch" (fast on CPUs).
         stem_features: channels of the convolutional stem's first layer, by default a quarter of
             `features`; the release has 64 whatever the rest.
+        init: how parameters start: "lecun" (Flax's defaults: LeCun normal, biases 0, scales 1) or
+            "torch7" (the release's, `initial_values.draw_torch7`).
         zero_init_outputs: start both output layers at zero.
         output_scale: factor on both outputs. With RMSprop, whose steps do not depend on the
             gradient's size, a factor below 1 is a smaller learning rate for the last layers.
         num_joints: heat-maps and depths to predict.
         axis_name: `pmap` axis of synchronised batch statistics, or None.
-        dtype: of the arithmetic; parameters and outputs are float32.
+        dtype: of the arithmetic; parameters are float32, and outputs at least that.
         rngs: NNX's random streams.
 
     Raises:
@@ -150,6 +155,7 @@ class PoseNetwork(nnx.Module):
         depth_features: Sequence[int] | None = None,
         stem: str = "conv",
         stem_features: int | None = None,
+        init: str = "lecun",
         zero_init_outputs: bool = False,
         output_scale: float = 1.0,
         num_joints: int = NUM_JOINTS,
@@ -178,6 +184,8 @@ class PoseNetwork(nnx.Module):
             )
         if stem not in STEMS:
             raise ValueError(f"Unknown stem {stem!r}; choose one of {', '.join(STEMS)}.")
+        if init not in INITS:
+            raise ValueError(f"Unknown init {init!r}; choose one of {', '.join(INITS)}.")
         self.input_side = input_side
         self.output_scale = output_scale
         self.dtype = dtype
@@ -200,6 +208,11 @@ class PoseNetwork(nnx.Module):
             output_init=output_init,
             **shared,
         )
+        if init == "torch7":
+            nnx.update(self, draw_torch7(nnx.state(self, nnx.Param), rngs.params()))
+            if zero_init_outputs:
+                for layer in (self.depth.output, *(stack.heatmaps for stack in self.stacks)):
+                    nnx.update(layer, jax.tree.map(jnp.zeros_like, nnx.state(layer, nnx.Param)))
 
     def __call__(
         self, images: Float[Array, "b s s 3"], *, with_depth: bool = True
@@ -212,7 +225,7 @@ class PoseNetwork(nnx.Module):
 
         Returns:
             One array of heat-maps per stack, the last the best; and the depths, in the units of
-            the normalised crop (`geometry`), or None. All float32.
+            the normalised crop (`geometry`), or None. All float32, or finer where `dtype` is.
 
         Raises:
             ValueError: the images are not of the side that the network is built for.
@@ -226,7 +239,8 @@ class PoseNetwork(nnx.Module):
         heatmaps = []
         for stack in self.stacks:
             maps, x = stack(x)
-            heatmaps.append(maps.astype(jnp.float32) * self.output_scale)
+            maps = maps.astype(jnp.promote_types(self.dtype, jnp.float32))
+            heatmaps.append(maps * self.output_scale)
         depth = self.depth(x) * self.output_scale if with_depth else None
         return heatmaps, depth
 

@@ -18,7 +18,13 @@ from pose3d_jax.training.directory import check_directory, check_shared, claim_d
 from pose3d_jax.training.interruption import Interruption
 from pose3d_jax.training.loop import Run, Validate, iterate
 from pose3d_jax.training.progress import MetricsLog
-from pose3d_jax.training.state import TrainState, check_batch_size, initial_state, make_optimizer
+from pose3d_jax.training.state import (
+    TrainState,
+    check_batch_size,
+    check_targets,
+    initial_state,
+    make_optimizer,
+)
 from pose3d_jax.training.steps import make_predict_step
 
 log = logging.getLogger(__name__)
@@ -67,6 +73,7 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
     except ValueError as error:
         raise UserError(f"{error}.".replace(" is ", " in the config is ", 1)) from error
     numbers = range(1, config.last_stage + 1)
+    check_targets(**config.targets)
     for number in numbers:
         check_batch_size(config.data.batch_size, get_stage(config, number).domains)
     try:
@@ -83,7 +90,7 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
         image_side=max(domain.image_side for domain in domains.values()),
         network=network,
         optimizer=make_optimizer(config),
-        predict=make_predict_step(config, network),
+        predict=make_predict_step(network, config.model.input_side),
     )
 
 

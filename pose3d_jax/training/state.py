@@ -11,6 +11,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from pose3d_jax.data.examples import LAB_JOINTS
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import AXIS, Network
 from pose3d_jax.stages import Stage
@@ -99,6 +100,20 @@ def split_over_devices(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Gives a host's batch its leading device axis."""
     devices = jax.local_device_count()
     return {k: v.reshape(devices, len(v) // devices, *v.shape[1:]) for k, v in batch.items()}
+
+
+def check_targets(sigma: float, lab_joints: str) -> None:
+    """Every value of the config's section `targets` must be one that `make_examples` knows.
+
+    Raises:
+        UserError: one is not.
+    """
+    if sigma <= 0:
+        raise UserError(f"The heat-maps' sigma must be positive, but targets.sigma is {sigma}.")
+    if lab_joints not in LAB_JOINTS:
+        raise UserError(
+            f"Unknown targets.lab_joints {lab_joints!r}; choose one of {', '.join(LAB_JOINTS)}."
+        )
 
 
 def check_batch_size(batch_size: int, domains: tuple[str, ...]) -> None:

@@ -94,6 +94,7 @@ _HAIR = PART_NAMES.index("hair")
 #: Beyond either end of any axis, in its lengths.
 _EVERYWHERE = 1e4
 _IS_TORSO = np.array([p.frame in (_CHEST, _PELVIS) and p.material != SKIN for p in PARTS])
+_IS_SHIN = np.array([p.name.endswith("shin") for p in PARTS])
 #: What long hair adds to the end of the part "hair".
 _HAIR_FALL = np.array([0, 0.17, -0.035], np.float32)
 
@@ -136,6 +137,9 @@ def build_body(figure: Figure, subject: Subject) -> Cones:
     def lower(reach):
         return jnp.where(reach > 1, reach - 1, -_EVERYWHERE)
 
+    # A bare shin: skin, and a sock where the skin ends.
+    sock = jnp.asarray(_IS_SHIN) & (subject.legs <= 1) & (subject.socks > 0)
+    skin = subject.colours[SKIN]
     everywhere = jnp.float32(_EVERYWHERE)
     covers = jnp.stack([
         everywhere, subject.sleeves, lower(subject.sleeves), subject.legs, lower(subject.legs),
@@ -148,10 +152,10 @@ def build_body(figure: Figure, subject: Subject) -> Cones:
         axis=ends[:, 1] - ends[:, 0],
         start_radius=radii[:, 0],
         end_radius=radii[:, 1],
-        cover=covers[_COVERS],
-        colour=subject.colours[_MATERIALS],
-        pattern_colour=subject.pattern_colours[_MATERIALS],
-        end_colour=jnp.broadcast_to(subject.colours[SKIN], (len(PARTS), 3)),
+        cover=jnp.where(sock, 1 - subject.socks, covers[_COVERS]),
+        colour=jnp.where(sock[:, None], skin, subject.colours[_MATERIALS]),
+        pattern_colour=jnp.where(sock[:, None], skin, subject.pattern_colours[_MATERIALS]),
+        end_colour=jnp.where(sock[:, None], subject.pattern_colours[SHOES], skin),
         pattern=garments[_MATERIALS],
         origin=figure.joints[np.where(_IS_TORSO, 8, _JOINTS[:, 0])],
         frame=frames,

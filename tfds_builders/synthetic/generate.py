@@ -18,8 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from pose3d_jax.images.jpeg import encode_image
-from tfds_builders.synthetic import actions, body, cameras, render, scenes, subjects
+from pose3d_jax.images.jpeg import JPEG_QUALITY, encode_image
+from tfds_builders.synthetic import (
+    actions,
+    body,
+    cameras,
+    photographs,
+    render,
+    scenes,
+    subjects,
+    varied,
+)
 from tfds_builders.synthetic.draws import Draws
 from tfds_builders.synthetic.subjects import DOMAINS, SPLITS
 
@@ -31,12 +40,12 @@ _HEAD_MARGIN = 0.04
 _HEAD_PARTS = tuple(body.PART_NAMES.index(name) for name in ("head", "hair"))
 #: How often the border of the photograph runs through the person, in `SPLITS`. Test people are
 #: whole, so that the error of every joint can be measured.
-_CUT_PROBABILITY = {"lab": (0.0, 0.0), "wild": (0.12, 0.0)}
+_CUT_PROBABILITY = {"lab": (0.0, 0.0), "wild": (0.12, 0.0), "varied": (0.0, 0.0)}
 _LEAST_JOINTS = 8
 #: Corners of an uncut image, in image sides.
 _WHOLE = np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)
 #: Random numbers that one record may use.
-_POOL = 512
+_POOL = {"lab": 512, "wild": 512, "varied": 896}
 _COMPILING = threading.Lock()
 #: A compiled program keeps one core busy.
 _THREADS = min(8, os.cpu_count() or 1)
@@ -47,7 +56,7 @@ class Benchmark:
     """All that a set of synthetic records depends on.
 
     Attributes:
-        domain: "lab" or "wild".
+        domain: "lab", "wild" or "varied".
         box_side: px; the network's input.
         image_side: px; in the wild 1.5 × the box. The crops of augmentation (scale up to 1.41,
             rotation up to 60°) can reach 2 × the box, which would take 1.8 times as long to
@@ -89,7 +98,7 @@ def _sample(
     domain = benchmark.domain
     root = jax.random.key(benchmark.seed, impl="threefry2x32")
     root = jax.random.fold_in(root, 1000 + DOMAINS.index(domain))
-    draws = Draws(jax.random.fold_in(jax.random.fold_in(root, split), index), _POOL)
+    draws = Draws(jax.random.fold_in(jax.random.fold_in(root, split), index), _POOL[domain])
     person_number = subjects.draw_number(draws, domain, split)
     subject = subjects.sample_subject(benchmark.seed, domain, person_number)
     if domain == "lab":
@@ -102,6 +111,10 @@ def _sample(
     sides = benchmark.box_side, benchmark.image_side
     if domain == "lab":
         scene, person = scenes.lab_scene(draws, subject, moves, action, camera_number, *sides)
+    elif domain == "varied":
+        number = subjects.draw_number(draws, domain, split)
+        companion = subjects.sample_subject(benchmark.seed, domain, number)
+        scene, person = varied.varied_scene(draws, subject, companion, moves, action, *sides)
     else:
         scene, person = scenes.wild_scene(draws, subject, moves, action, *sides)
 
@@ -110,7 +123,7 @@ def _sample(
     border = _cut_border(draws, *sides)
     cut &= _inside(joints_2d, border).sum() >= _LEAST_JOINTS
     border = jnp.where(cut, border, benchmark.image_side * _WHOLE)
-    return scene, {
+    labels = {
         "joints_2d": joints_2d,
         "joints_valid": _inside(joints_2d, border),
         "joints_3d": 1000 * cameras.to_camera(scene.camera, person.joints),
@@ -120,6 +133,10 @@ def _sample(
         "camera": camera_number,
         "border": border,
     }
+    if domain == "varied":
+        labels["border"] = _close_border(draws, joints_2d, *sides)
+        labels["photograph"] = photographs.draw_photograph(draws)
+    return scene, labels
 
 
 def _inside(points: Float[Array, "*n 2"], border: Float[Array, "2 2"]) -> Bool[Array, "*n"]:
@@ -135,22 +152,40 @@ def _cut_border(draws: Draws, box_side: int, image_side: int) -> Float[Array, "2
     return jnp.where(jnp.arange(4) == edge, moved, image_side * _WHOLE.ravel()).reshape(2, 2)
 
 
-def _render(benchmark: Benchmark, scene: scenes.Scene, border: Float[Array, "2 2"]):
+def _close_border(
+    draws: Draws, joints: Float[Array, "16 2"], box_side: int, image_side: int
+) -> Float[Array, "2 2"]:
+    """Corners (low, high) of a photograph that ends, perhaps, not far from the person."""
+    low, high = draws.uniform(0.06, 0.5, (2, 2)) * box_side
+    close = jnp.round(jnp.stack([joints.min(0) - low, joints.max(0) + high]))
+    close = jnp.clip(close, 0, image_side)
+    return jnp.where(draws.chance(0.5, (2, 2)), close, image_side * _WHOLE)
+
+
+def _render(
+    benchmark: Benchmark,
+    scene: scenes.Scene,
+    border: Float[Array, "2 2"],
+    photograph: photographs.Photograph | None,
+):
     """The picture of a scene, black beyond the border, and the body's parts that show."""
     side = benchmark.image_side
-    # Joints lie within the box, and hands and feet within this square.
-    window = min(side, 2 * int(0.64 * benchmark.box_side))
-    picture, parts = render.render(scene, side, window)
-    pixels = jnp.stack(jnp.meshgrid(jnp.arange(side), jnp.arange(side)), -1)
-    inside = _inside(pixels, border)
+    # Joints lie within the box, and hands and feet within this square; other people anywhere.
+    window = side if benchmark.domain == "varied" else min(side, 2 * int(0.64 * benchmark.box_side))
+    picture, parts = render.render(scene, side, window, folds=benchmark.domain == "varied")
+    parts = jnp.where(parts < len(body.PARTS), parts, -1)
     before = (side - window) // 2
     after = side - window - before
     parts = jnp.pad(parts, ((before, after), (before, after)), constant_values=-1)
+    if photograph is not None:
+        picture = photographs.take(picture, parts >= 0, photograph)
+    pixels = jnp.stack(jnp.meshgrid(jnp.arange(side), jnp.arange(side)), -1)
+    inside = _inside(pixels, border)
     return jnp.where(inside[..., None], picture, 0), jnp.where(inside, parts, -1)
 
 
 def _programs(benchmark: Benchmark):
-    """Compiled: (split, `CHUNK` indices) to scenes and labels; scenes and borders to pictures."""
+    """Compiled: (split, `CHUNK` indices) to scenes and labels; these to pictures."""
     with _COMPILING:  # Else each thread would compile its own.
         return _compile(benchmark)
 
@@ -165,12 +200,12 @@ def _compile(benchmark: Benchmark):
         return jax.vmap(lambda index: _sample(benchmark, split, index))(indices)
 
     @jax.jit
-    def draw(scenes, borders):
-        return jax.lax.map(lambda one: _render(benchmark, *one), (scenes, borders))
+    def draw(scenes, borders, photographs):
+        return jax.lax.map(lambda one: _render(benchmark, *one), (scenes, borders, photographs))
 
     shapes = jax.eval_shape(sample, split, numbers)
     lowered_sample = sample.lower(split, numbers)
-    lowered_draw = draw.lower(shapes[0], shapes[1]["border"])
+    lowered_draw = draw.lower(shapes[0], shapes[1]["border"], shapes[1].get("photograph"))
     with futures.ThreadPoolExecutor(1) as pool:
         compiled_draw = pool.submit(lowered_draw.compile)
         # It runs for a moment, and optimised it would take longer to compile than the renderer.
@@ -191,7 +226,7 @@ def render_chunk(
     padded[: len(indices)] = indices
     sample, draw = _programs(benchmark)
     scene, labels = sample(np.int32(SPLITS.index(split)), padded)
-    results = *draw(scene, labels["border"]), labels
+    results = *draw(scene, labels["border"], labels.get("photograph")), labels
     return jax.tree.map(lambda x: np.asarray(x)[: len(indices)], results)
 
 
@@ -204,7 +239,7 @@ def render_records(
         chunk = indices[first : first + CHUNK]
         pictures, _, labels = render_chunk(benchmark, split, chunk)
         for i, index in enumerate(chunk):
-            row = {name: value[i] for name, value in labels.items()}
+            row = jax.tree.map(lambda x, i=i: x[i], labels)
             made.append(_record(benchmark, split, index, pictures[i], row))
     return made
 
@@ -213,11 +248,12 @@ def _record(
     benchmark: Benchmark, split: str, index: int, picture: np.ndarray, labels: dict[str, Any]
 ) -> dict[str, Any]:
     domain = benchmark.domain
-    has_3d = domain == "lab" or split == "test"
+    has_3d = domain != "wild" or split == "test"
+    quality = labels["photograph"].quality if domain == "varied" else JPEG_QUALITY
     half = benchmark.image_side / 2
     valid = labels["joints_valid"]
     return {
-        "image": encode_image(picture),
+        "image": encode_image(picture, quality),
         "joints_2d": np.where(valid[:, None], labels["joints_2d"], np.float32(0)),
         "joints_valid": valid,
         "joints_3d": labels["joints_3d"] if has_3d else np.zeros_like(labels["joints_3d"]),

@@ -42,9 +42,26 @@ ANGLE_RANGES = {
 ANGLE_NAMES = tuple(ANGLE_RANGES)
 ANGLE_LIMITS = np.array(list(ANGLE_RANGES.values()), np.float32)
 ANKLE_LIMITS = (-25.0, 45.0)
+#: What gymnasts reach. The root may turn more than once, so that a somersault is a range of it.
+ATHLETIC_RANGES = ANGLE_RANGES | {
+    "root_pitch": (-400, 400), "root_roll": (-400, 400),
+    "trunk_flexion": (-50, 80), "trunk_side": (-35, 35), "trunk_twist": (-45, 45),
+    "neck_flexion": (-50, 50), "neck_side": (-35, 35), "neck_twist": (-70, 70),
+} | {
+    f"{side}_{name}": limits
+    for side in ("right", "left")
+    for name, limits in {
+        "shoulder_elevation": (-55, 178), "shoulder_rotation": (-90, 90), "elbow": (0, 150),
+        "hip_flexion": (-40, 132), "hip_abduction": (-15, 75), "hip_rotation": (-35, 55),
+        "knee": (0, 150),
+    }.items()
+}  # fmt: skip
+ATHLETIC_LIMITS = np.array([ATHLETIC_RANGES[name] for name in ANGLE_NAMES], np.float32)
 
 _TRUNK, _NECK = slice(2, 5), slice(5, 8)
 _ARMS, _LEGS = slice(8, 16), slice(16, 24)
+#: Right arm, left arm, right leg, left leg.
+LIMBS = (slice(8, 12), slice(12, 16), slice(16, 20), slice(20, 24))
 #: `MIRROR_SIGNS * angles[..., MIRROR_ANGLES]` is the same pose seen in a mirror.
 MIRROR_ANGLES = np.array([
     ANGLE_NAMES.index(

@@ -1,7 +1,8 @@
 """Scenes: a person in a room, a light and a camera, drawn at random.
 
 The laboratory is one plain room with four cameras and even light. The wild is everything else:
-other people, places, lights, viewpoints, things behind and in front of the person.
+other people, places, lights, viewpoints, things behind and in front of the person. `varied` draws
+from both.
 """
 
 from typing import NamedTuple
@@ -110,13 +111,13 @@ class Person(NamedTuple):
         return self._replace(joints=self.joints + offset, cones=cones)
 
 
-def _facing(draws: Draws) -> Float[Array, ""]:
+def _facing(draws: Draws, frontal: float) -> Float[Array, ""]:
     """How far a person is turned away from the camera, radians.
 
-    People mostly face who takes their picture. A quarter faces anywhere, so that left and right
-    have to be told by more than their side of the image.
+    People mostly face who takes their picture, a share `frontal` of them. The others face
+    anywhere, so that left and right have to be told by more than their side of the image.
     """
-    return jnp.where(draws.chance(0.75), 0.6 * draws.normal(), draws.uniform(-jnp.pi, jnp.pi))
+    return jnp.where(draws.chance(frontal), 0.6 * draws.normal(), draws.uniform(-jnp.pi, jnp.pi))
 
 
 def sample_person(
@@ -125,9 +126,19 @@ def sample_person(
     moves: actions.Moves,
     action: Int[Array, ""],
     towards: Float[Array, ""],
+    frontal: float = 0.75,
 ) -> Person:
-    """Poses a subject on the floor (y = 0), facing about the direction `towards` (an azimuth)."""
-    yaw = towards + _facing(draws)
+    """Poses a subject on the floor (y = 0), or above it if the action leaves the ground.
+
+    Args:
+        draws: random numbers.
+        subject: who.
+        moves: what there is to do.
+        action: which of it.
+        towards: where the camera is, an azimuth in radians.
+        frontal: how many people face about there.
+    """
+    yaw = towards + _facing(draws, frontal)
 
     def pose(angles):
         figure = forward_kinematics(angles, subject.bones, yaw)
@@ -139,10 +150,13 @@ def sample_person(
         actions.sample_angles(draws, moves, action, _POSE_CANDIDATES)
     )
     person = jax.tree.map(lambda x: x[jnp.argmin(overlaps)], candidates)
-    return person.moved(jnp.stack([0.0, -body.lowest(person.cones), 0.0]))
+    floor = body.lowest(person.cones)
+    if moves.lift.any():
+        floor += draws.uniform() * jnp.asarray(moves.lift)[action]
+    return person.moved(jnp.stack([0.0, -floor, 0.0]))
 
 
-def _seat(draws: Draws, person: Person, seated: Bool[Array, ""]) -> Boxes:
+def seat(draws: Draws, person: Person, seated: Bool[Array, ""]) -> Boxes:
     """A stool or a chest under the person, up to the pelvis."""
     pelvis = body.PART_NAMES.index("pelvis")
     bottom = person.joints[6, 1] + 0.8 * person.cones.start_radius[pelvis]
@@ -156,6 +170,26 @@ def _seat(draws: Draws, person: Person, seated: Bool[Array, ""]) -> Boxes:
         colour=draws.uniform(0.02, 0.35, (1, 3)),
         stripes=jnp.zeros(1),
     )
+
+
+def lab_room() -> Room:
+    """The laboratory, plain and grey."""
+    return Room(
+        half=jnp.array([3.6, 5.4]), ceiling=jnp.float32(-3.2), wall_height=jnp.float32(9),
+        yaw=jnp.float32(0),
+        floor=jnp.array([[0.42, 0.30, 0.22], [0.34, 0.24, 0.18]]),
+        wall=jnp.array([[0.48, 0.52, 0.55], [0.40, 0.44, 0.47], [0.55, 0.55, 0.52]]),
+        sky=jnp.full((2, 3), 0.6), grain=jnp.float32(6),
+        clutter=jnp.array([0.5, 0.3, 0.1, 0.1, 0.1]), contrast=jnp.float32(1),
+    )  # fmt: skip
+
+
+def lab_light() -> Light:
+    """Even light from above."""
+    return Light(
+        direction=jnp.array([0.22, -0.95, 0.21]), colour=jnp.full(3, 0.65),
+        ambient=jnp.full(3, 0.55), softness=jnp.float32(0.35),
+    )  # fmt: skip
 
 
 def lab_scene(
@@ -177,25 +211,13 @@ def lab_scene(
         rotation, position, person.joints, box_side, image_side,
         zoom=draws.uniform(0.94, 1.04), shift=draws.uniform(-0.02, 0.02, (2,)),
     )  # fmt: skip
-    room = Room(
-        half=jnp.array([3.6, 5.4]), ceiling=jnp.float32(-3.2), wall_height=jnp.float32(9),
-        yaw=jnp.float32(0),
-        floor=jnp.array([[0.42, 0.30, 0.22], [0.34, 0.24, 0.18]]),
-        wall=jnp.array([[0.48, 0.52, 0.55], [0.40, 0.44, 0.47], [0.55, 0.55, 0.52]]),
-        sky=jnp.full((2, 3), 0.6), grain=jnp.float32(6),
-        clutter=jnp.array([0.5, 0.3, 0.1, 0.1, 0.1]), contrast=jnp.float32(1),
-    )  # fmt: skip
-    light = Light(
-        direction=jnp.array([0.22, -0.95, 0.21]), colour=jnp.full(3, 0.65),
-        ambient=jnp.full(3, 0.55), softness=jnp.float32(0.35),
-    )  # fmt: skip
-    seat = _seat(draws, person, jnp.asarray(moves.seated)[action])
-    seat = seat._replace(colour=jnp.array([[0.10, 0.10, 0.12]]))
+    stool = seat(draws, person, jnp.asarray(moves.seated)[action])
+    stool = stool._replace(colour=jnp.array([[0.10, 0.10, 0.12]]))
     film = Film(jnp.float32(0.01), jnp.float32(0.15), draws.uniform(shape=(2,)))
-    return Scene(camera, person.cones, seat, room, light, film), person
+    return Scene(camera, person.cones, stool, lab_room(), lab_light(), film), person
 
 
-def _clutter(draws: Draws, camera: Float[Array, "3"]) -> Boxes:
+def clutter(draws: Draws, camera: Float[Array, "3"]) -> Boxes:
     """Boxes behind the person, and perhaps before them; the person stands at the origin."""
     distance = jnp.hypot(camera[0], camera[2])
     away = jnp.arctan2(-camera[0], -camera[2])
@@ -232,7 +254,8 @@ def _tinted(draws: Draws, colours: Float[Array, "n 3"], count: int) -> Float[Arr
     return chosen * brightness * draws.uniform(0.8, 1.2, (count, 3))
 
 
-def _wild_room(draws: Draws, distance: Float[Array, ""]) -> Room:
+def wild_room(draws: Draws, distance: Float[Array, ""]) -> Room:
+    """A place outdoors or indoors that holds a camera so far from the person."""
     outdoors = draws.chance(0.5)
     space = draws.uniform(0.0, 1.0, (2,)) * jnp.where(outdoors, 15, 4) + 0.6
     blue = jnp.array([[0.30, 0.50, 0.85], [0.75, 0.82, 0.90]]) * draws.uniform(0.6, 1.1)
@@ -250,7 +273,8 @@ def _wild_room(draws: Draws, distance: Float[Array, ""]) -> Room:
     )
 
 
-def _wild_light(draws: Draws) -> Light:
+def wild_light(draws: Draws) -> Light:
+    """Sun or lamp from any side."""
     azimuth, height = draws.uniform(-jnp.pi, jnp.pi), draws.uniform(0.45, 1.35)
     warm = 1 + draws.uniform(-0.25, 0.25) * jnp.array([1.0, 0.1, -1.0])
     flat = jnp.cos(height)
@@ -284,12 +308,12 @@ def wild_scene(
         rotation, position, person.joints, box_side, image_side,
         zoom=draws.uniform(0.85, 1.05), shift=draws.uniform(-0.04, 0.04, (2,)),
     )  # fmt: skip
-    seat = _seat(draws, person, jnp.asarray(moves.seated)[action])
-    boxes = jax.tree.map(lambda *x: jnp.concatenate(x), seat, _clutter(draws, position))
+    stool = seat(draws, person, jnp.asarray(moves.seated)[action])
+    boxes = jax.tree.map(lambda *x: jnp.concatenate(x), stool, clutter(draws, position))
     film = Film(
         noise=draws.uniform(0.0, 0.05),
         blur=jnp.maximum(draws.uniform(-0.2, 0.6), 0.15),
         seed=draws.uniform(shape=(2,)),
     )
-    room = _wild_room(draws, distance)
-    return Scene(camera, person.cones, boxes, room, _wild_light(draws), film), person
+    room = wild_room(draws, distance)
+    return Scene(camera, person.cones, boxes, room, wild_light(draws), film), person

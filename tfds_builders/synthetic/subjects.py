@@ -10,14 +10,14 @@ from jaxtyping import Array, Float, Int
 from tfds_builders.synthetic.draws import Draws
 from tfds_builders.synthetic.kinematics import CANONICAL_BONES, Bones
 
-DOMAINS = ("lab", "wild")
+DOMAINS = ("lab", "wild", "varied")
 SPLITS = ("train", "test")
 #: Names and numbers of the laboratory's subjects, as Human3.6M's S1, 5–8 and S9, 11.
 LAB_SUBJECTS = {"train": (1, 5, 6, 7, 8), "test": (9, 11)}
 #: In the laboratory, people wear another outfit in every take; how many there are in a split.
 LAB_OUTFITS = 200
 _FIRST_OUTFIT = 10_000
-#: How many people the wild has.
+#: How many people the wild has, and the varied configuration.
 WILD_SUBJECTS = {"train": 4000, "test": 1000}
 _FIRST_TEST_SUBJECT = 100_000
 #: Rows of a person's colours.
@@ -67,6 +67,8 @@ class Subject(NamedTuple):
     #: Half the width of the front that shows what is under the shirt, metres: buttoned, or open.
     opening: Float[Array, ""]
     legs: Float[Array, ""]
+    #: How far socks reach up a shin that nothing else covers, in its lengths; 0 is none.
+    socks: Float[Array, ""]
     colours: Float[Array, "5 3"]
     pattern_colours: Float[Array, "5 3"]
     shirt_pattern: Float[Array, "4"]
@@ -92,8 +94,9 @@ def _pattern(draws: Draws, probability: float) -> Float[Array, "4"]:
 def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
     """One person: the same number means the same person in every record of a domain."""
     key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), DOMAINS.index(domain))
-    draws = Draws(jax.random.fold_in(key, number), _POOL)
-    patterned = {"lab": 0.3, "wild": 0.6}[domain]
+    own = jax.random.fold_in(key, number)
+    draws = Draws(own, _POOL)
+    patterned = {"lab": 0.3, "wild": 0.6, "varied": 0.6}[domain]
     scale = draws.uniform(0.93, 1.07)
     vary = draws.uniform(0.96, 1.04, (len(CANONICAL_BONES),))
     bones = Bones(*(scale * v * length for v, length in zip(vary, CANONICAL_BONES, strict=True)))
@@ -107,7 +110,7 @@ def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
     alike = jnp.abs(second - shirt).mean() < 0.12
     second = jnp.where(alike, jnp.where(shirt.mean() > 0.2, 0.1 * shirt, 0.85), second)
     trousers, shoes = _colour(draws, linear(_TROUSERS)), _colour(draws, linear(_SHOES))
-    return Subject(
+    subject = Subject(
         bones=bones,
         scale=scale,
         torso_girth=draws.uniform(0.90, 1.15),
@@ -116,10 +119,44 @@ def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
         sleeves=draws.pick(jnp.array([0.5, 0.7, 1.6, 2.0])),
         opening=draws.pick(jnp.array([0.009, 0.045, 0.07, 0.09])),
         legs=draws.pick(jnp.array([0.7, 0.85, 2.0, 2.0, 2.0])),
+        socks=jnp.float32(0),
         colours=jnp.stack([skin, hair, shirt, trousers, shoes]),
         pattern_colours=jnp.stack([skin, hair, second, 0.4 * trousers, second]),
         shirt_pattern=_pattern(draws, patterned),
         trousers_pattern=_pattern(draws, 0.4 * patterned),
+    )
+    if domain != "varied":
+        return subject
+    return _for_sport(Draws(jax.random.fold_in(own, 1), _POOL), subject)
+
+
+def _for_sport(draws: Draws, subject: Subject) -> Subject:
+    """More kinds of build; shorts, kits, caps and bare chests as on photographs of sport."""
+    skin, hair, shirt, trousers, shoes = subject.colours
+    _, second_hair, second, second_trousers, second_shoes = subject.pattern_colours
+    hair = jnp.where(draws.chance(0.2), _colour(draws, linear(_CLOTHES)), hair)
+    kit = draws.chance(0.2)
+    trousers = jnp.where(kit, shirt * draws.uniform(0.8, 1.2), trousers)
+    shoes = jnp.where(draws.chance(0.1), skin, shoes)
+    bare = draws.chance(0.1)
+    shirt, second = (jnp.where(bare, skin, colour) for colour in (shirt, second))
+    pattern_colours = [skin, second_hair, second, second_trousers, second_shoes]
+    bones = subject.bones
+    return subject._replace(
+        bones=bones._replace(
+            spine=bones.spine * draws.uniform(0.97, 1.15),
+            head=bones.head * draws.uniform(0.95, 1.15),
+            thigh=bones.thigh * draws.uniform(0.92, 1.04),
+            hip=bones.hip * draws.uniform(0.85, 1.05),
+        ),
+        torso_girth=subject.torso_girth * draws.uniform(0.92, 1.2),
+        limb_girth=subject.limb_girth * draws.uniform(0.88, 1.2),
+        legs=draws.pick(jnp.array([0.3, 0.5, 0.7, 0.9, 1.4, 2.0, 2.0, 2.0])),
+        sleeves=draws.pick(jnp.array([0.1, 0.4, 0.6, 0.8, 1.6, 2.0])),
+        socks=draws.chance(0.6) * draws.uniform(0.15, 0.85),
+        colours=jnp.stack([skin, hair, shirt, trousers, shoes]),
+        pattern_colours=jnp.stack(pattern_colours),
+        trousers_pattern=jnp.where(kit, jnp.zeros(4), subject.trousers_pattern),
     )
 
 
@@ -130,6 +167,7 @@ def change_clothes(subject: Subject, other: Subject) -> Subject:
         sleeves=other.sleeves,
         opening=other.opening,
         legs=other.legs,
+        socks=other.socks,
         colours=jnp.where(keep, subject.colours, other.colours),
         pattern_colours=jnp.where(keep, subject.pattern_colours, other.pattern_colours),
         shirt_pattern=other.shirt_pattern,
@@ -158,8 +196,8 @@ def draw_number(draws: Draws, domain: str, split: Int[Array, ""]) -> Int[Array, 
     return jnp.array([np.resize(p, longest) for p in people])[split, chosen]
 
 
-def bone_length_sum(seed: int) -> float:
-    """The average sum of the 14 bones over the laboratory's training subjects, mm."""
-    numbers = jnp.asarray(subject_numbers("lab", "train"))
-    people = jax.jit(jax.vmap(lambda n: sample_subject(seed, "lab", n).bones.total()))(numbers)
+def bone_length_sum(seed: int, domain: str = "lab") -> float:
+    """The average sum of the 14 bones over the training subjects of a domain, mm."""
+    numbers = jnp.asarray(subject_numbers(domain, "train"))
+    people = jax.jit(jax.vmap(lambda n: sample_subject(seed, domain, n).bones.total()))(numbers)
     return float(1000 * people.mean())
