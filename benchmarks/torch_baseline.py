@@ -13,9 +13,8 @@ import numpy as np
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.release import Layer, layers
-from pose3d_jax.models.variables import Network
+from pose3d_jax.models.variables import Network, flatten
 from pose3d_jax.skeleton import BONE_GROUP_WEIGHTS, BONE_GROUPS, NUM_JOINTS
-from pose3d_jax.training.checkpoints import flatten
 
 try:
     import torch

@@ -13,10 +13,11 @@ from pose3d_jax import presets
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop import torch_files
 from pose3d_jax.interop.release import convert, layers, make_config, to_arrays
-from pose3d_jax.models.variables import make_network
+from pose3d_jax.models.variables import flatten, make_network
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.stages import get_stage
-from pose3d_jax.training.checkpoints import StageCheckpoints, flatten, read_config
+from pose3d_jax.training.checkpoints import StageCheckpoints
+from pose3d_jax.training.directory import read_config
 from pose3d_jax.training.state import initial_state, make_optimizer
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")

@@ -15,9 +15,8 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation.poses import as_poses
 from pose3d_jax.images import boxes, crop
 from pose3d_jax.images.crop import crop_to_image, sample
-from pose3d_jax.models.variables import Network, make_network
+from pose3d_jax.models.variables import Network, flatten, make_network, unflatten
 from pose3d_jax.prediction.predictor import Predictor
-from pose3d_jax.training.checkpoints import flatten, unflatten
 from pose3d_jax.training.state import split_over_devices
 from pose3d_jax.training.steps import make_predict_step
 

@@ -6,11 +6,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.faults import strangers
+from benchmarks.faults import kills, labels, storage, strangers
 from benchmarks.faults.rows import table
 
 #: Each kind of fault by name.
-KINDS = {"strangers": strangers.rows}
+KINDS = {
+    "kills": kills.rows,
+    "storage": storage.rows,
+    "labels": labels.rows,
+    "strangers": strangers.rows,
+}
 
 
 def main() -> int:

@@ -142,6 +142,9 @@ def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
         trained: the network.
         split: the records.
         batch_size: rounded up to a multiple of this host's devices; it changes no result.
+
+    Raises:
+        UserError: a label is not finite.
     """
     side, skeleton_size = trained.setting(split.name)[:2]
     devices = jax.local_device_count()
@@ -168,12 +171,25 @@ def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
             told = time.monotonic()
     output, batch = _concatenate(outputs), _concatenate(kept)
     image_ids, subjects, actions = (np.char.decode(batch[name]).tolist() for name in _ORIGIN)
+    _check_finite(split.name, image_ids, batch)
     return Predicted(
         poses=as_poses(output["joints"], output["depth"], side, skeleton_size),
         labels=to_labels(batch, side),
         image_ids=np.array(image_ids),
         groups=groups_of(subjects, actions, split.name),
     )
+
+
+def _check_finite(name: str, image_ids: Sequence[str], batch: dict[str, np.ndarray]) -> None:
+    labels = [np.reshape(batch[field], (len(image_ids), -1)) for field in LABEL_FIELDS]
+    finite = np.isfinite(np.concatenate(labels, axis=1)).all(axis=1)
+    if not finite.all():
+        bad = [image_ids[i] for i in np.flatnonzero(~finite)]
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise UserError(
+            f"{name} has labels that are not finite, in {', '.join(bad[:3])}{more}. Mend or leave "
+            "out these records, and prepare it again."
+        )
 
 
 def _concatenate(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -180,8 +180,9 @@ def _with_true_2d(poses: Poses, labels: Labels, setting: Setting) -> Poses:
 
 
 def _measure_3d(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure]:
-    side, truth, known = setting.side, labels.joints_3d, labels.has_3d
+    side, truth = setting.side, labels.joints_3d
     counted = joints_that_count(labels, setting.dataset)
+    known = labels.has_3d & counted.any(1)  # One image without a joint leaves the means alone.
     ours = _scored(poses, labels, setting)
     with_true_2d = _with_true_2d(poses, labels, setting)
     at_true_2d = _scored(with_true_2d, labels, setting)

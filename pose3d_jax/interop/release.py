@@ -15,9 +15,10 @@ from pose3d_jax import presets
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.torch_files import read_tensors
 from pose3d_jax.models.network import STRIDE
-from pose3d_jax.models.variables import abstract_network
+from pose3d_jax.models.variables import abstract_network, unflatten
 from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
-from pose3d_jax.training.checkpoints import StageCheckpoints, claim_directory, unflatten
+from pose3d_jax.training.checkpoints import StageCheckpoints
+from pose3d_jax.training.directory import claim_directory
 from pose3d_jax.training.state import initial_state, make_optimizer
 
 Arrays = Mapping[str, np.ndarray]

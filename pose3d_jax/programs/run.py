@@ -30,7 +30,7 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         # What ml_collections raises for a config's unknown keys and values of another type.
         if parsed:
             raise
-        _stop(f"error: {_config_mistake(error)}", 1)
+        _stop(f"error: {config_mistake(error)}", 1)
     except Interrupted as interrupted:
         _stop(str(interrupted), interrupted.exit_code)
     except OSError as error:
@@ -39,7 +39,7 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         _stop(f"error: {system_error(error)}", 1)
 
 
-def _config_mistake(error: Exception) -> str:
+def config_mistake(error: Exception) -> str:
     """What ml_collections says, without the exceptions and quotes that it wraps it in."""
     unknown = isinstance(error, AttributeError | KeyError)
     while error.args and isinstance(error.args[0], Exception):
@@ -55,6 +55,9 @@ def _log_plainly() -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
     )
+    for handler in logging.getLogger().handlers:
+        # Orbax logs the exceptions of its threads with a traceback, and raises them as well.
+        handler.addFilter(lambda record: not record.exc_info)
     logging.getLogger("pose3d_jax").setLevel(logging.INFO)
     logging.getLogger("__main__").setLevel(logging.INFO)
 
