@@ -13,7 +13,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from pose3d_jax import published
+from pose3d_jax.evaluation import published
 from pose3d_jax.errors import UserError
 from pose3d_jax.programs.run import config_mistake
 from pose3d_jax.training.directory import owned
