@@ -56,24 +56,15 @@ release (https://github.com/princeton-vl/pose-hg-train, data/mpii/annot/valid.h5
 class Builder(base.RecordBuilder):
     """Builder of `mpii`; see the module."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
+    HOMEPAGE = "http://human-pose.mpi-inf.mpg.de"
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=__doc__,
-            features=records.features(),
-            metadata=records.metadata(image_side=IMAGE_SIDE, bone_length_sum=0.0),
-            homepage="http://human-pose.mpi-inf.mpg.de",
-        )
+    def make_metadata(self) -> tfds.core.MetadataDict:
+        """See `base.RecordBuilder`."""
+        return records.metadata(image_side=IMAGE_SIDE, bone_length_sum=0.0)
 
-    def make_plan(
-        self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
-    ) -> base.Plan:
-        """See `base.RecordBuilder.make_plan`."""
-        del scratch, trial
+    def read_release(self, manual_dir: Path, *, partial: bool) -> base.Plan:
+        """See `base.RecordBuilder`."""
         return make_plan(manual_dir, partial=partial)
 
 

@@ -114,7 +114,7 @@ def _facing(draws: Draws) -> Float[Array, ""]:
     """How far a person is turned away from the camera, radians.
 
     People mostly face who takes their picture. A quarter faces anywhere, so that left and right
-    have to be told by more than their side of the image.
+    have to be recognised by more than their side of the image.
     """
     return jnp.where(draws.chance(0.75), 0.6 * draws.normal(), draws.uniform(-jnp.pi, jnp.pi))
 
