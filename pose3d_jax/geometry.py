@@ -10,43 +10,44 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from pose3d_jax.arrays import AnyArray
 from pose3d_jax.skeleton import BONES, ROOT
 
-#: Accelerators multiply float32 matrices with 10 bits of mantissa (TF32) unless told otherwise:
+#: Accelerators multiply float32 matrices with 10 bits of mantissa (TF32) by default:
 #: good for networks, but a quarter of a pixel, or half a millimetre, in coordinates.
 full_precision = jax.default_matmul_precision("highest")
 
 
-def norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
+def norm(x: Float[AnyArray, "*batch d"]) -> Float[Array, "*batch"]:
     """Euclidean length along the last axis, with gradient 0 instead of NaN at length 0."""
     squared = jnp.sum(x * x, axis=-1)
     positive = squared > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
 
-def normalise(joints: Float[Array, "*batch 2"], side: float) -> Float[Array, "*batch 2"]:
+def normalise(joints: Float[AnyArray, "*batch 2"], side: float) -> Float[AnyArray, "*batch 2"]:
     """Crop pixels to normalised coordinates."""
     return 2.0 * joints / side - 1.0
 
 
-def bone_lengths(joints: Float[Array, "*batch 16 d"]) -> Float[Array, "*batch 14"]:
+def bone_lengths(joints: Float[AnyArray, "*batch 16 d"]) -> Float[Array, "*batch 14"]:
     """Lengths of the 14 bones of `skeleton.BONES`, in the joints' unit (2D or 3D)."""
     return norm(joints[..., BONES[:, 0], :] - joints[..., BONES[:, 1], :])
 
 
-def bone_length_sum(joints: Float[Array, "*batch 16 d"]) -> Float[Array, "*batch"]:
+def bone_length_sum(joints: Float[AnyArray, "*batch 16 d"]) -> Float[Array, "*batch"]:
     """A skeleton's size: the sum of its 14 bones (`SumLen` in Sec. 4.1.2)."""
     return bone_lengths(joints).sum(-1)
 
 
-def relative_to_root(joints: Float[Array, "*batch 16 d"]) -> Float[Array, "*batch 16 d"]:
+def relative_to_root(joints: Float[AnyArray, "*batch 16 d"]) -> Float[AnyArray, "*batch 16 d"]:
     """Joints relative to the pelvis."""
     return joints - joints[..., ROOT : ROOT + 1, :]
 
 
 def depth_target(
-    joints_crop: Float[Array, "*batch 16 2"],
-    joints_mm: Float[Array, "*batch 16 3"],
+    joints_crop: Float[AnyArray, "*batch 16 2"],
+    joints_mm: Float[AnyArray, "*batch 16 3"],
     side: float,
 ) -> Float[Array, "*batch 16"]:
     """The depth label of a 3D-labelled image, in normalised units.
@@ -68,14 +69,14 @@ def depth_target(
 
 
 def to_millimetres(
-    joints_crop: Float[Array, "*batch 16 2"],
-    depth: Float[Array, "*batch 16"],
+    joints_crop: Float[AnyArray, "*batch 16 2"],
+    depth: Float[AnyArray, "*batch 16"],
     side: float,
-    skeleton_size: Float[Array, "*batch"] | float,
+    skeleton_size: Float[AnyArray, "*batch"] | float,
 ) -> Float[Array, "*batch 16 3"]:
     """The network's output as a root-relative pose in mm (Sec. 4.1.2).
 
-    An image does not tell a person's size. The pose is scaled so that its 14 bones sum to
+    An image does not determine a person's size. The pose is scaled so that its 14 bones sum to
     `skeleton_size`.
 
     Args:
@@ -94,9 +95,9 @@ def to_millimetres(
 
 @full_precision
 def similarity_align(
-    pose: Float[Array, "*batch 16 3"],
-    target: Float[Array, "*batch 16 3"],
-    valid: Bool[Array, "*batch 16"],
+    pose: Float[AnyArray, "*batch 16 3"],
+    target: Float[AnyArray, "*batch 16 3"],
+    valid: Bool[AnyArray, "*batch 16"],
 ) -> Float[Array, "*batch 16 3"]:
     """Moves, turns and scales `pose` onto `target` in the least-squares sense, never mirroring.
 
@@ -119,9 +120,9 @@ def similarity_align(
 
 
 def scale_align(
-    pose: Float[Array, "*batch 16 3"],
-    target: Float[Array, "*batch 16 3"],
-    valid: Bool[Array, "*batch 16"],
+    pose: Float[AnyArray, "*batch 16 3"],
+    target: Float[AnyArray, "*batch 16 3"],
+    valid: Bool[AnyArray, "*batch 16"],
 ) -> Float[Array, "*batch 16 3"]:
     """Scales a root-relative `pose` onto a root-relative `target` in the least-squares sense."""
     weight = valid[..., None].astype(pose.dtype)
@@ -131,7 +132,7 @@ def scale_align(
 
 
 @full_precision
-def invert_affine(matrix: Float[Array, "*batch 2 3"]) -> Float[Array, "*batch 2 3"]:
+def invert_affine(matrix: Float[AnyArray, "*batch 2 3"]) -> Float[Array, "*batch 2 3"]:
     """The inverse of an affine map of the plane."""
     linear = jnp.linalg.inv(matrix[..., :2])
     return jnp.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
@@ -139,7 +140,7 @@ def invert_affine(matrix: Float[Array, "*batch 2 3"]) -> Float[Array, "*batch 2 
 
 @full_precision
 def apply_affine(
-    matrix: Float[Array, "*batch 2 3"], points: Float[Array, "*batch n 2"]
+    matrix: Float[AnyArray, "*batch 2 3"], points: Float[AnyArray, "*batch n 2"]
 ) -> Float[Array, "*batch n 2"]:
     """Maps points of the plane."""
     return points @ jnp.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]

@@ -1,7 +1,7 @@
 """The paper's metrics over a split: per-image numerators and denominators of each.
 
-A table's cell is a mean over some of a split's images: those of an action, of a scene, all, or all
-drawn anew for a confidence interval. `measure` computes once what each image adds to it.
+A table's cell is a mean over some of a split's images: those of an action, of a scene, all, or a
+bootstrap sample. `measure` computes once what each image adds to the sum and to the divisor.
 """
 
 from typing import NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from pose3d_jax import metrics
+from pose3d_jax.arrays import AnyArray
 from pose3d_jax.evaluation.poses import Labels, Poses, Setting, as_poses, at_size_of, in_pixels
 from pose3d_jax.evaluation.protocols import (
     NEITHER_PELVIS_NOR_THORAX,
@@ -45,7 +46,7 @@ LIMB_JOINTS = sorted({j for bones in SYMMETRIC_LIMBS.values() for bone in bones 
 
 
 class Measure(NamedTuple):
-    """A mean before it is taken.
+    """A metric's numerator and denominator for each image.
 
     Attributes:
         total: what each image adds to the sum.
@@ -61,10 +62,10 @@ class Measure(NamedTuple):
         return float(total.sum(dtype=np.float64) / count.sum()) if count.any() else float("nan")
 
     def interval(self, resamples: int = 1_000, seed: int = 0) -> tuple[float, float]:
-        """The 95 % interval of the mean, by drawing images anew (percentile bootstrap).
+        """The 95 % interval of the mean, by resampling images (percentile bootstrap).
 
-        It tells what other images of the same kind would change, not what another training would;
-        frames of one video resemble each other, and make it too narrow.
+        It covers the choice of images, not the randomness of training; frames of one video resemble
+        each other and make it too narrow.
         """
         rng = np.random.default_rng(seed)
         size = len(self.total)
@@ -79,19 +80,19 @@ class Measure(NamedTuple):
         return float(low), float(high)
 
 
-def per_image(values: Float[np.ndarray, "n"], counted: Bool[np.ndarray, "n"]) -> Measure:
+def per_image(values: Float[AnyArray, "n"], counted: Bool[np.ndarray, "n"]) -> Measure:
     """The mean of one value per image, over those that count."""
     return Measure(np.where(counted, np.asarray(values, np.float64), 0.0), counted.astype(float))
 
 
 def per_joint(values: Float[np.ndarray, "n j"], counted: Bool[np.ndarray, "n j"]) -> Measure:
-    """The mean over all joints that count, whosever they are."""
+    """The mean over all joints that count, of all images together."""
     values = np.where(counted, np.asarray(values, np.float64), 0.0)
     return Measure(values.sum(-1), counted.sum(-1).astype(float))
 
 
 def measure(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure]:
-    """All metrics of a split's predictions; what its labels cannot tell is left out.
+    """All metrics of a split's predictions; metrics without labels are left out.
 
     Returns:
         The names of `SUMMARY`, and besides
@@ -155,7 +156,7 @@ def _measure_symmetry(poses: Poses, labels: Labels, setting: Setting) -> dict[st
 
 
 def _limbs(
-    differences: dict[str, Float[np.ndarray, "n"]], suffix: str, counted: Bool[np.ndarray, "n"]
+    differences: dict[str, Float[AnyArray, "n"]], suffix: str, counted: Bool[np.ndarray, "n"]
 ) -> dict[str, Measure]:
     """Measures of each limb's symmetry, and of their mean."""
     found = {
@@ -170,7 +171,7 @@ def _scored(poses: Poses, labels: Labels, setting: Setting) -> Float[np.ndarray,
 
 
 def _with_true_2d(poses: Poses, labels: Labels, setting: Setting) -> Poses:
-    """The predicted depths at the labelled joints: what the depth module alone is to blame for."""
+    """The predicted depths at the labelled joints: the error of the depth module alone."""
     return as_poses(labels.joints, poses.depth, setting.side, setting.skeleton_size)
 
 

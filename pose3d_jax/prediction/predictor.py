@@ -108,6 +108,16 @@ class Predictor:
         bone_length_sum: of the average skeleton, mm.
         batch_size: people predicted at once, at most.
         network: structure, parameters and statistics.
+
+    >>> from pose3d_jax.models import PoseNetwork
+    >>> sizes = {"stacks": 1, "modules": 1, "levels": 2, "depth_levels": 2, "features": 8}
+    >>> model = PoseNetwork(input_side=32, **sizes, rngs=nnx.Rngs(0))  # Not trained.
+    >>> network = Network(*nnx.split(model, nnx.Param, nnx.BatchStat))
+    >>> predictor = Predictor(network, input_side=32, bone_length_sum=4297.0)
+    >>> photo = np.zeros((240, 320, 3), np.uint8)
+    >>> pose = predictor(photo, [(100, 20, 120, 200), (10, 10, 50, 90)])  # Two people.
+    >>> pose.joints_2d.shape, pose.joints_3d.shape, pose.scores.shape
+    ((2, 16, 2), (2, 16, 3), (2, 16))
     """
 
     def __init__(
@@ -160,7 +170,7 @@ class Predictor:
     def model(
         self, images: Float[Array, "n s s 3"]
     ) -> tuple[list[Float[Array, "n s/4 s/4 16"]], Float[Array, "n 16"]]:
-        """The network itself, in evaluation mode.
+        """The network itself, in eval mode.
 
         Args:
             images: RGB in [0, 1], of side `input_side`.
@@ -177,7 +187,7 @@ class Predictor:
         boxes: Any = None,
         *,
         margin: float = 1.0,
-        bone_length_sum: float | Float[np.ndarray, "n"] | None = None,
+        bone_length_sum: Any = None,
     ) -> Pose:
         """Predicts the poses of everybody in one or several images.
 
@@ -189,8 +199,8 @@ class Predictor:
                 stands for the largest centred square. A box may reach beyond its image.
             margin: factor on the boxes. The network expects the whole person with about a tenth
                 to spare on every side: 1 for such boxes, 1.25 for those that fit tightly.
-            bone_length_sum: the people's own bone-length sums in mm, one for all or one each,
-                where they are known; else the average skeleton's.
+            bone_length_sum: the people's own bone-length sums in mm where they are known, a number
+                for all or one each; None for the average skeleton's.
 
         Returns:
             The poses of all boxes of all images; none for an empty list of boxes.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from pose3d_jax.arrays import AnyArray
 from tfds_builders.synthetic.draws import Draws
 from tfds_builders.synthetic.kinematics import (
     ANGLE_LIMITS,
@@ -94,7 +95,7 @@ def _pose(arms: str, legs: str, trunk=(3, 0, 0), neck=(5, 0, 0), root=(0, 0)) ->
     )
 
 
-def mirror(angles: Float[Array, "*batch 24"]) -> Float[Array, "*batch 24"]:
+def mirror(angles: Float[AnyArray, "*batch 24"]) -> Float[AnyArray, "*batch 24"]:
     """The same pose seen in a mirror."""
     return MIRROR_SIGNS * angles[..., MIRROR_ANGLES]
 

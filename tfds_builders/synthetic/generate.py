@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Real
 
 from pose3d_jax.images.jpeg import encode_image
 from tfds_builders.synthetic import actions, body, cameras, render, scenes, subjects
@@ -118,7 +118,7 @@ def _sample(
     }
 
 
-def _inside(points: Float[Array, "*n 2"], border: Float[Array, "2 2"]) -> Bool[Array, "*n"]:
+def _inside(points: Real[Array, "*n 2"], border: Float[Array, "2 2"]) -> Bool[Array, "*n"]:
     """Which points lie within corners (low, high)."""
     return ((points >= border[0]) & (points < border[1])).all(-1)
 
