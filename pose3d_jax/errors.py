@@ -1,8 +1,8 @@
-"""Errors that a user can mend, and how the programs show them."""
+"""Errors that a user can fix; `programs.run` shows them in one sentence."""
 
 
 class UserError(Exception):
-    """A mistake or a gap that a person can mend: one sentence on what, where, and how."""
+    """A mistake that the user can fix: one sentence that says what, where, and how."""
 
 
 class Interrupted(Exception):

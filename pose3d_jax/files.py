@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written atomically: completely, or not at all."""
 
 import contextlib
 import json
@@ -37,18 +37,18 @@ def written_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a text file, whole or not at all."""
+    """Writes a text file atomically."""
     with written_whole(path, "w") as file:
         file.write(text)
 
 
 def write_json(path: str | os.PathLike, tree: Any) -> None:
-    """Writes JSON, whole or not at all; numbers that are not finite become null."""
+    """Writes JSON atomically; numbers that are not finite become null."""
     write_text(path, json.dumps(_map_leaves(tree, _finite), indent=2) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """What `write_json` wrote; null is not a number."""
+    """Reads what `write_json` wrote; null becomes NaN."""
     text = Path(path).read_text("utf-8")
     return _map_leaves(json.loads(text), lambda x: math.nan if x is None else x)
 

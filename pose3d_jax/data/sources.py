@@ -17,7 +17,7 @@ def open_source(builder: tfds.core.DatasetBuilder, split: str):
 
 
 class WithoutDepth(Sequence):
-    """Records as wild training ones are: with 2D labels only."""
+    """Hides 3D labels, as in wild training records."""
 
     def __init__(self, source: Sequence):
         self._source = source

@@ -44,7 +44,7 @@ def training_labels(source: Sequence, side: int) -> Labels:
 
 
 def baselines(training: Labels | None, test: Labels, setting: Setting) -> dict[str, Poses]:
-    """Poses that a method should beat, and one that it cannot.
+    """Baseline poses, and a lower bound on the error.
 
     Args:
         training: labels of lab training records; None where they are not there, and with them the

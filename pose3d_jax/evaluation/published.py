@@ -1,4 +1,4 @@
-"""Tables 1–4 of the paper, to stand beside our own numbers on the same data sets."""
+"""Tables 1–4 of the paper, to be shown beside our own numbers on the same data sets."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The training loop of one stage, and what it tells and checks on the way."""
+"""The training loop of one stage, with progress, checkpoints and checks."""
 
 import itertools
 import logging
@@ -30,7 +30,7 @@ from pose3d_jax.training.steps import make_loss_step, make_train_step
 
 log = logging.getLogger(__name__)
 
-#: Held-out batches on which evaluation mode is compared with training mode after a stage.
+#: Held-out batches on which eval mode is compared with train mode after a stage.
 COMPARED_BATCHES = 20
 
 #: How far the wild images' ratio of 3D to 2D bone lengths may leave the lab's, as a factor: healthy
