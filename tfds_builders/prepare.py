@@ -207,7 +207,7 @@ def _publish(written: Path, place: Path, scratch: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explained(scratch: str, name: str) -> Iterator[None]:
+def _explained(scratch: Path, name: str) -> Iterator[None]:
     """Turns what may happen to any long run into a sentence."""
     again = "What is finished is kept; rerun the command to resume."
     try:

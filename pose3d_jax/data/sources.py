@@ -1,5 +1,6 @@
 """Which records a run reads: splits of prepared data sets as random-access sources."""
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -67,12 +68,12 @@ class Domain(NamedTuple):
     bone_length_sum: float
 
 
-def open_domain(section: ml_collections.ConfigDict, data_dir: str) -> Domain:
+def open_domain(section: ml_collections.ConfigDict, data_dir: str | os.PathLike | None) -> Domain:
     """Opens a data set of the config's `data` section.
 
     Args:
         section: `name` of the data set, and its `train` and `test` splits.
-        data_dir: where data sets are prepared; empty for TFDS's own place.
+        data_dir: where data sets are prepared; None or empty for TFDS's own place.
 
     Raises:
         UserError: it is not prepared; the message names the command.

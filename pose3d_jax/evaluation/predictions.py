@@ -114,7 +114,7 @@ def load(checkpoint: str | os.PathLike, *, flip: bool = False) -> Trained:
     )
 
 
-def open_split(name: str, data_dir: str | None, limit: int | None = None) -> Split:
+def open_split(name: str, data_dir: str | os.PathLike | None, limit: int | None = None) -> Split:
     """Opens a data set's held-out split.
 
     Args:

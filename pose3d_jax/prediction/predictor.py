@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
 from pose3d_jax import geometry
+from pose3d_jax.arrays import AnyArray
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import boxes as _boxes
 from pose3d_jax.images.crop import crop_to_image, out_of_square, sample
@@ -168,7 +169,7 @@ class Predictor:
         )
 
     def model(
-        self, images: Float[Array, "n s s 3"]
+        self, images: Float[AnyArray, "n s s 3"]
     ) -> tuple[list[Float[Array, "n s/4 s/4 16"]], Float[Array, "n 16"]]:
         """The network itself, in eval mode.
 

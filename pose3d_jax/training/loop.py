@@ -222,6 +222,6 @@ def compare_modes(run: Run, stage: Stage, state: TrainState, metrics: MetricsLog
     metrics.write(stage.steps, {"evaluation_to_training_mode": ratio})
     log.log(
         logging.INFO if 0.9 <= ratio <= 1.1 else logging.WARNING,
-        "%s: held-out loss %.4g in evaluation mode, %.4g in training mode: ratio %.3f",
+        "%s: held-out loss %.4g in eval mode, %.4g in train mode: ratio %.3f",
         stage.name, *losses, ratio,
     )  # fmt: skip
