@@ -23,6 +23,7 @@ from pose3d_jax import presets
 from pose3d_jax.data.batches import Batch
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import Network
+from pose3d_jax.programs.run import exit_code
 from pose3d_jax.stages import Stage
 from pose3d_jax.training.state import (
     TrainState,
@@ -54,10 +55,7 @@ def options(description: str, **defaults) -> argparse.ArgumentParser:
 
 def run(main: Callable[[], None]) -> None:
     """Runs a benchmark; a user's mistake becomes one sentence."""
-    try:
-        main()
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+    raise SystemExit(exit_code(main))
 
 
 def on_gpu() -> bool:

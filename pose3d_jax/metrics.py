@@ -2,11 +2,11 @@
 
 Poses are in mm, any origin: every 3D metric aligns the roots (joint 6) itself. `valid` chooses the
 joints that count; without it all do. Functions over one data set's worth of poses return either a
-value per pose, or a percentage over all joints of all poses. The examples assume
-`import numpy as np` and `from pose3d_jax.metrics import *`.
+value per pose, or a percentage over all joints of all poses.
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from pose3d_jax import geometry
@@ -84,7 +84,7 @@ def mpjpe(
 
 
 def _all_valid(pred, valid):
-    return jnp.ones(pred.shape[:-1], bool) if valid is None else valid
+    return np.ones(pred.shape[:-1], bool) if valid is None else valid
 
 
 def pa_mpjpe(
@@ -214,11 +214,17 @@ def pckh(
     """
     correct, counted = within_head(pred, target, head_size, valid, threshold)
 
+    return _percentages(correct, counted, PCKH_JOINTS)
+
+
+def _percentages(correct, counted, groups):
+    """How many of the joints that count are correct, percent, in each group of joints."""
+
     def score(joints):
         index = jnp.asarray(joints)
         return 100.0 * masked_mean(correct[:, index] * 1.0, counted[:, index])
 
-    return {name: score(joints) for name, joints in PCKH_JOINTS.items()}
+    return {name: score(joints) for name, joints in groups.items()}
 
 
 def within_torso(
@@ -269,11 +275,7 @@ def pck(
     """
     correct, counted = within_torso(pred, target, valid, threshold)
 
-    def score(joints):
-        index = jnp.asarray(joints)
-        return 100.0 * masked_mean(correct[:, index] * 1.0, counted[:, index])
-
-    return {name: score(joints) for name, joints in PCK_JOINTS.items()}
+    return _percentages(correct, counted, PCK_JOINTS)
 
 
 def symmetry(pose: Float[AnyArray, "n 16 3"]) -> dict[str, Float[Array, "n"]]:

@@ -4,7 +4,6 @@ import doctest
 import importlib
 import inspect
 
-import numpy as np
 import pytest
 
 from pose3d_jax import Predictor
@@ -20,7 +19,7 @@ def examples(module_name):
 
 def run(documented, names):
     finder = doctest.DocTestFinder(recurse=False)
-    (test,) = finder.find(documented, documented.__name__, globs={"np": np, **names})
+    (test,) = finder.find(documented, documented.__name__, globs=dict(names))
     assert test.examples, f"{documented.__name__} has no example"
     report = []
     doctest.DocTestRunner().run(test, out=report.append)

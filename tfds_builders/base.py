@@ -78,6 +78,8 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     #: The data set's page.
     HOMEPAGE: str | None = None
+    #: Side of every record's image, px.
+    image_side: int
 
     plan: Plan | None = None
     cache: Path | None = None
@@ -91,13 +93,15 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init__(file_format=file_format or "array_record", **kwargs)
 
     def make_metadata(self) -> tfds.core.MetadataDict:
-        """What is stored beside the records, from `records.metadata`."""
-        raise NotImplementedError
+        """What is stored beside the records; by default what a data set without mm needs."""
+        return records.metadata(image_side=self.image_side, bone_length_sum=0.0)
 
     def make_plan(
         self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
     ) -> Plan:
-        """Reads what is in a release; by default with `read_release`.
+        """Reads what is in a release.
+
+        By default, `make_plan(manual_dir, partial=partial)` of the builder's module does.
 
         Args:
             manual_dir: where the user keeps the official files.
@@ -109,11 +113,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             UserError: the release is unreadable, or incomplete and not `partial`.
         """
         del scratch, trial
-        return self.read_release(manual_dir, partial=partial)
-
-    def read_release(self, manual_dir: Path, *, partial: bool) -> Plan:
-        """`make_plan` of a release that is read as it is, always all of it."""
-        raise NotImplementedError
+        return sys.modules[type(self).__module__].make_plan(manual_dir, partial=partial)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(

@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from pose3d_jax import geometry, skeleton
 from pose3d_jax.data.catalog import open_dataset
-from pose3d_jax.errors import UserError
+from pose3d_jax.programs.run import exit_code
 from tfds_builders import summary
 from tfds_builders.builders import load_builder
 
@@ -181,12 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", default=".", help="directory for the contact sheets (default: .)")
     options = vars(parser.parse_args(arguments))
     logging.getLogger("absl").setLevel(logging.WARNING)
-    try:
-        print(inspect(options.pop("name"), **options))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: print(inspect(options.pop("name"), **options)))
 
 
 if __name__ == "__main__":

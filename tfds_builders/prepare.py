@@ -24,6 +24,7 @@ import tensorflow_datasets as tfds
 
 from pose3d_jax.data.catalog import BUILT_IN
 from pose3d_jax.errors import UserError
+from pose3d_jax.programs.run import exit_code
 from tfds_builders import beam, summary, work
 from tfds_builders.base import RecordBuilder
 from tfds_builders.builders import DATASETS, has_records, load_builder
@@ -264,14 +265,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parse(arguments))
     name = options.pop("name")
     logging.getLogger("absl").setLevel(logging.ERROR)
-    try:
-        # `synthetic` stands for what it is trained and tested on.
-        for each in ("synthetic/lab", "synthetic/wild") if name == "synthetic" else (name,):
+    # `synthetic` stands for what it is trained and tested on.
+    names = ("synthetic/lab", "synthetic/wild") if name == "synthetic" else (name,)
+
+    def program() -> None:
+        for each in names:
             prepare(each, **options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_code(program)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A table's cell is a mean over some of a split's images: those of an action, of a
 bootstrap sample. `measure` computes once what each image adds to the sum and to the divisor.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -117,30 +118,28 @@ def measure(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure
 
 
 def _measure_2d(poses: Poses, labels: Labels) -> dict[str, Measure]:
-    correct, counted = (
-        np.asarray(flags)
-        for flags in metrics.within_head(
-            poses.joints, labels.joints, labels.head_size, labels.valid
-        )
-    )
-    found = {
-        f"PCKh@0.5 {name}": per_joint(100.0 * correct[:, joints], counted[:, joints])
-        for name, joints in ((name, list(j)) for name, j in metrics.PCKH_JOINTS.items())
-    }
-    return found | {"PCKh@0.5": found["PCKh@0.5 mean"]}
+    flags = metrics.within_head(poses.joints, labels.joints, labels.head_size, labels.valid)
+    return _by_group("PCKh@0.5", flags, metrics.PCKH_JOINTS)
 
 
 def _measure_torso(poses: Poses, labels: Labels) -> dict[str, Measure]:
     """PCK@0.2, the metric of LSP."""
-    correct, counted = (
-        np.asarray(flags)
-        for flags in metrics.within_torso(poses.joints, labels.joints, labels.valid)
-    )
+    flags = metrics.within_torso(poses.joints, labels.joints, labels.valid)
+    return _by_group("PCK@0.2", flags, metrics.PCK_JOINTS)
+
+
+def _by_group(
+    name: str,
+    flags: tuple[Bool[AnyArray, "n 16"], Bool[AnyArray, "n 16"]],
+    groups: Mapping[str, Sequence[int]],
+) -> dict[str, Measure]:
+    """Measures of each group of joints, from which are correct and which count; and "mean"'s."""
+    correct, counted = map(np.asarray, flags)
     found = {
-        f"PCK@0.2 {name}": per_joint(100.0 * correct[:, joints], counted[:, joints])
-        for name, joints in ((name, list(j)) for name, j in metrics.PCK_JOINTS.items())
+        f"{name} {group}": per_joint(100.0 * correct[:, list(joints)], counted[:, list(joints)])
+        for group, joints in groups.items()
     }
-    return found | {"PCK@0.2": found["PCK@0.2 mean"]}
+    return found | {name: found[f"{name} mean"]}
 
 
 def _measure_symmetry(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure]:

@@ -40,6 +40,16 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         _stop(f"error: No space left on the device of {error.filename or 'an output file'}.", 1)
 
 
+def exit_code(program: Callable[[], None]) -> int:
+    """Runs a program that has parsed its own command line, and shows a mistake in the same way."""
+    try:
+        program()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def _config_mistake(error: Exception) -> str:
     """What ml_collections says, without the exceptions and quotes that it wraps it in."""
     unknown = isinstance(error, AttributeError | KeyError)

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from PIL import Image
 
-from pose3d_jax import records, skeleton
+from pose3d_jax import skeleton
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.crop import crop_square, square_around, to_crop
 from pose3d_jax.images.jpeg import encode_image
@@ -49,15 +48,7 @@ class Builder(base.RecordBuilder):
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
     HOMEPAGE = "http://gvv.mpi-inf.mpg.de/3dhp-dataset"
-
-    def make_metadata(self) -> tfds.core.MetadataDict:
-        """See `base.RecordBuilder`."""
-        # Nothing is trained on it: the protocol takes each person's true bone lengths.
-        return records.metadata(image_side=IMAGE_SIDE, bone_length_sum=0.0)
-
-    def read_release(self, manual_dir: Path, *, partial: bool) -> base.Plan:
-        """See `base.RecordBuilder`."""
-        return make_plan(manual_dir, partial=partial)
+    image_side = IMAGE_SIDE
 
 
 def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:

@@ -16,10 +16,8 @@ import collections
 from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
 from PIL import Image
 
-from pose3d_jax import records
 from pose3d_jax.images.crop import crop_square, to_crop
 from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.skeleton import NUM_JOINTS
@@ -58,14 +56,7 @@ class Builder(base.RecordBuilder):
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
     HOMEPAGE = "http://human-pose.mpi-inf.mpg.de"
-
-    def make_metadata(self) -> tfds.core.MetadataDict:
-        """See `base.RecordBuilder`."""
-        return records.metadata(image_side=IMAGE_SIDE, bone_length_sum=0.0)
-
-    def read_release(self, manual_dir: Path, *, partial: bool) -> base.Plan:
-        """See `base.RecordBuilder`."""
-        return make_plan(manual_dir, partial=partial)
+    image_side = IMAGE_SIDE
 
 
 def _find(manual_dir: Path, *candidates: str) -> Path | None:
