@@ -221,6 +221,14 @@ def test_equal_widths_are_the_network_that_one_width_makes():
     chex.assert_trees_all_equal(*(nnx.to_pure_dict(nnx.state(n)) for n in (plain, spelt_out)))
 
 
+@pytest.mark.parametrize("kind", ["stem", "depth_head"])
+def test_an_unknown_part_names_the_known_ones(kind):
+    with pytest.raises(
+        ValueError, match=f"Unknown {kind.replace('_', ' ')} 'other'; choose one of"
+    ):
+        small_network(**{kind: "other"})
+
+
 @pytest.mark.parametrize("stem", ["conv", "patch"])
 @pytest.mark.parametrize(("side", "levels", "depth_levels"), [(32, 2, 3), (128, 3, 2), (96, 1, 3)])
 def test_shapes_follow_the_input(side, levels, depth_levels, stem):
