@@ -28,7 +28,9 @@ def run(documented, names):
 
 @pytest.mark.parametrize("module_name", ["pose3d_jax.metrics", "pose3d_jax.losses"])
 def test_every_public_function_has_an_example_that_runs(module_name):
-    for documented, names in examples(module_name):
+    found = list(examples(module_name))
+    assert len(found) >= 4
+    for documented, names in found:
         run(documented, names)
 
 
