@@ -93,7 +93,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init__(file_format=file_format or "array_record", **kwargs)
 
     def make_metadata(self) -> tfds.core.MetadataDict:
-        """What is stored beside the records; by default no `AvgSumLen`, which only training needs."""
+        """What is stored beside the records; by default no `AvgSumLen`: only training needs it."""
         return records.metadata(image_side=self.image_side, bone_length_sum=0.0)
 
     def make_plan(
