@@ -1,6 +1,6 @@
 """How fast the network predicts: `python -m benchmarks.forward [--batch_size 1] [--baseline none]`.
 
-Images on the device to the last stack's heat-maps and the depths, in evaluation mode, ours and the
+Images on the device to the last stack's heat-maps and the depths, in eval mode, ours and the
 PyTorch baseline's in turn. Both have the same weights, and must agree. Ours is the network made for
 prediction (`models.folding`), and for comparison the one that is trained.
 """

@@ -190,7 +190,7 @@ def synchronise() -> None:
 
 
 def make_forward(network: PoseNetwork, images: np.ndarray, settings: Settings) -> Callable:
-    """A call that runs the network in evaluation mode on `images` (b, s, s, 3) and waits.
+    """A call that runs the network in eval mode on `images` (b, s, s, 3) and waits.
 
     Returns:
         The call; it returns the last heat-maps (b, s/4, s/4, 16) and the depths, as tensors.

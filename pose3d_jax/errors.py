@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and how the programs show them."""
+"""Errors that a user can fix; `programs.run` shows them in one sentence."""
 
 import contextlib
 import errno
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """A mistake or a gap that a person can mend: one sentence on what, where, and how."""
+    """A mistake that the user can fix: one sentence that says what, where, and how."""
 
 
 @contextlib.contextmanager

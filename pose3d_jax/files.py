@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written atomically: completely, or not at all."""
 
 import contextlib
 import json
@@ -63,13 +63,13 @@ def _runs(process: int) -> bool:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a text file, whole or not at all."""
+    """Writes a text file atomically."""
     with written_whole(path, "w") as file:
         file.write(text)
 
 
 def write_json(path: str | os.PathLike, tree: Any, *, sealed: bool = False) -> None:
-    """Writes JSON, whole or not at all; numbers that are not finite become null.
+    """Writes JSON atomically; numbers that are not finite become null.
 
     Args:
         path: of the file.
@@ -83,7 +83,7 @@ def write_json(path: str | os.PathLike, tree: Any, *, sealed: bool = False) -> N
 
 
 def read_json(path: str | os.PathLike, *, sealed: bool = False) -> Any:
-    """What `write_json` wrote; null is not a number.
+    """Reads what `write_json` wrote; null becomes NaN.
 
     Args:
         path: of the file.

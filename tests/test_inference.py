@@ -216,7 +216,7 @@ def test_a_mirrored_image_gives_the_mirrored_pose(predictor, box):
 def test_a_large_box_is_reduced_without_aliasing():
     stripes = np.zeros((640, 640, 3), np.uint8)
     stripes[:, ::2] = 200
-    patch = boxes.cut_patch(stripes, np.array([320, 320, 640]), SIDE)
+    patch = boxes.cut_patch(stripes, np.array([320.0, 320.0, 640.0]), SIDE)
     np.testing.assert_allclose(patch.pixels[2 : SIDE - 2, 2 : SIDE - 2], 100, atol=2)
     assert patch.box.tolist() == [SIDE / 2, SIDE / 2, SIDE]
 

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 import scipy.io
-from miniature import BACKGROUND, COLORS, matlab_struct, mpii_rect, write_mpii, write_mpii_people
+from miniature import (
+    BACKGROUND,
+    COLORS,
+    make_all,
+    matlab_struct,
+    mpii_rect,
+    write_mpii,
+    write_mpii_people,
+)
 from PIL import Image
 
 from pose3d_jax.errors import UserError
@@ -53,15 +61,6 @@ def write_quirks(root):
 def quirks(tmp_path):
     write_quirks(tmp_path)
     return tmp_path
-
-
-def make_all(plan):
-    made = {}
-    for item in plan.items:
-        outcome = plan.make(item)
-        assert not outcome.errors
-        made |= {(item.split, record["image_id"]): record for record in outcome.records}
-    return made
 
 
 def test_quirks_of_the_annotations(quirks):

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from pose3d_jax import geometry, skeleton
 from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.sources import open_source
-from pose3d_jax.errors import UserError, system_error
+from pose3d_jax.programs.run import exit_code
 from tfds_builders import summary
 from tfds_builders.builders import load_builder
 
@@ -30,7 +30,7 @@ def read_labels(source: Sequence[Mapping[str, Any]], limit: int | None = None) -
 
     Args:
         source: a data source with undecoded images.
-        limit: read only so many records, evenly spread; None for all.
+        limit: how many records to read, evenly spread; None for all.
 
     Returns:
         Every feature but the image, stacked: (records, …).
@@ -130,7 +130,7 @@ def inspect(
     Args:
         name: data set or data set/configuration.
         data_dir: where data sets are kept; by default TFDS's own place.
-        limit: read only so many records of each split, evenly spread.
+        limit: how many records of each split to read, evenly spread.
         out: directory for the contact sheets; None for none.
 
     Raises:
@@ -177,21 +177,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("name", metavar="NAME", help="data set, or data set/configuration")
     parser.add_argument("--data_dir", help="where data sets are kept (default: TFDS's own place)")
-    parser.add_argument("--limit", type=int, help="read only so many records of each split")
+    parser.add_argument("--limit", type=int, help="read at most this many records of each split")
     parser.add_argument("--out", default=".", help="directory for the contact sheets (default: .)")
     options = vars(parser.parse_args(arguments))
     logging.getLogger("absl").setLevel(logging.WARNING)
-    try:
-        print(inspect(options.pop("name"), **options))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if error.errno is None:
-            raise
-        print(f"error: {system_error(error)}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: print(inspect(options.pop("name"), **options)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Which records a run reads: splits of prepared data sets as random-access sources."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -53,7 +54,7 @@ class Checked(Sequence):
 
 
 class WithoutDepth(Sequence):
-    """Records as wild training ones are: with 2D labels only."""
+    """Hides 3D labels, as in wild training records."""
 
     def __init__(self, source: Sequence):
         self._source = source
@@ -103,12 +104,12 @@ class Domain(NamedTuple):
     bone_length_sum: float
 
 
-def open_domain(section: ml_collections.ConfigDict, data_dir: str) -> Domain:
+def open_domain(section: ml_collections.ConfigDict, data_dir: str | os.PathLike | None) -> Domain:
     """Opens a data set of the config's `data` section.
 
     Args:
         section: `name` of the data set, and its `train` and `test` splits.
-        data_dir: where data sets are prepared; empty for TFDS's own place.
+        data_dir: where data sets are prepared; None or empty for TFDS's own place.
 
     Raises:
         UserError: it is not prepared; the message names the command.

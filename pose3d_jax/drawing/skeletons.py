@@ -47,7 +47,7 @@ def draw_joints(
     places = np.asarray(joints, np.float64) * scale - 0.5
     shown = np.ones(skeleton.NUM_JOINTS, bool) if valid is None else np.asarray(valid, bool)
     width = max(1, round(min(size) / 130))
-    for first, second in skeleton.BONES:
+    for first, second in skeleton.BONES.tolist():
         if shown[first] and shown[second]:
             ends = [tuple(places[first]), tuple(places[second])]
             draw.line(ends, fill=bone_colour(first, second), width=width)

@@ -91,7 +91,7 @@ def evaluate_checkpoint(
     out: Path,
     *,
     data: Sequence[str] = (),
-    data_dir: str | None = None,
+    data_dir: str | os.PathLike | None = None,
     limit: int | None = None,
     flip: bool = False,
     batch_size: int = 32,

@@ -48,7 +48,7 @@ class Patch(NamedTuple):
     box: Float[np.ndarray, "3"]
 
 
-def as_images(images: Any) -> tuple[list[UInt8[np.ndarray, "h w 3"]], bool]:
+def as_images(images: Any) -> tuple[list[UInt8[np.ndarray, "_ _ 3"]], bool]:
     """One image or several as a list.
 
     Args:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 from PIL import Image
 
 from pose3d_jax import geometry
+from pose3d_jax.arrays import AnyArray
 
 # Bicubic, widened to the scale of the reduction (that is Pillow's antialiasing): half the blur of
 # a box or triangle, and less ringing along limbs than Lanczos.
@@ -148,11 +149,11 @@ def out_of_square(
 
 @geometry.full_precision
 def crop_to_image(
-    box: Float[Array, "b 3"],
+    box: Float[AnyArray, "b 3"],
     side: int,
-    scale: Float[Array, "b"] | float = 1.0,
-    rotation: Float[Array, "b"] | float = 0.0,
-    mirror: Bool[Array, "b"] | bool = False,
+    scale: Float[AnyArray, "b"] | float = 1.0,
+    rotation: Float[AnyArray, "b"] | float = 0.0,
+    mirror: Bool[AnyArray, "b"] | bool = False,
 ) -> Float[Array, "b 2 3"]:
     """The affine map from crop px to image px.
 
@@ -216,7 +217,7 @@ def sample_squares(
 
 
 def sample(
-    images: UInt8[Array, "b h w 3"], matrix: Float[Array, "b 2 3"], side: int
+    images: UInt8[AnyArray, "b h w 3"], matrix: Float[AnyArray, "b 2 3"], side: int
 ) -> Float[Array, "b s s 3"]:
     """Samples square crops bilinearly; outside the image is black.
 

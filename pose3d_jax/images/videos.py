@@ -26,7 +26,7 @@ class Video(NamedTuple):
 
     Attributes:
         rate: frames per second.
-        count: of frames as its header tells; 0 where it does not.
+        count: of frames according to the header; 0 where it does not say.
         frames: RGB, upright, in order; to be read once.
     """
 

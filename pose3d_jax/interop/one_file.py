@@ -131,7 +131,7 @@ def _checked(path: str | os.PathLike) -> Path:
 
 
 def _write(path: Path, data: bytes) -> int:
-    """Writes a file that is whole or not there."""
+    """Writes a file atomically."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(data)
     partial.rename(path)

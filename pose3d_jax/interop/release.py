@@ -23,7 +23,7 @@ from pose3d_jax.training.state import initial_state, make_optimizer
 
 Arrays = Mapping[str, np.ndarray]
 
-#: Of the release's input; a network's weights do not tell.
+#: Of the release's input; the weights do not determine it.
 INPUT_SIDE = 256
 #: Their pixels are divided by 256, ours by 255.
 VALUE_RANGE = 255.0 / 256.0

@@ -7,6 +7,7 @@ and does nothing; any other name is refused.
 """
 
 import collections
+import io
 import math
 import os
 import pickle
@@ -132,7 +133,7 @@ _KNOWN = {
 class _Unpickler(pickle.Unpickler):
     """Makes tensors, containers and stand-ins, and nothing else."""
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: io.BufferedIOBase):
         # Files of 2018 were often written by Python 2.
         super().__init__(file, encoding="latin1")
 

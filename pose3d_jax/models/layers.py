@@ -5,12 +5,16 @@ Forms that look roundabout were measured to be faster: `benchmarks/README.md`.
 """
 
 import functools
+import types
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from pose3d_jax.models import winograd
+
+#: Random streams: NNX's, or a namespace whose `params` gives keys (`variables.abstract_network`).
+Rngs = nnx.Rngs | types.SimpleNamespace
 
 #: PyTorch's defaults, which the release was trained with: eps 1e-5, running statistics that move
 #: by a tenth of the way to the batch's. (Flax's running variance is the biased one, PyTorch's the
@@ -65,7 +69,7 @@ class NormRelu(nnx.Module):
         rngs: NNX's random streams.
     """
 
-    def __init__(self, features: int, *, axis_name: str | None, dtype, rngs: nnx.Rngs):
+    def __init__(self, features: int, *, axis_name: str | None, dtype, rngs: Rngs):
         self.norm = nnx.BatchNorm(
             features,
             epsilon=BATCH_NORM_EPSILON,
@@ -78,7 +82,7 @@ class NormRelu(nnx.Module):
         self.norm.var = RunningStatistic(self.norm.var[...])
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-        """Normalises with the batch's statistics in training mode, the running ones else."""
+        """Normalises with the batch's statistics in train mode, the running ones in eval mode."""
         return nnx.relu(x if self.norm is None else self.norm(x))
 
 
@@ -105,7 +109,7 @@ class Conv3x3(nnx.Conv):
             then is None; put there by `folding.transform_kernels`.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, dtype, rngs: Rngs):
         super().__init__(in_features, out_features, kernel_size=(3, 3), dtype=dtype, rngs=rngs)
         self.pays = winograd.pays
         self.transformed = None

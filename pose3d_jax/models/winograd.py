@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pose3d_jax.arrays import AnyArray
+
 _KERNEL = 3
 _TILE = 4
 _PATCH = _TILE + _KERNEL - 1
@@ -57,7 +59,7 @@ def pays(x: Float[Array, "b h w in"]) -> bool:
 
 @jax.custom_vjp
 def convolve(
-    x: Float[Array, "b h w in"], kernel: Float[Array, "3 3 in out"]
+    x: Float[AnyArray, "b h w in"], kernel: Float[AnyArray, "3 3 in out"]
 ) -> Float[Array, "b h w out"]:
     """A 3×3 convolution with zeros around the image, and with gradients of the same kind.
 
@@ -101,13 +103,13 @@ convolve.defvjp(_forward, _backward)
 
 
 def _convolve(
-    x: Float[Array, "b h w in"], kernel: Float[Array, "3 3 in out"]
+    x: Float[AnyArray, "b h w in"], kernel: Float[AnyArray, "3 3 in out"]
 ) -> Float[Array, "b h w out"]:
     return convolve_transformed(x, transform(kernel))
 
 
 def _kernel_gradient(
-    x: Float[Array, "b h w in"], gradient: Float[Array, "b h w out"]
+    x: Float[AnyArray, "b h w in"], gradient: Float[AnyArray, "b h w out"]
 ) -> Float[Array, "3 3 in out"]:
     """The transpose of `_convolve`, which is linear in the kernel, step by step."""
     batch, height, width, features = gradient.shape
@@ -119,7 +121,7 @@ def _kernel_gradient(
     return of_kernel.reshape(_KERNEL, _KERNEL, -1, features)
 
 
-def _transformed_patches(x: Float[Array, "b h w in"]) -> Float[Array, "36 n in"]:
+def _transformed_patches(x: Float[AnyArray, "b h w in"]) -> Float[Array, "36 n in"]:
     _, height, width, features = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     rows = [padded[:, i : i + height - _TILE + 1 : _TILE] for i in range(_PATCH)]
@@ -130,7 +132,7 @@ def _transformed_patches(x: Float[Array, "b h w in"]) -> Float[Array, "36 n in"]
 
 
 def _plain(
-    x: Float[Array, "b h w in"], kernel: Float[Array, "3 3 in out"]
+    x: Float[AnyArray, "b h w in"], kernel: Float[AnyArray, "3 3 in out"]
 ) -> Float[Array, "b h w out"]:
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -138,7 +140,7 @@ def _plain(
 
 
 def _plain_kernel_gradient(
-    x: Float[Array, "b h w in"], gradient: Float[Array, "b h w out"]
+    x: Float[AnyArray, "b h w in"], gradient: Float[AnyArray, "b h w out"]
 ) -> Float[Array, "3 3 in out"]:
     kernel = jax.ShapeDtypeStruct((_KERNEL, _KERNEL, x.shape[-1], gradient.shape[-1]), x.dtype)
     (of_kernel,) = jax.linear_transpose(lambda kernel: _plain(x, kernel), kernel)(gradient)

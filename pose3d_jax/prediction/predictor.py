@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from pose3d_jax import trained
+from pose3d_jax.arrays import AnyArray
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import boxes as _boxes
 from pose3d_jax.images.crop import out_of_square
@@ -73,6 +74,16 @@ class Predictor:
         input_side: side of the network's input, px.
         bone_length_sum: of the average skeleton, mm.
         batches: the network's predictions in batches.
+
+    >>> from pose3d_jax.models import PoseNetwork
+    >>> sizes = {"stacks": 1, "modules": 1, "levels": 2, "depth_levels": 2, "features": 8}
+    >>> model = PoseNetwork(input_side=32, **sizes, rngs=nnx.Rngs(0))  # Not trained.
+    >>> network = Network(*nnx.split(model, nnx.Param, nnx.BatchStat))
+    >>> predictor = Predictor(network, input_side=32, bone_length_sum=4297.0)
+    >>> photo = np.zeros((240, 320, 3), np.uint8)
+    >>> pose = predictor(photo, [(100, 20, 120, 200), (10, 10, 50, 90)])  # Two people.
+    >>> pose.joints_2d.shape, pose.joints_3d.shape, pose.scores.shape
+    ((2, 16, 2), (2, 16, 3), (2, 16))
     """
 
     def __init__(
@@ -136,9 +147,9 @@ class Predictor:
         )
 
     def model(
-        self, images: Float[Array, "n s s 3"]
+        self, images: Float[AnyArray, "n s s 3"]
     ) -> tuple[list[Float[Array, "n s/4 s/4 16"]], Float[Array, "n 16"]]:
-        """The network itself, in evaluation mode.
+        """The network itself, in eval mode.
 
         Args:
             images: RGB in [0, 1], of side `input_side`.
@@ -155,7 +166,7 @@ class Predictor:
         boxes: Any = None,
         *,
         margin: float = 1.0,
-        bone_length_sum: float | Float[np.ndarray, "n"] | None = None,
+        bone_length_sum: Any = None,
     ) -> Pose:
         """Predicts the poses of everybody in one or several images.
 
@@ -168,8 +179,8 @@ class Predictor:
                 reach beyond its image.
             margin: factor on the boxes. The network expects the whole person with about a tenth
                 to spare on every side: 1 for such boxes, 1.25 for those that fit tightly.
-            bone_length_sum: the people's own bone-length sums in mm, one for all or one each,
-                where they are known; else the average skeleton's.
+            bone_length_sum: the people's own bone-length sums in mm where they are known, a number
+                for all or one each; None for the average skeleton's.
 
         Returns:
             The poses of all boxes of all images; none for an empty list of boxes.

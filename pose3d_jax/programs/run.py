@@ -39,6 +39,21 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         _stop(f"error: {system_error(error)}", 1)
 
 
+def exit_code(program: Callable[[], None]) -> int:
+    """Runs a program that has parsed its own command line, and shows a mistake in the same way."""
+    try:
+        program()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno is None:  # A library's own, which may be our mistake.
+            raise
+        print(f"error: {system_error(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def config_mistake(error: Exception) -> str:
     """What ml_collections says, without the exceptions and quotes that it wraps it in."""
     unknown = isinstance(error, AttributeError | KeyError)

@@ -73,7 +73,7 @@ class StageCheckpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: Any) -> None:
-        """Saves a state; the writing goes on while the caller does.
+        """Saves a state in the background.
 
         Raises:
             UserError: the previous save, or the start of this one, failed.
@@ -101,7 +101,7 @@ class StageCheckpoints:
             self._manager.wait_until_finished()
 
     def restore(self, like: Any) -> Any | None:
-        """The newest state that is whole, or None where there is none.
+        """The newest intact state, or None where there is none.
 
         Damaged checkpoints are reported, and moved aside so that their step can be saved again.
 

@@ -1,4 +1,4 @@
-"""The training loop of one stage, and what it tells and checks on the way."""
+"""The training loop of one stage, with progress, checkpoints and checks."""
 
 import itertools
 import logging
@@ -30,7 +30,7 @@ from pose3d_jax.training.steps import make_loss_step, make_train_step
 
 log = logging.getLogger(__name__)
 
-#: Held-out batches on which evaluation mode is compared with training mode after a stage.
+#: Held-out batches on which eval mode is compared with train mode after a stage.
 COMPARED_BATCHES = 20
 #: The scalar that tells of it.
 MODES = "evaluation_to_training_mode"
@@ -233,6 +233,6 @@ def compare_modes(run: Run, stage: Stage, state: TrainState, metrics: MetricsLog
     metrics.write(stage.steps, {MODES: ratio})
     log.log(
         logging.INFO if 0.9 <= ratio <= 1.1 else logging.WARNING,
-        "%s: held-out loss %.4g in evaluation mode, %.4g in training mode: ratio %.3f",
+        "%s: held-out loss %.4g in eval mode, %.4g in train mode: ratio %.3f",
         stage.name, *losses, ratio,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a run tells: progress on the log, scalars in `metrics.jsonl` and for TensorBoard."""
+"""Progress logging, and scalar metrics in `metrics.jsonl` and for TensorBoard."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ class MetricsLog:
 
     Args:
         directory: the stage's.
-        step: where the run goes on.
+        step: where the run resumes.
     """
 
     def __init__(self, directory: Path, step: int):

@@ -150,7 +150,7 @@ def unpack_all(
 
 
 def _unpack(archive: Path, directory: Path, suffix: str) -> None:
-    """Writes an archive's files of one kind into a directory, which appears when it is whole."""
+    """Writes an archive's files of one kind into a directory, which appears when it is complete."""
     if directory.exists():
         return
     temporary = directory.with_name(directory.name + ".part")

@@ -1,7 +1,7 @@
 """MPI-INF-3DHP's test set (Mehta et al., 3DV 2017): for evaluation only.
 
 One split, `test`: the valid frames of the six sequences TS1 to TS6 (2,929 in the official files).
-`subject` is the sequence, which tells the scene: TS1 and TS2 are a studio with green screen, TS3
+`subject` is the sequence, which decides the scene: TS1 and TS2 are a studio with green screen, TS3
 and TS4 one without, TS5 and TS6 are outdoors. `action` is one of the seven activities.
 
 `joints_2d` are `annot2`. `joints_3d` are `univ_annot3`, scaled to a common height, against which
@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
-from pose3d_jax import records, skeleton
+from pose3d_jax import skeleton
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.crop import crop_square, square_around, to_crop
 from pose3d_jax.images.files import read_image
@@ -49,26 +48,9 @@ and so on to TS6 (DIR/TS1/… is found as well).
 class Builder(base.RecordBuilder):
     """Builder of `mpi_inf_3dhp`; see the module."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=__doc__,
-            features=records.features(),
-            # Nothing is trained on it: the protocol takes each person's true bone lengths.
-            metadata=records.metadata(image_side=IMAGE_SIDE, bone_length_sum=0.0),
-            homepage="http://gvv.mpi-inf.mpg.de/3dhp-dataset",
-        )
-
-    def make_plan(
-        self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
-    ) -> base.Plan:
-        """See `base.RecordBuilder.make_plan`."""
-        del scratch, trial
-        return make_plan(manual_dir, partial=partial)
+    HOMEPAGE = "http://gvv.mpi-inf.mpg.de/3dhp-dataset"
+    image_side = IMAGE_SIDE
 
 
 def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:

@@ -16,9 +16,7 @@ import collections
 from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
 
-from pose3d_jax import records
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.crop import crop_square, to_crop
 from pose3d_jax.images.files import read_image
@@ -55,25 +53,9 @@ release (https://github.com/princeton-vl/pose-hg-train, data/mpii/annot/valid.h5
 class Builder(base.RecordBuilder):
     """Builder of `mpii`; see the module."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=__doc__,
-            features=records.features(),
-            metadata=records.metadata(image_side=IMAGE_SIDE, bone_length_sum=0.0),
-            homepage="http://human-pose.mpi-inf.mpg.de",
-        )
-
-    def make_plan(
-        self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
-    ) -> base.Plan:
-        """See `base.RecordBuilder.make_plan`."""
-        del scratch, trial
-        return make_plan(manual_dir, partial=partial)
+    HOMEPAGE = "http://human-pose.mpi-inf.mpg.de"
+    image_side = IMAGE_SIDE
 
 
 def _find(manual_dir: Path, *candidates: str) -> Path | None:
