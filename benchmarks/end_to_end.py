@@ -11,19 +11,11 @@ import itertools
 import tempfile
 
 import jax
-import numpy as np
 
 from benchmarks.input_pipeline import make_records, open_domains, take, training_batches
 from pose3d_jax.models.variables import make_network
 from pose3d_jax.stages import get_stage
-from pose3d_jax.training.state import (
-    hyperparameters,
-    initial_state,
-    make_optimizer,
-    replicate,
-    split_over_devices,
-)
-from pose3d_jax.training.steps import make_train_step
+from pose3d_jax.training.state import hyperparameters, split_over_devices
 
 
 def main() -> None:
@@ -35,10 +27,7 @@ def main() -> None:
     config = measure.make_config(chosen)
     stage = get_stage(config, 3)
     network = make_network(config)
-    optimizer = make_optimizer(config)
-    step = make_train_step(config, network, optimizer, stage)
-    # A copy: the step consumes its state.
-    state = replicate(jax.tree.map(np.array, initial_state(network, optimizer)))
+    step, state = measure.make_training(config, network, stage)
 
     def train(batches) -> None:
         nonlocal state

@@ -20,8 +20,19 @@ import numpy as np
 
 import pose3d_jax.programs.memory  # noqa: F401  # before NumPy
 from pose3d_jax import presets
+from pose3d_jax.data.batches import Batch
 from pose3d_jax.errors import UserError
-from pose3d_jax.training.state import Batch, check_batch_size
+from pose3d_jax.models.variables import Network
+from pose3d_jax.programs.run import exit_code
+from pose3d_jax.stages import Stage
+from pose3d_jax.training.state import (
+    TrainState,
+    check_batch_size,
+    initial_state,
+    make_optimizer,
+    replicate,
+)
+from pose3d_jax.training.steps import make_train_step
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
@@ -44,10 +55,7 @@ def options(description: str, **defaults) -> argparse.ArgumentParser:
 
 def run(main: Callable[[], None]) -> None:
     """Runs a benchmark; a user's mistake becomes one sentence."""
-    try:
-        main()
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+    raise SystemExit(exit_code(main))
 
 
 def on_gpu() -> bool:
@@ -57,7 +65,7 @@ def on_gpu() -> bool:
 
 def make_config(chosen: argparse.Namespace) -> ml_collections.ConfigDict:
     """The preset's config, with the batch size and precision of the command line."""
-    config = getattr(presets, chosen.preset)()
+    config = presets.experiment(3, chosen.preset)
     large = on_gpu() and chosen.preset != "tiny"
     config.data.batch_size = chosen.batch_size or (64 if large else config.data.batch_size)
     config.precision.compute = chosen.precision or ("bfloat16" if on_gpu() else "float32")
@@ -80,6 +88,16 @@ def random_records(config: ml_collections.ConfigDict) -> Batch:
         "has_3d": np.arange(batch) % 2 == 0,
         "head_size": np.full(batch, 0.1 * side, np.float32),
     }
+
+
+def make_training(
+    config: ml_collections.ConfigDict, network: Network, stage: Stage
+) -> tuple[Callable, TrainState]:
+    """The training step of a stage, and a first state, which the step consumes."""
+    optimizer = make_optimizer(config)
+    # A copy: several steps of one network may be measured.
+    fresh = jax.tree.map(np.array, initial_state(network, optimizer))
+    return make_train_step(config, network, optimizer, stage), replicate(fresh)
 
 
 def alternate(

@@ -111,7 +111,7 @@ def stages(root: Path, data_dir: Path) -> None:
 
 
 def whole(root: Path, scratch: Path, workers: int, frames: int) -> Path:
-    """Prepares the release with so many workers, and says what Human3.6M would take."""
+    """Prepares the release with a number of workers, and extrapolates to Human3.6M."""
     data_dir = scratch / f"workers{workers}"
     plan = load_builder("human36m", data_dir).make_plan(root, scratch, partial=True)
     # The workers' start, some seconds, does not grow with the data: they are warm after an item.

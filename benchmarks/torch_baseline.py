@@ -13,9 +13,8 @@ import numpy as np
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.release import Layer, layers
-from pose3d_jax.models.variables import Network
+from pose3d_jax.models.variables import Network, flatten
 from pose3d_jax.skeleton import BONE_GROUP_WEIGHTS, BONE_GROUPS, NUM_JOINTS
-from pose3d_jax.training.checkpoints import flatten
 
 try:
     import torch
@@ -191,7 +190,7 @@ def synchronise() -> None:
 
 
 def make_forward(network: PoseNetwork, images: np.ndarray, settings: Settings) -> Callable:
-    """A call that runs the network in evaluation mode on `images` (b, s, s, 3) and waits.
+    """A call that runs the network in eval mode on `images` (b, s, s, 3) and waits.
 
     Returns:
         The call; it returns the last heat-maps (b, s/4, s/4, 16) and the depths, as tensors.

@@ -10,19 +10,11 @@ from benchmarks import measure  # isort: skip  # before JAX
 import functools
 
 import jax
-import numpy as np
 
 from pose3d_jax.data import examples
 from pose3d_jax.models.variables import make_network
 from pose3d_jax.stages import get_stage
-from pose3d_jax.training.state import (
-    hyperparameters,
-    initial_state,
-    make_optimizer,
-    replicate,
-    split_over_devices,
-)
-from pose3d_jax.training.steps import make_train_step
+from pose3d_jax.training.state import hyperparameters, split_over_devices
 
 
 def main() -> None:
@@ -63,11 +55,7 @@ def default_baseline(choice: str | None, config, *, compiled: bool) -> str:
 
 def our_step(config, network, stage, records):
     """A call that trains on `records` and waits for the device."""
-    optimizer = make_optimizer(config)
-    step = make_train_step(config, network, optimizer, stage)
-    # A copy: the step consumes its state.
-    fresh = jax.tree.map(np.array, initial_state(network, optimizer))
-    state = replicate(fresh)
+    step, state = measure.make_training(config, network, stage)
     batch = split_over_devices(records)
     hyper = hyperparameters(stage, 0)
 

@@ -29,7 +29,7 @@ from pose3d_jax.files import write_json
 from pose3d_jax.programs.run import run_program
 from pose3d_jax.programs.training_flags import parse, start_jax, workdir
 from pose3d_jax.stages import METHODS, get_stage, method_directory
-from pose3d_jax.training.checkpoints import CONFIG_FILE, config_differences
+from pose3d_jax.training.directory import CONFIG_FILE, config_differences
 from pose3d_jax.training.interruption import Interruption
 from pose3d_jax.training.run import open_domains, train
 

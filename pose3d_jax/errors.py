@@ -1,8 +1,24 @@
-"""Errors that a user can mend, and how the programs show them."""
+"""Errors that a user can fix; `programs.run` shows them in one sentence."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """A mistake or a gap that a person can mend: one sentence on what, where, and how."""
+    """A mistake that the user can fix: one sentence that says what, where, and how."""
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Names a file in the system's errors that name none, as those of writing do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 class Interrupted(Exception):
@@ -15,3 +31,11 @@ class Interrupted(Exception):
     def __init__(self, signal_number: int, message: str):
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def system_error(error: OSError) -> str:
+    """The system's error as a sentence that names the file."""
+    file = error.filename2 or error.filename
+    if error.errno == errno.ENOSPC:
+        return f"No space left on the device of {file or 'an output file'}."
+    return f"{file}: {error.strerror}." if file else f"{error.strerror or error}."

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from pose3d_jax.arrays import AnyArray
+
 #: The network's input px per heat-map px: heat-maps have a quarter of the input's resolution.
 STRIDE = 4
 #: How far the decoded position moves from the highest pixel towards its higher neighbour, px.
@@ -15,8 +17,8 @@ SUBPIXEL_SHIFT = 0.25
 
 
 def render(
-    joints: Float[Array, "*batch joints 2"],
-    valid: Bool[Array, "*batch joints"],
+    joints: Float[AnyArray, "*batch joints 2"],
+    valid: Bool[AnyArray, "*batch joints"],
     side: int,
     sigma: float,
 ) -> Float[Array, "*batch side side joints"]:
@@ -43,7 +45,7 @@ def render(
 
 
 def decode(
-    heatmaps: Float[Array, "*batch h w joints"], stride: int
+    heatmaps: Float[AnyArray, "*batch h w joints"], stride: int
 ) -> tuple[Float[Array, "*batch joints 2"], Float[Array, "*batch joints"]]:
     """Joint positions: the highest pixel, a quarter pixel towards its higher neighbours.
 

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Sequence
 
 import jax
-from jax.experimental import multihost_utils
 
 from pose3d_jax.data.catalog import BUILT_IN, is_prepared
 from pose3d_jax.evaluation.report import beside_published, tables_of
@@ -19,6 +18,8 @@ from pose3d_jax.evaluation.validation import final_results, validate
 from pose3d_jax.programs.run import run_program
 from pose3d_jax.programs.training_flags import parse, start_jax, workdir
 from pose3d_jax.stages import get_stage, method_directory
+from pose3d_jax.training import hosts
+from pose3d_jax.training.directory import stage_config
 from pose3d_jax.training.interruption import Interruption
 from pose3d_jax.training.run import train
 from tfds_builders.prepare import prepare
@@ -26,10 +27,12 @@ from tfds_builders.prepare import prepare
 log = logging.getLogger(__name__)
 
 
+@hosts.end_together
 def main(argv: Sequence[str]) -> None:
     """The program."""
     config = parse(argv)
     start_jax(config)
+    hosts.agree("config", stage_config(config, config.last_stage))
     place = workdir(f"runs/{config.preset}/{method_directory(config.method)}")
     devices = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
     log.info("preset %s, method %s, on %s", config.preset, config.method, devices)
@@ -52,8 +55,7 @@ def prepare_if_built_in(name: str, data_dir: str | None) -> None:
     if jax.process_index() == 0 and not is_prepared(name, data_dir):
         log.info("preparing %s", name)
         prepare(name, data_dir)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"prepared {name}")
+    hosts.meet(f"prepared {name}")
 
 
 if __name__ == "__main__":

@@ -106,7 +106,8 @@ def _load_file(path: Path, compute: str | None) -> TrainedNetwork:
 
 def _load_stage(directory: Path, compute: str | None) -> TrainedNetwork:
     # Orbax takes long to import, and nothing else here needs it.
-    from pose3d_jax.training.checkpoints import read_config, restore_network
+    from pose3d_jax.training.checkpoints import restore_network
+    from pose3d_jax.training.directory import read_config
 
     if not directory.exists():
         raise UserError(

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pose3d_jax import skeleton
+from tfds_builders import base
 from tfds_builders.human36m.release import CAMERAS
 from tfds_builders.human36m.sequence import JOINTS as HUMAN36M_JOINTS
 from tfds_builders.mpi_inf_3dhp.mpi_inf_3dhp_dataset_builder import JOINTS as MPI_INF_3DHP_JOINTS
@@ -109,7 +110,7 @@ def project(points: np.ndarray, camera: str) -> np.ndarray:
     return np.stack([c.fx * x / z + c.cx, c.fy * y / z + c.cy], axis=-1)
 
 
-def write_cdf(path: Path, pose: np.ndarray) -> None:
+def write_cdf(path: Path, pose: np.ndarray, compress: int = 6) -> None:
     """A CDF file whose variable `Pose` is (1, frames, n), as in the release."""
     from cdflib import cdfwrite
 
@@ -117,7 +118,7 @@ def write_cdf(path: Path, pose: np.ndarray) -> None:
     with cdfwrite.CDF(path, cdf_spec={"Majority": "row_major", "Encoding": 6}) as file:
         spec = {
             "Variable": "Pose", "Data_Type": 44, "Num_Elements": 1, "Rec_Vary": True,
-            "Var_Type": "zVariable", "Dim_Sizes": list(pose.shape), "Compress": 6,
+            "Var_Type": "zVariable", "Dim_Sizes": list(pose.shape), "Compress": compress,
         }  # fmt: skip
         file.write_var(spec, var_data=pose[None].astype(np.float32))
 
@@ -382,3 +383,13 @@ def write_mpi_inf_3dhp(
             _draw_index(image, index, index_places(annot2[index]))
             image.save(folder / "imageSequence" / f"img_{index + 1:06d}.jpg", quality=95)
     return truth
+
+
+def make_all(plan: base.Plan) -> dict[tuple[str, str], dict[str, object]]:
+    """All records of a plan by split and `image_id`; nothing may fail."""
+    made = {}
+    for item in plan.items:
+        outcome = plan.make(item)
+        assert not outcome.errors
+        made |= {(item.split, record["image_id"]): record for record in outcome.records}
+    return made

@@ -6,7 +6,7 @@ import pytest
 from pose3d_jax import ablate, presets
 from pose3d_jax.errors import UserError
 from pose3d_jax.stages import METHODS
-from pose3d_jax.training.checkpoints import claim_directory
+from pose3d_jax.training.directory import claim_directory
 
 
 def test_variants_link_to_the_stages_that_they_have_in_common(tmp_path):

@@ -13,10 +13,11 @@ from pose3d_jax import presets
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop import torch_files
 from pose3d_jax.interop.release import convert, layers, make_config, to_arrays
-from pose3d_jax.models.variables import make_network
+from pose3d_jax.models.variables import flatten, make_network
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.stages import get_stage
-from pose3d_jax.training.checkpoints import StageCheckpoints, flatten, read_config
+from pose3d_jax.training.checkpoints import StageCheckpoints
+from pose3d_jax.training.directory import read_config
 from pose3d_jax.training.state import initial_state, make_optimizer
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
@@ -166,6 +167,66 @@ def test_no_tensor_reaches_beyond_its_memory(tmp_path, offset, shape, stride, fi
         return
     index = offset + sum(np.indices(shape) * np.reshape(stride, (-1, *(1 for _ in shape))))
     np.testing.assert_array_equal(torch_files.read_tensors(file)["w"], numbers[index])
+
+
+MAGIC = b"".join(map(pickle.dumps, (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("an index that sizes an array", b"}r\xff\xff\xff\x3f.", "512 MiB to read"),
+        ("a string of a terabyte", b"\x8d" + struct.pack("<Q", 1 << 40) + b"a.", "512 MiB to read"),
+        (
+            "a tuple of twice a tuple of twice a tuple",
+            b"})" + b"".join(bytes((113, i, 104, i, 0x86)) for i in range(40)) + b"K\x01s.",
+            "takes more than 1 s",
+        ),
+        (
+            "a tuple in a tuple in a tuple",
+            b"})" + b"\x85" * 1_000_000 + b"K\x01s.",
+            "crashes what reads it|takes more than 1 s",
+        ),
+    ],
+)
+def test_few_bytes_take_little_memory_and_time(tmp_path, monkeypatch, name, content, message):
+    monkeypatch.setattr(torch_files, "SECONDS", 1)
+    (tmp_path / "file.pth").write_bytes(MAGIC + b"\x80\x04" + content)
+    with pytest.raises(UserError, match=message):
+        torch_files.read_tensors(tmp_path / "file.pth")
+
+
+def odd_zip(path, *, compression=zipfile.ZIP_STORED, data=b"\x80\x02}.", patch=None):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("m/data.pkl", data)
+    if patch:  # In the file's own header and in the directory: encrypted, or compressed by what.
+        content = bytearray(path.read_bytes())
+        for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+            place = content.index(signature) + offset + patch[0]
+            content[place : place + 2] = struct.pack("<H", patch[1])
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patch": (0, 1)}, "encrypted"),
+        ({"patch": (2, 99)}, "compression"),
+        ({"compression": zipfile.ZIP_DEFLATED, "data": b"\x80\x02" + b"]" * (16 << 20)}, "MiB"),
+    ],
+)
+def test_odd_zips_are_a_sentence(tmp_path, options, message):
+    odd_zip(tmp_path / "file.pth", **options)
+    with pytest.raises(UserError, match=message):
+        torch_files.read_tensors(tmp_path / "file.pth")
+
+
+def test_a_depth_head_without_pooling_is_a_sentence():
+    tensors = torch_files.read_tensors(RELEASE)
+    features = tensors["lin_.0.0.weight"].shape[0]
+    tensors["reg.weight"] = np.zeros((16, features * 64 * 64), np.float32)
+    with pytest.raises(ValueError, match="reduces nothing"):
+        make_config(tensors)
 
 
 @pytest.mark.parametrize(

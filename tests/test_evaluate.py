@@ -12,7 +12,13 @@ import pytest
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation.poses import Setting
-from pose3d_jax.evaluation.predictions import PREDICTIONS_FILE, read_predictions
+from pose3d_jax.evaluation.predictions import (
+    PREDICTIONS_FILE,
+    load,
+    open_split,
+    predict,
+    read_predictions,
+)
 from pose3d_jax.evaluation.report import evaluate_checkpoint, score, tables_of
 from pose3d_jax.files import read_json, write_json
 from pose3d_jax.models import variables
@@ -214,3 +220,12 @@ def test_the_program_says_it_without_a_traceback(tmp_path):
     output = run("--checkpoint", tmp_path, code=1)
     assert output.startswith("error: ") and "config.json" in output
     assert "Usage" in run("mpii", code=1)
+
+
+def test_labels_that_are_not_finite_are_named(data_dir):
+    split = open_split("synthetic/lab_tiny", str(data_dir), limit=2)
+    records = [dict(record) for record in split.source]
+    records[1]["joints_3d"] = np.full((16, 3), np.nan, np.float32)
+    name = records[1]["image_id"].decode()
+    with pytest.raises(UserError, match=f"not finite, in {name}"):
+        predict(load(small_checkpoint.directory()), split._replace(source=records), 8)

@@ -1,5 +1,6 @@
 import os
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
@@ -333,6 +334,14 @@ def test_archives_cut_anywhere_are_noticed(tmp_path, keep):
     (tmp_path / "a.tgz").write_bytes(whole[:keep] if keep else whole[:-4])
     failed = dict(release.unpack_all({tmp_path / "a.tgz": (tmp_path / "out", ".mp4")}))
     assert list(failed) == [tmp_path / "a.tgz"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_with_a_name_that_no_disk_takes(tmp_path):
+    with tarfile.open(tmp_path / "a.tgz", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("Videos/" + 300 * "x" + ".mp4"))
+    failed = dict(release.unpack_all({tmp_path / "a.tgz": (tmp_path / "out", ".mp4")}))
+    assert "damaged (File name too long)" in failed[tmp_path / "a.tgz"]
     assert not (tmp_path / "out").exists()
 
 

@@ -1,6 +1,7 @@
 """The architecture: which part may import which, and how long a program may be."""
 
 import ast
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,11 @@ def test_imports_make_no_circle():
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_is_flags_and_an_outline(name):
     assert len((ROOT / "pose3d_jax" / f"{name}.py").read_text().splitlines()) < 150
+
+
+@pytest.mark.parametrize("name", ["test", "lint", "demo"])
+def test_the_makefiles_commands_are_those_of_the_documents(name):
+    found = subprocess.run([ROOT / ".ci" / "command", name], capture_output=True, text=True)
+    assert found.stdout.startswith("python3 -m venv .venv && ") and found.returncode == 0
+    documents = "".join((ROOT / file).read_text() for file in ("README.md", "CONTRIBUTING.md"))
+    assert f"<!-- command: {name} -->\n```bash\n{found.stdout.strip()}\n```" in documents

@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 import scipy.io
-from miniature import COLORS, LSP_JOINTS, write_lsp
+from miniature import COLORS, LSP_JOINTS, make_all, write_lsp
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.jpeg import decode_image
@@ -20,15 +20,6 @@ def release(tmp_path, monkeypatch):
     monkeypatch.setattr(lsp, "TRAINING_PHOTOGRAPHS", 3)
     monkeypatch.setattr(lsp, "NEAR_DUPLICATES", frozenset({2}))
     return tmp_path, truth
-
-
-def make_all(plan):
-    made = {}
-    for item in plan.items:
-        outcome = plan.make(item)
-        assert not outcome.errors
-        made |= {(item.split, record["image_id"]): record for record in outcome.records}
-    return made
 
 
 def change_joints(root, dataset, change):

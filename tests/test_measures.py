@@ -269,3 +269,15 @@ def test_results_of_a_split_are_complete():
     }  # fmt: skip
     for name, (low, high) in results["intervals"].items():
         assert low < results["tables"]["summary"][name] < high
+
+
+def test_an_image_without_a_labelled_joint_leaves_the_means_alone():
+    poses, labels = random_split(0)
+    odd = int(np.flatnonzero(labels.has_3d)[0])
+    labels.valid[odd] = False
+    setting = Setting(SIDE, SIZE, "synthetic/lab", True)
+    found = scores.measure(poses, labels, setting)
+    others = np.arange(len(labels.joints)) != odd
+    for name in ("MPJPE", "PA-MPJPE", "N-MPJPE", "3DPCK", "bone sum"):
+        assert found[name].mean() == found[name].mean(others)
+    assert np.isfinite(list(scores.summarise(poses, labels, setting).values())).all()

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -217,8 +218,15 @@ def test_parameters_where_each_resolution_has_its_own_width():
 def test_equal_widths_are_the_network_that_one_width_makes():
     plain = small_network()
     spelt_out = small_network(level_features=(8, 8), level_modules=(1, 1), depth_features=(8,))
-    same = jax.tree.map(lambda a, b: bool((a == b).all()), nnx.state(plain), nnx.state(spelt_out))
-    assert all(jax.tree.leaves(same))
+    chex.assert_trees_all_equal(*(nnx.to_pure_dict(nnx.state(n)) for n in (plain, spelt_out)))
+
+
+@pytest.mark.parametrize("kind", ["stem", "depth_head"])
+def test_an_unknown_part_names_the_known_ones(kind):
+    with pytest.raises(
+        ValueError, match=f"Unknown {kind.replace('_', ' ')} 'other'; choose one of"
+    ):
+        small_network(**{kind: "other"})
 
 
 @pytest.mark.parametrize("stem", ["conv", "patch"])
@@ -431,10 +439,9 @@ def test_statistics_over_devices_are_those_of_the_whole_batch():
     whole = norm_relu()
     expected = call(whole, x)
     np.testing.assert_allclose(spread.reshape(x.shape), expected, atol=1e-5)
-    for mine, theirs in zip(
-        jax.tree.leaves(stats), jax.tree.leaves(nnx.state(whole, nnx.BatchStat)), strict=True
-    ):
-        for device in range(devices):
-            np.testing.assert_allclose(mine[device], theirs, atol=1e-5)
+    theirs = nnx.to_pure_dict(nnx.state(whole, nnx.BatchStat))
+    for device in range(devices):
+        mine = jax.tree.map(lambda statistic, i=device: statistic[i], nnx.to_pure_dict(stats))
+        chex.assert_trees_all_close(mine, theirs, atol=1e-5)
     # Without the axis each device's share is normalised alone.
     assert np.abs(call(norm_relu(), x[:2]) - expected[:2]).max() > 0.01

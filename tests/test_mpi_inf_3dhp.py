@@ -104,7 +104,7 @@ def test_a_missing_and_a_corrupt_image(release, monkeypatch):
     (images / "img_000001.jpg").write_bytes(b"nonsense")
     outcomes = [mpi.make_records(item) for item in mpi.make_plan(root, partial=True).items]
     errors = [error for outcome in outcomes for error in outcome.errors]
-    assert len(errors) == 1 and "img_000001.jpg is damaged" in errors[0]
+    assert len(errors) == 1 and "img_000001.jpg is not an image" in errors[0]
     assert {r["image_id"] for o in outcomes for r in o.records if r["subject"] == "TS1"} == {
         "TS1_000007"
     }

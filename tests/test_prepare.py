@@ -140,7 +140,7 @@ def test_tfds_itself_stops_at_a_damaged_file(mpii, tmp_path):
     from tfds_builders.mpii.mpii_dataset_builder import Builder
 
     builder = Builder(data_dir=tmp_path / "data")
-    with pytest.raises(UserError, match=f"{image} is damaged"):
+    with pytest.raises(UserError, match=f"{image} cannot be read, or is damaged"):
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(manual_dir=release)
         )
@@ -224,7 +224,7 @@ def test_a_damaged_video_stops_after_all_else_is_made(tmp_path, capsys):
     assert {record["action"] for record in records["train"]} == {b"Directions"}
     assert {record["action"] for record in records["test"]} == {b"Directions", b"Eating"}
     metadata = catalog.open_dataset(HUMAN36M, tmp_path / "data").info.metadata
-    assert any(f"{video} is damaged" in sentence for sentence in metadata["missing"])
+    assert any(f"{video} cannot be read as a video" in sentence for sentence in metadata["missing"])
     assert prepare.main([*arguments]) == 1
     assert "error: The release is incomplete" in capsys.readouterr().err
 
@@ -258,7 +258,7 @@ def test_errors_of_items_are_all_told_and_the_rest_is_kept(mpii, tmp_path):
     with pytest.raises(UserError) as error:
         prepare.prepare("mpii", data, manual_dir=release, workers=1)
     for path in whole:
-        assert f"{path} is damaged" in str(error.value)
+        assert f"{path} cannot be read, or is damaged" in str(error.value)
     assert not catalog.is_prepared("mpii", data)
     for path, content in whole.items():
         path.write_bytes(content)

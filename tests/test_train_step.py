@@ -11,9 +11,8 @@ from jax.sharding import PartitionSpec as P
 from pose3d_jax.data.examples import Example
 from pose3d_jax.interop.release import make_config, to_arrays
 from pose3d_jax.interop.torch_files import read_tensors
-from pose3d_jax.models.variables import AXIS, abstract_network
+from pose3d_jax.models.variables import AXIS, abstract_network, flatten, unflatten
 from pose3d_jax.stages import get_stage
-from pose3d_jax.training.checkpoints import flatten, unflatten
 from pose3d_jax.training.state import Hyperparameters, initial_state, make_optimizer
 from pose3d_jax.training.steps import depth_diagnostics, make_train_step
 

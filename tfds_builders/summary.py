@@ -1,4 +1,4 @@
-"""What a prepared data set contains, told to a person: a table, what was left out, a picture."""
+"""What a prepared data set contains, for people to read: a table, what was left out, a picture."""
 
 import collections
 from collections.abc import Iterable, Sequence

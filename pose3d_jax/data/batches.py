@@ -27,7 +27,7 @@ def to_arrays(record: dict, image_side: int, fields: Sequence[str] = FIELDS) -> 
 
 
 def mixed_records(sources: Sequence, seed: int) -> grain.MapDataset:
-    """An endless stream that takes from each source in turn, each shuffled anew every epoch.
+    """An endless stream that takes from each source in turn, each reshuffled every epoch.
 
     Shuffling permutes indices and holds no records.
     """

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from pose3d_jax.errors import UserError
 
 if TYPE_CHECKING:
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets
 
 #: The built-in synthetic benchmark, which needs no files from the user.
 BUILT_IN = "synthetic"
-#: TFDS writes it last: a directory that has it is a whole data set.
+#: TFDS writes it last: a directory that has it holds a complete data set.
 INFO_FILE = "dataset_info.json"
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
@@ -44,7 +44,7 @@ def root(data_dir: str | os.PathLike | None = None) -> Path:
 
 
 def is_prepared(name: str, data_dir: str | os.PathLike | None = None) -> bool:
-    """Whether the data set is there, whole or as the part that its metadata tells of."""
+    """Whether the data set is prepared, completely or in the part that its metadata describes."""
     return find(name, data_dir) is not None
 
 
@@ -83,7 +83,7 @@ def _newest_version(place: Path) -> Path | None:
 
 def open_dataset(
     name: str, data_dir: str | os.PathLike | None = None
-) -> "tfds.core.dataset_builder.DatasetBuilder":
+) -> "tensorflow_datasets.core.DatasetBuilder":
     """Opens a prepared data set for reading.
 
     Args:

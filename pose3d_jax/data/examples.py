@@ -4,14 +4,16 @@ Training, evaluation and prediction share the crop (`images.crop`); only trainin
 `Augmentation`.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import ml_collections
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from pose3d_jax import geometry, heatmaps
+from pose3d_jax.arrays import AnyArray
 from pose3d_jax.images.crop import crop_to_image, sample
 from pose3d_jax.skeleton import MIRROR_ORDER, ROOT
 
@@ -66,7 +68,7 @@ def no_augmentation(batch_size: int) -> Augmentation:
 
 
 def draw_augmentation(
-    keys: PRNGKeyArray, apply: Bool[Array, "b"], config: ml_collections.ConfigDict
+    keys: Key[Array, "b"], apply: Bool[AnyArray, "b"], config: ml_collections.ConfigDict
 ) -> Augmentation:
     """Draws the 2D augmentation of Newell et al., as the release has it.
 
@@ -79,7 +81,7 @@ def draw_augmentation(
             `colour_range` (lowest and highest factor).
     """
 
-    def draw(key: PRNGKeyArray) -> Augmentation:
+    def draw(key: Key[Array, ""]) -> Augmentation:
         scale_key, rotation_key, turn_key, mirror_key, colour_key = jax.random.split(key, 5)
         exponent = config.scale_sigma * jax.random.normal(scale_key)
         degrees = config.rotation_sigma * jax.random.normal(rotation_key)
@@ -99,14 +101,16 @@ def draw_augmentation(
     return jax.tree.map(choose, jax.vmap(draw)(keys), no_augmentation(len(apply)))
 
 
-def mirror_joints(joints: Array, mirror: Bool[Array, "b"]) -> Array:
+def mirror_joints(
+    joints: Shaped[AnyArray, "b 16 *d"], mirror: Bool[AnyArray, "b"]
+) -> Shaped[Array, "b 16 *d"]:
     """Exchanges left and right, joints on axis 1, where `mirror` is true."""
     swap = mirror.reshape(-1, *(1 for _ in joints.shape[1:]))
     return jnp.where(swap, joints[:, MIRROR_ORDER], joints)
 
 
 def make_examples(
-    batch: dict[str, Array],
+    batch: Mapping[str, AnyArray],
     side: int,
     augmentation: Augmentation,
     *,

@@ -1,23 +1,60 @@
 """Which records a run reads: splits of prepared data sets as random-access sources."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pose3d_jax.data.catalog import open_dataset
+from pose3d_jax.data.catalog import command, open_dataset
 from pose3d_jax.errors import UserError
+from pose3d_jax.untrusted import reason
 
 
 def open_source(builder: tfds.core.DatasetBuilder, split: str):
     """A split as a random-access source of records, their images still JPEG."""
-    return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    name = "/".join(filter(None, (builder.info.name, builder.info.config_name)))
+    root = Path(builder.data_dir).parents[name.count("/") + 1]
+    again = f"{command(name, root)} --overwrite"
+    return Checked(source, f"the records of {name}, split {split!r}, in {builder.data_dir}", again)
+
+
+class Checked(Sequence):
+    """Records whose files may be damaged or gone.
+
+    Args:
+        source: the records.
+        what: they are, as a part of a sentence.
+        again: the command that makes them anew.
+    """
+
+    def __init__(self, source: Sequence, what: str, again: str):
+        self._source, self._what, self._again = source, what, again
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        try:
+            record = self._source[index]
+            if not record["image"]:  # What ArrayRecord makes of some files that were cut off.
+                raise ValueError("a record is empty")
+            return record
+        except Exception as error:  # ArrayRecord's, Riegeli's and the protocol buffers' own.
+            raise UserError(
+                f"Cannot read {self._what}: {reason(error)}. If a file is damaged or missing, "
+                f"prepare the data set anew: {self._again}"
+            ) from error
 
 
 class WithoutDepth(Sequence):
-    """Records as wild training ones are: with 2D labels only."""
+    """Hides 3D labels, as in wild training records."""
 
     def __init__(self, source: Sequence):
         self._source = source
@@ -67,12 +104,12 @@ class Domain(NamedTuple):
     bone_length_sum: float
 
 
-def open_domain(section: ml_collections.ConfigDict, data_dir: str) -> Domain:
+def open_domain(section: ml_collections.ConfigDict, data_dir: str | os.PathLike | None) -> Domain:
     """Opens a data set of the config's `data` section.
 
     Args:
         section: `name` of the data set, and its `train` and `test` splits.
-        data_dir: where data sets are prepared; empty for TFDS's own place.
+        data_dir: where data sets are prepared; None or empty for TFDS's own place.
 
     Raises:
         UserError: it is not prepared; the message names the command.

@@ -37,7 +37,7 @@ def plot_bones(
     if nearness is not None:
         bones = bones[np.argsort(nearness[bones].mean(-1), kind="stable")]
     for bone in bones:
-        colour = {"color": np.divide(bone_colour(*bone), 255)}
+        colour = {"color": np.divide(bone_colour(*bone.tolist()), 255)}
         axes.plot(*joints[bone].T, solid_capstyle="round", path_effects=effects, **(colour | style))
 
 
@@ -59,7 +59,7 @@ def plot_crop(axes: Any, record: Mapping[str, Any], side: int) -> None:
 
 
 def plot_beside_truth(
-    row: Sequence[Any],
+    row: Sequence[Any] | np.ndarray,
     pose: Float[np.ndarray, "16 3"],
     truth: Float[np.ndarray, "16 3"],
     known: Bool[np.ndarray, "16"],
@@ -137,7 +137,7 @@ def figure_3d(
 def _plot_skeleton(axes: Any, joints: Float[np.ndarray, "16 3"]) -> None:
     """Draws a skeleton upright: Matplotlib's vertical axis is the last, and points up."""
     x, y, z = np.asarray(joints).T
-    for first, second in skeleton.BONES:
+    for first, second in skeleton.BONES.tolist():
         ends, colour = [first, second], np.divide(bone_colour(first, second), 255)
         axes.plot(x[ends], z[ends], -y[ends], color=colour, linewidth=2.5)
     places = np.array([x, z, -y]).T

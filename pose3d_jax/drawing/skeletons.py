@@ -39,13 +39,15 @@ def draw_joints(
         scale: whole factor by which the picture is enlarged first, so that lines stay thin.
     """
     size = image.shape[1] * scale, image.shape[0] * scale
-    picture = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    picture = Image.fromarray(image)
+    if scale > 1:
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
     # Pillow's coordinates name pixels, whose centres lie half a pixel further.
     places = np.asarray(joints, np.float64) * scale - 0.5
     shown = np.ones(skeleton.NUM_JOINTS, bool) if valid is None else np.asarray(valid, bool)
     width = max(1, round(min(size) / 130))
-    for first, second in skeleton.BONES:
+    for first, second in skeleton.BONES.tolist():
         if shown[first] and shown[second]:
             ends = [tuple(places[first]), tuple(places[second])]
             draw.line(ends, fill=bone_colour(first, second), width=width)

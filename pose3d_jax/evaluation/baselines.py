@@ -1,5 +1,6 @@
 """Baseline poses, and a lower bound on the error."""
 
+import os
 from collections.abc import Sequence
 
 import ml_collections
@@ -21,7 +22,9 @@ from pose3d_jax.evaluation.poses import (
 TRAINING_RECORDS = 10_000
 
 
-def lab_labels(config: ml_collections.ConfigDict, data_dir: str | None) -> Labels | None:
+def lab_labels(
+    config: ml_collections.ConfigDict, data_dir: str | os.PathLike | None
+) -> Labels | None:
     """Labels of the lab's training records, for baselines; None where it is not prepared."""
     section = config.data.lab
     if not is_prepared(section.name, data_dir):
@@ -44,7 +47,7 @@ def training_labels(source: Sequence, side: int) -> Labels:
 
 
 def baselines(training: Labels | None, test: Labels, setting: Setting) -> dict[str, Poses]:
-    """Poses that a method should beat, and one that it cannot.
+    """Baseline poses, and a lower bound on the error.
 
     Args:
         training: labels of lab training records; None where they are not there, and with them the

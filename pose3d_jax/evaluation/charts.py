@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from pose3d_jax.files import written_whole
 from pose3d_jax.skeleton import BONE_GROUP_WEIGHTS, BONE_GROUPS, JOINT_NAMES
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    import matplotlib.axes
+    import matplotlib.figure
 
 TRUTH = "truth"
 
@@ -43,14 +43,16 @@ UNITS = {
 }
 
 
-def save(figure: "Figure", path: str | os.PathLike) -> None:
-    """Writes a figure as PNG, whole or not at all."""
+def save(figure: "matplotlib.figure.Figure", path: str | os.PathLike) -> None:
+    """Writes a figure as PNG, atomically."""
     with written_whole(path) as file:
         # The layout does not see to the last pixel of a label at the figure's edge.
         figure.savefig(file, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.08)
 
 
-def joint_errors(errors: Mapping[str, Float[np.ndarray, "n 16"]], title: str) -> "Figure":
+def joint_errors(
+    errors: Mapping[str, Float[np.ndarray, "n 16"]], title: str
+) -> "matplotlib.figure.Figure":
     """Mean error of each joint, one bar per entry.
 
     The root is left out: poses are aligned there, and its error is 0 by definition.
@@ -84,7 +86,7 @@ def pck_curves(
     unit: str,
     mark: float,
     title: str,
-) -> "Figure":
+) -> "matplotlib.figure.Figure":
     """Percentage of joints within a threshold, over the threshold.
 
     Args:
@@ -120,7 +122,7 @@ def pck_curves(
 
 
 def share_within(
-    errors: Float[np.ndarray, "n 16"], thresholds: Float[np.ndarray, "t"]
+    errors: Float[np.ndarray, "n 16"], thresholds: Real[np.ndarray, "t"]
 ) -> Float[np.ndarray, "t"]:
     """Percentage of the joints that count whose error is at most each threshold."""
     counted = np.sort(errors[~np.isnan(errors)])
@@ -133,8 +135,8 @@ def bones(
     poses: Mapping[str, Float[np.ndarray, "n 16 3"]],
     sum_ratios: Mapping[str, Float[np.ndarray, "n"]],
     title: str,
-) -> "Figure":
-    """What the geometric loss wants, beside what it may cost: ratios of bones, and their sum.
+) -> "matplotlib.figure.Figure":
+    """What the geometric loss lowers, and what it may raise: bone-length ratios, and their sum.
 
     Eq. 3 has a degenerate minimum: equal, large depth differences along every limb's bone make all
     ratios of a group agree, and every bone too long. The ratios alone prove nothing, so there is no
@@ -188,7 +190,7 @@ def bone_ratios(pose: Float[np.ndarray, "n 16 3"], group: str) -> Float[np.ndarr
 
 
 def _outline_histograms(
-    axes: "Axes",
+    axes: "matplotlib.axes.Axes",
     values: Mapping[str, np.ndarray],
     bins: Float[np.ndarray, "edges"],
     styles: Mapping[str, Mapping[str, Any]],
@@ -210,7 +212,7 @@ def _outline_histograms(
 
 def sweep(
     table: Mapping[float, Mapping[str, tuple[float, float]]], columns: Sequence[str], title: str
-) -> "Figure":
+) -> "matplotlib.figure.Figure":
     """Several numbers over the weight of the geometric loss, one panel each.
 
     Args:
@@ -243,14 +245,14 @@ def sweep(
     return figure
 
 
-def new_figure(size: tuple[float, float]) -> "Figure":
-    """An empty figure of so many inches, width and height."""
+def new_figure(size: tuple[float, float]) -> "matplotlib.figure.Figure":
+    """An empty figure of a width and height in inches."""
     from matplotlib.figure import Figure  # Slow to import, and not all who import this draw.
 
     return Figure(figsize=size, layout="constrained")
 
 
-def _plain_axes(axes: "Axes") -> "Axes":
+def _plain_axes(axes: "matplotlib.axes.Axes") -> "matplotlib.axes.Axes":
     """Axes with a faint grid, and without a frame."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9", linewidth=0.6)

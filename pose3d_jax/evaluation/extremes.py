@@ -12,7 +12,7 @@ from pose3d_jax.evaluation.poses import Labels, Poses
 from pose3d_jax.skeleton import ROOT
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    import matplotlib.figure
 
 #: How the true 2D skeleton is drawn: white, and dark at its edges.
 TRUE_2D = {"color": "white", "linewidth": 1.2, "edge": 2.4}
@@ -62,7 +62,7 @@ def draw(
     unit: str,
     count: int = 1,
     with_depth: bool = True,
-) -> "Figure":
+) -> "matplotlib.figure.Figure":
     """The best, median and worst images: the prediction in 2D and 3D, beside the truth.
 
     The true 2D skeleton is white. A row's views have the same limits and the same scale.

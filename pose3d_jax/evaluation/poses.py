@@ -10,7 +10,7 @@ from pose3d_jax.images.crop import into_square
 
 
 class Labels(NamedTuple):
-    """What a split's records say, in the network's crop.
+    """The labels of a split's records, in the network's crop.
 
     Attributes:
         joints: crop px.
@@ -64,7 +64,7 @@ LABEL_FIELDS = ("joints_2d", "box", "joints_valid", "joints_3d", "has_3d", "head
 
 
 def to_labels(batch: dict[str, Shaped[np.ndarray, "n ..."]], side: int) -> Labels:
-    """The labels of stacked records, as the network's crop of `side` px has them."""
+    """The labels of stacked records, in the network's crop of `side` px."""
     joints = into_square(batch["joints_2d"], batch["box"], side)
     return Labels(
         joints=joints,

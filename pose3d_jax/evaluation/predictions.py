@@ -111,7 +111,7 @@ def load(checkpoint: str | os.PathLike, *, flip: bool = False) -> Trained:
     )
 
 
-def open_split(name: str, data_dir: str | None, limit: int | None = None) -> Split:
+def open_split(name: str, data_dir: str | os.PathLike | None, limit: int | None = None) -> Split:
     """Opens a data set's held-out split.
 
     Args:
@@ -142,6 +142,9 @@ def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
         trained: the network.
         split: the records.
         batch_size: rounded up to a multiple of this host's devices; it changes no result.
+
+    Raises:
+        UserError: a label is not finite.
     """
     side, skeleton_size = trained.setting(split.name)[:2]
     devices = jax.local_device_count()
@@ -155,7 +158,7 @@ def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
         fields=(*FIELDS, *_ORIGIN),
     )
     count = len(split.source)
-    pace, told = Pace(-(-count // batch_size), 0, batch_size), time.monotonic()
+    pace, reported = Pace(-(-count // batch_size), 0, batch_size), time.monotonic()
     for done, (batch, real) in enumerate(batches, 1):
         inputs = split_over_devices({name: batch[name] for name in FIELDS})
         output = jax.device_get(trained.predict(trained.state, inputs))
@@ -163,17 +166,30 @@ def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
         kept.append({name: batch[name][:real] for name in (*LABEL_FIELDS, *_ORIGIN)})
         if done == 1:
             pace.restart(done)  # The first batch compiles.
-        elif time.monotonic() - told > SECONDS_BETWEEN_REPORTS:
+        elif time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
             log.info("%d of %d images · %s", done * batch_size, count, pace.text(done))
-            told = time.monotonic()
+            reported = time.monotonic()
     output, batch = _concatenate(outputs), _concatenate(kept)
     image_ids, subjects, actions = (np.char.decode(batch[name]).tolist() for name in _ORIGIN)
+    _check_finite(split.name, image_ids, batch)
     return Predicted(
         poses=as_poses(output["joints"], output["depth"], side, skeleton_size),
         labels=to_labels(batch, side),
         image_ids=np.array(image_ids),
         groups=groups_of(subjects, actions, split.name),
     )
+
+
+def _check_finite(name: str, image_ids: Sequence[str], batch: dict[str, np.ndarray]) -> None:
+    labels = [np.reshape(batch[field], (len(image_ids), -1)) for field in LABEL_FIELDS]
+    finite = np.isfinite(np.concatenate(labels, axis=1)).all(axis=1)
+    if not finite.all():
+        bad = [image_ids[i] for i in np.flatnonzero(~finite)]
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise UserError(
+            f"{name} has labels that are not finite, in {', '.join(bad[:3])}{more}. Mend or leave "
+            "out these records, and prepare it again."
+        )
 
 
 def _concatenate(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -194,7 +210,7 @@ def save_predictions(path: Path, predicted: Predicted) -> None:
 
 
 def read_predictions(path: Path) -> Predicted:
-    """What `save_predictions` kept."""
+    """Reads what `save_predictions` wrote."""
     with np.load(path) as arrays:
         return Predicted(
             poses=Poses(*(arrays[f"predicted_{name}"] for name in Poses._fields)),

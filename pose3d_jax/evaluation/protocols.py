@@ -1,4 +1,4 @@
-"""How each data set is evaluated: everything that is particular to one stands here.
+"""How each data set is evaluated: everything specific to a data set is in this module.
 
 A new data set is one builder (`tfds_builders`) and, where the defaults of `Protocol` do not fit,
 one row of `PROTOCOLS`.
@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from pose3d_jax.evaluation.poses import Labels, at_size_of
 from pose3d_jax.evaluation.published import HUMAN36M, LSP, MPI_INF_3DHP, MPII, Tables
@@ -97,9 +97,7 @@ def joints_that_count(labels: Labels, dataset: str) -> Bool[np.ndarray, "n 16"]:
     return counted & NEITHER_PELVIS_NOR_THORAX
 
 
-def groups_of(
-    subjects: list[str], actions: list[str], dataset: str
-) -> "np.ndarray[tuple[int], np.dtype[np.str_]]":
+def groups_of(subjects: list[str], actions: list[str], dataset: str) -> Shaped[np.ndarray, "n"]:
     """The row of every record in tables by group: its scene where there are scenes, its action."""
     scenes = protocol_of(dataset).scenes
     return np.array([scenes[subject] for subject in subjects] if scenes else actions)

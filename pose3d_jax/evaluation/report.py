@@ -82,7 +82,7 @@ def evaluate(
             draw_curves(place, {trained.config.method: poses}, labels, setting)
     if out is not None:
         write_tables(out / TABLES_FILE, tables_of(results))
-        write_json(out / RESULTS_FILE, results)
+        write_json(out / RESULTS_FILE, results, sealed=True)
     return results
 
 
@@ -91,7 +91,7 @@ def evaluate_checkpoint(
     out: Path,
     *,
     data: Sequence[str] = (),
-    data_dir: str | None = None,
+    data_dir: str | os.PathLike | None = None,
     limit: int | None = None,
     flip: bool = False,
     batch_size: int = 32,
@@ -144,7 +144,7 @@ def kept(out: Path, splits: Sequence[Split], source: Mapping[str, Any]) -> Resul
         source: from `source_of`.
     """
     try:
-        results = read_json(out / RESULTS_FILE)
+        results = read_json(out / RESULTS_FILE, sealed=True)
         there = {name: found["images"] for name, found in results["data"].items()}
         same_source = {name: results[name] for name in source} == dict(source)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

@@ -1,15 +1,17 @@
 """The paper's metrics over a split: per-image numerators and denominators of each.
 
-A table's cell is a mean over some of a split's images: those of an action, of a scene, all, or all
-drawn anew for a confidence interval. `measure` computes once what each image adds to it.
+A table's cell is a mean over some of a split's images: those of an action, of a scene, all, or a
+bootstrap sample. `measure` computes once what each image adds to the sum and to the divisor.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from pose3d_jax import geometry, metrics
+from pose3d_jax.arrays import AnyArray
 from pose3d_jax.evaluation.poses import Labels, Poses, Setting, as_poses, at_size_of, in_pixels
 from pose3d_jax.evaluation.protocols import (
     NEITHER_PELVIS_NOR_THORAX,
@@ -46,7 +48,7 @@ LIMB_JOINTS = sorted({j for bones in SYMMETRIC_LIMBS.values() for bone in bones 
 
 
 class Measure(NamedTuple):
-    """A mean before it is taken.
+    """A metric's numerator and denominator for each image.
 
     Attributes:
         total: what each image adds to the sum.
@@ -62,10 +64,10 @@ class Measure(NamedTuple):
         return float(total.sum(dtype=np.float64) / count.sum()) if count.any() else float("nan")
 
     def interval(self, resamples: int = 1_000, seed: int = 0) -> tuple[float, float]:
-        """The 95 % interval of the mean, by drawing images anew (percentile bootstrap).
+        """The 95 % interval of the mean, by resampling images (percentile bootstrap).
 
-        It tells what other images of the same kind would change, not what another training would;
-        frames of one video resemble each other, and make it too narrow.
+        It covers the choice of images, not the randomness of training; frames of one video resemble
+        each other and make it too narrow.
         """
         rng = np.random.default_rng(seed)
         size = len(self.total)
@@ -80,19 +82,19 @@ class Measure(NamedTuple):
         return float(low), float(high)
 
 
-def per_image(values: Float[np.ndarray, "n"], counted: Bool[np.ndarray, "n"]) -> Measure:
+def per_image(values: Float[AnyArray, "n"], counted: Bool[np.ndarray, "n"]) -> Measure:
     """The mean of one value per image, over those that count."""
     return Measure(np.where(counted, np.asarray(values, np.float64), 0.0), counted.astype(float))
 
 
 def per_joint(values: Float[np.ndarray, "n j"], counted: Bool[np.ndarray, "n j"]) -> Measure:
-    """The mean over all joints that count, whosever they are."""
+    """The mean over all joints that count, of all images together."""
     values = np.where(counted, np.asarray(values, np.float64), 0.0)
     return Measure(values.sum(-1), counted.sum(-1).astype(float))
 
 
 def measure(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure]:
-    """All metrics of a split's predictions; what its labels cannot tell is left out.
+    """All metrics of a split's predictions; metrics without labels are left out.
 
     Returns:
         The names of `SUMMARY`, and besides
@@ -120,30 +122,28 @@ def measure(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure
 
 
 def _measure_2d(poses: Poses, labels: Labels) -> dict[str, Measure]:
-    correct, counted = (
-        np.asarray(flags)
-        for flags in metrics.within_head(
-            poses.joints, labels.joints, labels.head_size, labels.valid
-        )
-    )
-    found = {
-        f"PCKh@0.5 {name}": per_joint(100.0 * correct[:, joints], counted[:, joints])
-        for name, joints in ((name, list(j)) for name, j in metrics.PCKH_JOINTS.items())
-    }
-    return found | {"PCKh@0.5": found["PCKh@0.5 mean"]}
+    flags = metrics.within_head(poses.joints, labels.joints, labels.head_size, labels.valid)
+    return _by_group("PCKh@0.5", flags, metrics.PCKH_JOINTS)
 
 
 def _measure_torso(poses: Poses, labels: Labels) -> dict[str, Measure]:
     """PCK@0.2, the metric of LSP."""
-    correct, counted = (
-        np.asarray(flags)
-        for flags in metrics.within_torso(poses.joints, labels.joints, labels.valid)
-    )
+    flags = metrics.within_torso(poses.joints, labels.joints, labels.valid)
+    return _by_group("PCK@0.2", flags, metrics.PCK_JOINTS)
+
+
+def _by_group(
+    name: str,
+    flags: tuple[Bool[AnyArray, "n 16"], Bool[AnyArray, "n 16"]],
+    groups: Mapping[str, Sequence[int]],
+) -> dict[str, Measure]:
+    """Measures of each group of joints, from which are correct and which count; and "mean"'s."""
+    correct, counted = map(np.asarray, flags)
     found = {
-        f"PCK@0.2 {name}": per_joint(100.0 * correct[:, joints], counted[:, joints])
-        for name, joints in ((name, list(j)) for name, j in metrics.PCK_JOINTS.items())
+        f"{name} {group}": per_joint(100.0 * correct[:, list(joints)], counted[:, list(joints)])
+        for group, joints in groups.items()
     }
-    return found | {"PCK@0.2": found["PCK@0.2 mean"]}
+    return found | {name: found[f"{name} mean"]}
 
 
 def _measure_symmetry(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure]:
@@ -159,7 +159,7 @@ def _measure_symmetry(poses: Poses, labels: Labels, setting: Setting) -> dict[st
 
 
 def _limbs(
-    differences: dict[str, Float[np.ndarray, "n"]], suffix: str, counted: Bool[np.ndarray, "n"]
+    differences: dict[str, Float[AnyArray, "n"]], suffix: str, counted: Bool[np.ndarray, "n"]
 ) -> dict[str, Measure]:
     """Measures of each limb's symmetry, and of their mean."""
     found = {
@@ -174,14 +174,15 @@ def _scored(poses: Poses, labels: Labels, setting: Setting) -> Float[np.ndarray,
 
 
 def _with_true_2d(poses: Poses, labels: Labels, setting: Setting) -> Poses:
-    """The predicted depths at the labelled joints: what the depth module alone is to blame for."""
+    """The predicted depths at the labelled joints: the error of the depth module alone."""
     side, size = setting.side, setting.skeleton_size
     return as_poses(labels.joints, poses.depth, side, size, labels.valid)
 
 
 def _measure_3d(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure]:
-    side, truth, known = setting.side, labels.joints_3d, labels.has_3d
+    side, truth = setting.side, labels.joints_3d
     counted = joints_that_count(labels, setting.dataset)
+    known = labels.has_3d & counted.any(1)  # One image without a joint leaves the means alone.
     ours = _scored(poses, labels, setting)
     with_true_2d = _with_true_2d(poses, labels, setting)
     at_true_2d = _scored(with_true_2d, labels, setting)

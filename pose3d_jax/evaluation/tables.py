@@ -33,7 +33,7 @@ class Table(NamedTuple):
 
     @property
     def columns(self) -> list[str]:
-        """All columns, in the order in which rows bring them."""
+        """All columns, in order of first appearance."""
         return list(dict.fromkeys(column for row in self.rows.values() for column in row))
 
 
@@ -45,7 +45,7 @@ def tabulate(measures: Mapping[str, Measure], groups: np.ndarray) -> dict[str, R
         groups: the action or scene of every image.
 
     Returns:
-        "summary", and "table1" … "table4" where the labels tell them; "table4 true 2D" has the
+        "summary", and "table1" … "table4" where there are labels for them; "table4 true 2D" has the
         predicted depths at the labelled joints; "pck" on Leeds Sports Pose.
     """
     names = sorted(set(groups.tolist()))

@@ -30,21 +30,25 @@ BATCH_SIZE = 32
 
 
 def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: MetricsLog) -> None:
-    """Scores some held-out records of both domains, and draws a few."""
+    """Scores some held-out records of both domains, and draws a few, where that is not done yet."""
     trained = _trained(run, stage, state)
     for name, split in _splits(run, run.config.run.evaluate_images).items():
+        path = run.workdir / stage.name / "pictures" / f"{name}-{step:06d}.png"
+        scored = metrics.has(step, f"{name}-test ")
+        if scored and path.exists():
+            continue
         predicted = predict(trained, split, _batch_size(run))
         row = scores.summarise(predicted.poses, predicted.labels, trained.setting(split.name))
-        metrics.write(step, {f"{name}-test {key}": value for key, value in row.items()})
         text = ", ".join(f"{key} {value:.4g}" for key, value in row.items())
         images = len(split.source)
         log.info("%s %d · %s-test (%d images): %s", stage.name, step, name, images, text)
         if jax.process_index() == 0:
-            path = run.workdir / stage.name / "pictures" / f"{name}-{step:06d}.png"
             path.parent.mkdir(exist_ok=True)
             sheet = prediction_sheet(split.source, predicted.poses, run.config.model.input_side)
             with written_whole(path) as file:
                 Image.fromarray(sheet).save(file, format="PNG")
+        if not scored:
+            metrics.write(step, {f"{name}-test {key}": value for key, value in row.items()})
 
 
 def final_results(run: Run, stage: Stage) -> report.Results:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.images.crop import crop_square
+from pose3d_jax.images.crop import crop_square_quickly
 
 #: Bilinear sampling, all that the device does, aliases where it shrinks by more than this; a larger
 #: square is first reduced on the host, as the builders do.
@@ -48,7 +48,7 @@ class Patch(NamedTuple):
     box: Float[np.ndarray, "3"]
 
 
-def as_images(images: Any) -> tuple[list[UInt8[np.ndarray, "h w 3"]], bool]:
+def as_images(images: Any) -> tuple[list[UInt8[np.ndarray, "_ _ 3"]], bool]:
     """One image or several as a list.
 
     Args:
@@ -175,7 +175,7 @@ def cut_patch(
     pixels = np.zeros((side, side, 3), np.uint8)
     centre, extent = square[:2], square[2]
     if extent > MAX_ZOOM * input_side:
-        reduced, _ = crop_square(image, centre, extent, input_side)
+        reduced = crop_square_quickly(image, centre, extent, input_side)
         pixels[:input_side, :input_side] = reduced
         box = np.array([input_side / 2, input_side / 2, input_side])
     else:

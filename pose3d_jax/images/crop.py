@@ -14,11 +14,14 @@ from jaxtyping import Array, Bool, Float, UInt8
 from PIL import Image
 
 from pose3d_jax import geometry
+from pose3d_jax.arrays import AnyArray
 
 # Bicubic, widened to the scale of the reduction (that is Pillow's antialiasing): half the blur of
 # a box or triangle, and less ringing along limbs than Lanczos.
 _FILTER = Image.Resampling.BICUBIC
 _SUPPORT = 2.0
+#: How much of a reduction `crop_square_quickly` leaves to that filter, at least.
+_GAP = 2.0
 
 
 def crop_square(
@@ -58,6 +61,31 @@ def crop_square(
     resized = Image.fromarray(region).resize((width, height), _FILTER, box=box)
     crop[first[1] : last[1], first[0] : last[0]] = np.asarray(resized)
     return crop, to_source
+
+
+def crop_square_quickly(
+    image: UInt8[np.ndarray, "height width 3"],
+    center: Float[np.ndarray, "2"],
+    side: float,
+    size: int,
+) -> UInt8[np.ndarray, "size size 3"]:
+    """`crop_square` of large squares in half of its time, and nearly the same.
+
+    Means over whole squares of pixels come before the resampling.
+    """
+    factor = int(side / (_GAP * size))
+    if factor > 1:
+        # All that the filter will reach, around the centre, so that a mirrored image gives the
+        # mirrored crop; but for what lies beyond the image.
+        reach = _SUPPORT * side / size + 2 * factor
+        half = math.ceil((side / 2 + reach) / factor) * factor
+        low = np.floor(center).astype(int) - half
+        high = low + 2 * half
+        low += np.maximum(-low, 0) // factor * factor
+        high -= np.maximum(high - image.shape[1::-1], 0) // factor * factor
+        image = np.asarray(Image.fromarray(_padded(image, low, high)).reduce(factor))
+        center, side = (center - low) / factor, side / factor
+    return crop_square(image, center, side, size)[0]
 
 
 def _padded(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -121,11 +149,11 @@ def out_of_square(
 
 @geometry.full_precision
 def crop_to_image(
-    box: Float[Array, "b 3"],
+    box: Float[AnyArray, "b 3"],
     side: int,
-    scale: Float[Array, "b"] | float = 1.0,
-    rotation: Float[Array, "b"] | float = 0.0,
-    mirror: Bool[Array, "b"] | bool = False,
+    scale: Float[AnyArray, "b"] | float = 1.0,
+    rotation: Float[AnyArray, "b"] | float = 0.0,
+    mirror: Bool[AnyArray, "b"] | bool = False,
 ) -> Float[Array, "b 2 3"]:
     """The affine map from crop px to image px.
 
@@ -151,8 +179,45 @@ def crop_to_image(
     return jnp.concatenate([linear, (box[:, :2] - linear @ centre)[..., None]], axis=-1)
 
 
+def sample_squares(
+    images: UInt8[Array, "b h w 3"], squares: Float[Array, "b 3"], side: int
+) -> Float[Array, "b s s 3"]:
+    """Samples upright squares bilinearly: `sample` for prediction, in half of its time.
+
+    Args:
+        images: RGB; black beyond.
+        squares: centre x, y and side of each, px.
+        side: of the crops, px.
+
+    Returns:
+        RGB in [0, 1], float32.
+    """
+
+    def between(lines: UInt8[Array, "n k"], at: Float[Array, "s"]) -> Float[Array, "s k"]:
+        """Lines at places between the given ones, line i at i; zeros beyond."""
+        before = jnp.floor(at)
+        index, weight = before.astype(jnp.int32), at - before
+
+        def weighted(index, weight):
+            weight = jnp.where((index >= 0) & (index < lines.shape[0]), weight, 0.0)
+            return (
+                lines[jnp.clip(index, 0, lines.shape[0] - 1)].astype(jnp.float32) * weight[:, None]
+            )
+
+        return weighted(index, 1.0 - weight) + weighted(index + 1, weight)
+
+    def one(image: UInt8[Array, "h w 3"], square: Float[Array, "3"]) -> Float[Array, "s s 3"]:
+        height, width, channels = image.shape
+        offsets = (jnp.arange(side) + 0.5 - side / 2) * (square[2] / side) - 0.5
+        rows = between(image.reshape(height, width * channels), square[1] + offsets)
+        rows = rows.reshape(side, width, channels)
+        return jax.vmap(lambda row: between(row, square[0] + offsets))(rows)
+
+    return jax.vmap(one)(images, squares) / 255.0
+
+
 def sample(
-    images: UInt8[Array, "b h w 3"], matrix: Float[Array, "b 2 3"], side: int
+    images: UInt8[AnyArray, "b h w 3"], matrix: Float[AnyArray, "b 2 3"], side: int
 ) -> Float[Array, "b s s 3"]:
     """Samples square crops bilinearly; outside the image is black.
 

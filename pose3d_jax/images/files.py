@@ -1,43 +1,57 @@
 """Image files to RGB pixels: whatever a camera, a phone or the web writes."""
 
+import io
+import logging
 import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.untrusted import check_file, reason
+
+#: Pillow's names of what is opened, whatever a file is called. It knows more, among them formats
+#: that run other programs (EPS starts Ghostscript).
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
 
 
-def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "height width 3"]:
+def read_image(
+    path: str | os.PathLike, *, upright: bool = True
+) -> UInt8[np.ndarray, "height width 3"]:
     """Reads an image file as it is meant to be seen.
 
     The camera's rotation (EXIF) is carried out, grey and CMYK become RGB, 16 bits become 8, and
     what is transparent becomes black, as is everything outside an image. Of an animation, the first
     picture counts.
 
+    Args:
+        path: a file in one of `FORMATS`.
+        upright: whether to carry out the camera's rotation.
+
     Raises:
         UserError: there is no such file, it is no image, or it is damaged.
     """
-    path = Path(path)
+    check_file(path)
+    _silence_pillow()
     try:
-        with warnings.catch_warnings():
-            # Half of Pillow's limit is a warning; a photo of 100 megapixels is no attack.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                return np.array(_to_rgb(ImageOps.exif_transpose(image)))
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file.") from None
+        # From memory: of a file, Python makes room for as many bytes as a damaged size asks for.
+        with open(path, "rb") as file:
+            content = io.BytesIO(file.read())
+        with Image.open(content, formats=FORMATS) as image:
+            image.load()
+            return np.array(_to_rgb(ImageOps.exif_transpose(image) if upright else image))
     except UnidentifiedImageError:
-        raise UserError(f"{path} is not an image that Pillow can read.") from None
+        known = ", ".join(FORMATS)
+        raise UserError(f"{path} is not an image ({known}), or is damaged.") from None
     except Image.DecompressionBombError:
         limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
         raise UserError(f"{path} has more than {limit} megapixels; reduce it first.") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read, or is damaged: {error}.") from error
+    except Exception as error:
+        # Each format has a parser, and a damaged file takes each where nobody went: Pillow lets
+        # through struct.error, TypeError, RuntimeError, MemoryError and more.
+        raise UserError(f"{path} cannot be read, or is damaged: {reason(error)}.") from error
 
 
 def reduce_image(
@@ -59,6 +73,16 @@ def reduce_image(
     return image, reduced / size
 
 
+def _silence_pillow() -> None:
+    """Keeps what Pillow says of a file off the terminal: what matters of it is an exception.
+
+    By module and for good: `warnings.catch_warnings` is not for threads, and would leave all
+    warnings off where two of it overlap.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         # Pillow's own conversion clips at 255.
@@ -69,4 +93,4 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

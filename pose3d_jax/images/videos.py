@@ -11,8 +11,14 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.untrusted import check_file, reason
 
 SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+#: FFmpeg's names of what is opened, whatever a file is called. It knows more, among them play lists
+#: that have it open other files.
+CONTAINERS = ("mov", "mp4", "avi", "matroska", "webm", "mpeg", "mpegvideo", "mpegts")
+#: Of a frame, at most: twice those of 8K. A header can ask for any number.
+MAX_PIXELS = 1 << 26
 
 
 class Video(NamedTuple):
@@ -20,7 +26,7 @@ class Video(NamedTuple):
 
     Attributes:
         rate: frames per second.
-        count: of frames as its header tells; 0 where it does not.
+        count: of frames according to the header; 0 where it does not say.
         frames: RGB, upright, in order; to be read once.
     """
 
@@ -38,29 +44,79 @@ def _av() -> Any:
 
 
 @contextlib.contextmanager
+def open_stream(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """Opens a video file by its content, which must be in one of `CONTAINERS`.
+
+    Args:
+        path: the file.
+        threads: that decode; 0 for as many as are useful.
+
+    Yields:
+        PyAV's stream, and an iterator over its frames, PyAV's too.
+
+    Raises:
+        UserError: PyAV is missing, or the file is no video or damaged (while reading, too).
+    """
+    av = _av()
+    check_file(path)
+    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+    with contextlib.ExitStack() as stack:
+        with _explained(f"{path} cannot be read as a video, or is damaged"):
+            # Absolute, for FFmpeg takes what stands before a colon for a protocol.
+            container = stack.enter_context(av.open(os.path.abspath(path), options=options))
+            if not container.streams.video:
+                raise UserError(f"{path} has no video in it.")
+            stream = container.streams.video[0]
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            stream.codec_context.thread_count = threads
+            stream.thread_type = "AUTO"
+        yield stream, _decode(path, container, stream)
+
+
+def _decode(path: str | os.PathLike, container: Any, stream: Any) -> Iterator[Any]:
+    with _explained(f"{path} cannot be read as a video, or is damaged"):
+        yield from container.decode(stream)
+
+
+@contextlib.contextmanager
+def _explained(what_failed: str) -> Iterator[None]:
+    """Turns whatever FFmpeg and PyAV run into, and they have many names for it, into a sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what_failed}: {reason(error)}.") from error
+
+
+@contextlib.contextmanager
 def open_video(path: str | os.PathLike) -> Iterator[Video]:
     """Opens a video to read its frames.
 
     Raises:
         UserError: PyAV is missing, or the file is no video or damaged (while reading, too).
     """
-    av = _av()
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise UserError(f"{path} has no video in it.")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            rate = stream.average_rate or Fraction(25)
-            yield Video(rate, stream.frames, map(_upright, container.decode(stream)))
-    except av.FFmpegError as error:
-        reason = error.strerror or error
-        raise UserError(f"{path} cannot be read as a video: {reason}.") from error
+    with open_stream(path) as (stream, frames):
+        rate = stream.average_rate
+        if not rate or not 0.01 <= rate <= 1000:  # A header's word, which may be anything.
+            rate = Fraction(25)
+        yield Video(rate, max(stream.frames, 0), _upright(path, frames))
 
 
-def _upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:
-    quarter_turns = round(frame.rotation / 90)  # Counter-clockwise, as np.rot90's.
-    return np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
+def pixels(path: str | os.PathLike, frame: Any) -> UInt8[np.ndarray, "height width 3"]:
+    """PyAV's frame of a file as RGB, as it lies there.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    with _explained(f"{path} cannot be read as a video, or is damaged"):
+        return frame.to_ndarray(format="rgb24")
+
+
+def _upright(path: str | os.PathLike, frames: Iterator[Any]) -> Iterator[np.ndarray]:
+    for frame in frames:
+        # Counter-clockwise, as np.rot90's.
+        yield np.rot90(pixels(path, frame), round(frame.rotation / 90))
 
 
 @contextlib.contextmanager
@@ -70,13 +126,15 @@ def write_video(path: str | os.PathLike, rate: Fraction) -> Iterator[Callable[[n
     The first frame decides the size, which becomes even. The file appears when it is complete.
 
     Raises:
-        UserError: PyAV is missing.
+        UserError: PyAV is missing, or the file cannot be written.
     """
     av = _av()
     partial = Path(path).with_name(f".{Path(path).name}.partial")
     try:
         with av.open(str(partial), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=rate, options={"crf": "20"})
+            # Half of the default's work, and on such pictures no larger.
+            quality = {"crf": "20", "preset": "veryfast"}
+            stream = container.add_stream("libx264", rate=rate, options=quality)
             stream.pix_fmt = "yuv420p"
 
             def add(image: np.ndarray) -> None:
@@ -91,5 +149,7 @@ def write_video(path: str | os.PathLike, rate: Fraction) -> Iterator[Callable[[n
             for packet in stream.encode():
                 container.mux(packet)
         partial.rename(path)
+    except av.FFmpegError as error:  # Of writing alone: `open_video` has its own words for reading.
+        raise UserError(f"{path} cannot be written: {reason(error)}.") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -12,8 +12,10 @@ from jaxtyping import Array, Float, UInt8
 
 from pose3d_jax import geometry
 from pose3d_jax.errors import UserError
+from pose3d_jax.models.layers import never
 from pose3d_jax.models.variables import Network, predict
-from pose3d_jax.prediction.predictor import Predictor, predict_patches
+from pose3d_jax.prediction.batches import predict_patches
+from pose3d_jax.prediction.predictor import Predictor
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -115,7 +117,7 @@ def export_onnx(predictor: Predictor, path: str | os.PathLike) -> int:
 def _with_plain_convolutions(network: Network) -> Network:
     """The same network without what is particular to JAX on a CPU."""
     model = nnx.merge(*network, copy=True)
-    model.set_attributes(winograd=False)
+    model.set_attributes(pays=never)
     return network._replace(graphdef=nnx.graphdef(model))
 
 
@@ -129,7 +131,7 @@ def _checked(path: str | os.PathLike) -> Path:
 
 
 def _write(path: Path, data: bytes) -> int:
-    """Writes a file that is whole or not there."""
+    """Writes a file atomically."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(data)
     partial.rename(path)

@@ -15,14 +15,15 @@ from pose3d_jax import presets
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.torch_files import read_tensors
 from pose3d_jax.models.network import STRIDE
-from pose3d_jax.models.variables import abstract_network
+from pose3d_jax.models.variables import abstract_network, unflatten
 from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
-from pose3d_jax.training.checkpoints import StageCheckpoints, claim_directory, unflatten
+from pose3d_jax.training.checkpoints import StageCheckpoints
+from pose3d_jax.training.directory import claim_directory
 from pose3d_jax.training.state import initial_state, make_optimizer
 
 Arrays = Mapping[str, np.ndarray]
 
-#: Of the release's input; a network's weights do not tell.
+#: Of the release's input; the weights do not determine it.
 INPUT_SIDE = 256
 #: Their pixels are divided by 256, ours by 255.
 VALUE_RANGE = 255.0 / 256.0
@@ -95,6 +96,8 @@ def make_config(tensors: Arrays) -> ml_collections.ConfigDict:
     pixels = tensors["reg.weight"].shape[1] / features
     depth_levels = round(math.log2(INPUT_SIDE / STRIDE / math.sqrt(pixels)))
     residuals = _count(tensors, r"reg_\.(\d+)\.")
+    if depth_levels < 1:
+        raise ValueError(f"its depth head sees {pixels:g} pixels: it reduces nothing")
     if residuals % depth_levels:
         raise ValueError(f"{residuals} residual modules on {depth_levels} levels of the depth head")
     config.model.update(

@@ -7,18 +7,19 @@ and does nothing; any other name is refused.
 """
 
 import collections
+import io
 import math
 import os
 import pickle
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.untrusted import check_file, read_apart, reason
 
 #: The first thing in the old container.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -37,34 +38,49 @@ _STORAGE_TYPES = {
 }
 
 
+#: What a file may take to read, besides four times its size; bytes, and seconds of computing.
+SPARE_MEMORY, SECONDS = 512 << 20, 20
+
+
 def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The parameters and buffers of a state dict or of a whole pickled model, by name.
 
     A state dict may be an entry `state_dict` or `model` of another dictionary; the prefix `module.`
     of parallel training is dropped.
 
+    A few bytes can ask for gigabytes (an index into what was unpickled), for years (the hash of a
+    tuple of twice the same tuple, forty levels deep) or for more stack than there is. So the file
+    is read in a process of its own, which may take as much memory as four such files and 512 MiB,
+    on Linux, and 20 s of computing.
+
     Raises:
-        UserError: it is no PyTorch file, is damaged, or contains something else than a network.
+        UserError: it is no PyTorch file, is damaged, asks for more memory or time, or contains
+            something else than a network.
     """
-    path = Path(path)
+    check_file(path)
+    memory = 4 * os.path.getsize(path) + SPARE_MEMORY
+    return read_apart(_read, path, memory=memory, seconds=SECONDS)
+
+
+def _read(path: str) -> dict[str, np.ndarray]:
+    """`read_tensors` in the child."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             read = _read_zip if zipfile.is_zipfile(file) else _read_legacy
             file.seek(0)
             root, storages = read(file)
         tensors = {name: _to_array(t, storages) for name, t in _named_tensors(root)}
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file.") from None
+    except MemoryError:
+        raise
     except _RefusedError as error:
         raise UserError(
-            f"{path} is refused: it asks for {error}, which no network needs; a file like that "
-            "can run code where PyTorch loads it. Nothing of it was run."
+            f"{path} is refused: it asks for {reason(error)}, which no network needs; a file like "
+            "that can run code where PyTorch loads it. Nothing of it was run."
         ) from None
-    except (
-        pickle.UnpicklingError, zipfile.BadZipFile, struct.error, ArithmeticError, AttributeError,
-        EOFError, LookupError, MemoryError, OSError, RecursionError, TypeError, ValueError,
-    ) as error:  # fmt: skip
-        raise UserError(f"{path} is no PyTorch file, or is damaged: {error}.") from error
+    except Exception as error:
+        # A pickle is a program: it can bring its own interpreter, and what is built from its
+        # results, to any exception there is.
+        raise UserError(f"{path} is no PyTorch file, or is damaged: {reason(error)}.") from error
     if not tensors:
         raise UserError(f"{path} contains neither a model nor a state dict.")
     return tensors
@@ -117,7 +133,7 @@ _KNOWN = {
 class _Unpickler(pickle.Unpickler):
     """Makes tensors, containers and stand-ins, and nothing else."""
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: io.BufferedIOBase):
         # Files of 2018 were often written by Python 2.
         super().__init__(file, encoding="latin1")
 

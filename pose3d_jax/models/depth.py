@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pose3d_jax.models.layers import max_pool
+from pose3d_jax.models.layers import Rngs, max_pool
 from pose3d_jax.models.residual import residual_chain
 
 
@@ -38,7 +38,7 @@ class DepthHead(nnx.Module):
         output_init,
         axis_name,
         dtype,
-        rngs: nnx.Rngs,
+        rngs: Rngs,
     ):
         self.stages = nnx.List(
             residual_chain(modules, before, after, axis_name=axis_name, dtype=dtype, rngs=rngs)
@@ -58,3 +58,7 @@ class DepthHead(nnx.Module):
         for residuals in self.stages:
             x = max_pool(residuals(x))
         return self.output(x.reshape(x.shape[0], -1))
+
+
+#: By the names of `PoseNetwork`'s `depth_head`; all are made and called alike.
+HEADS = {"flat": DepthHead}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pose3d_jax.models.layers import Pointwise, max_pool, upsample
+from pose3d_jax.models.layers import Pointwise, Rngs, max_pool, upsample
 from pose3d_jax.models.residual import residual_chain
 
 
@@ -23,7 +23,7 @@ class Hourglass(nnx.Module):
     """
 
     def __init__(
-        self, modules: Sequence[int], features: Sequence[int], *, axis_name, dtype, rngs: nnx.Rngs
+        self, modules: Sequence[int], features: Sequence[int], *, axis_name, dtype, rngs: Rngs
     ):
         shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
         (here, below, *_), (outer, inner, *_) = modules, features

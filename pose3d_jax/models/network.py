@@ -9,10 +9,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pose3d_jax.heatmaps import STRIDE
-from pose3d_jax.models.depth import DepthHead
+from pose3d_jax.models.depth import HEADS
 from pose3d_jax.models.hourglass import Hourglass
 from pose3d_jax.models.initial_values import draw_torch7
-from pose3d_jax.models.layers import NormRelu, Pointwise, max_pool
+from pose3d_jax.models.layers import NormRelu, Pointwise, Rngs, max_pool
 from pose3d_jax.models.residual import Residual, residual_chain
 from pose3d_jax.skeleton import NUM_JOINTS
 
@@ -23,9 +23,7 @@ class ConvStem(nnx.Module):
     64 and 128 channels at 256 features, in proportion otherwise unless `first` is given.
     """
 
-    def __init__(
-        self, features: int, *, first: int | None = None, axis_name, dtype, rngs: nnx.Rngs
-    ):
+    def __init__(self, features: int, *, first: int | None = None, axis_name, dtype, rngs: Rngs):
         shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
         first = first or features // 4
         self.conv = nnx.Conv(
@@ -49,7 +47,7 @@ class PatchStem(nnx.Module):
     is slowest on a CPU.
     """
 
-    def __init__(self, features: int, *, axis_name, dtype, rngs: nnx.Rngs):
+    def __init__(self, features: int, *, axis_name, dtype, rngs: Rngs):
         self.patch = Pointwise(STRIDE * STRIDE * 3, features, dtype=dtype, rngs=rngs)
         self.residual = Residual(features, features, axis_name=axis_name, dtype=dtype, rngs=rngs)
 
@@ -82,7 +80,7 @@ class Stack(nnx.Module):
         output_init,
         axis_name,
         dtype,
-        rngs: nnx.Rngs,
+        rngs: Rngs,
     ):
         shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
         self.hourglass = Hourglass(modules, features, **shared)
@@ -109,7 +107,7 @@ class PoseNetwork(nnx.Module):
     """Image to 2D heat-maps and depths (Fig. 2 of the paper).
 
     At 2 stacks, 2 modules, 4 levels and 256 features it has the paper's 14,429,104 parameters.
-    Modules start in training mode; `eval()` and `train()` switch batch normalisation.
+    Modules start in train mode; `eval()` and `train()` switch batch normalisation.
 
     Args:
         input_side: side of the input image, px.
@@ -123,6 +121,7 @@ class PoseNetwork(nnx.Module):
         depth_features: channels at each of the depth module's levels, instead of `features`.
         depth_levels: how many times the depth module halves the resolution.
         depth_modules: residual modules per level of the depth module.
+        depth_head: which depth module, of `depth.HEADS`; "flat" is the paper's.
         stem: "conv" (the paper's) or "patch" (fast on CPUs).
         stem_features: channels of the convolutional stem's first layer, by default a quarter of
             `features`; the release has 64 whatever the rest.
@@ -153,6 +152,7 @@ class PoseNetwork(nnx.Module):
         depth_levels: int = 4,
         depth_modules: int = 2,
         depth_features: Sequence[int] | None = None,
+        depth_head: str = "flat",
         stem: str = "conv",
         stem_features: int | None = None,
         init: str = "lecun",
@@ -161,7 +161,7 @@ class PoseNetwork(nnx.Module):
         num_joints: int = NUM_JOINTS,
         axis_name: str | None = None,
         dtype=jnp.float32,
-        rngs: nnx.Rngs,
+        rngs: Rngs,
     ):
         sizes = (stacks, modules, levels, features, depth_levels, depth_modules)
         if min(sizes) < 1:
@@ -182,10 +182,10 @@ class PoseNetwork(nnx.Module):
                 f"The network's input side must be divisible by {divisor} "
                 f"(a quarter, halved {max(levels, depth_levels)} times), but is {input_side}."
             )
-        if stem not in STEMS:
-            raise ValueError(f"Unknown stem {stem!r}; choose one of {', '.join(STEMS)}.")
-        if init not in INITS:
-            raise ValueError(f"Unknown init {init!r}; choose one of {', '.join(INITS)}.")
+        choices = (("stem", stem, STEMS), ("depth head", depth_head, HEADS), ("init", init, INITS))
+        for kind, name, known in choices:
+            if name not in known:
+                raise ValueError(f"Unknown {kind} {name!r}; choose one of {', '.join(known)}.")
         self.input_side = input_side
         self.output_scale = output_scale
         self.dtype = dtype
@@ -199,7 +199,7 @@ class PoseNetwork(nnx.Module):
             Stack(level_modules, level_features, num_joints, output_init=output_init, **shared)
             for _ in range(stacks)
         )
-        self.depth = DepthHead(
+        self.depth = HEADS[depth_head](
             depth_modules,
             features,
             depth_features,

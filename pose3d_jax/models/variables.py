@@ -63,7 +63,7 @@ def abstract_network(config: ml_collections.ConfigDict) -> Network:
 def predict(
     network: Network, params, stats, images: Float[Array, "b s s 3"], *, flip: bool = False
 ) -> tuple[Float[Array, "b 16 2"], Float[Array, "b 16"], Float[Array, "b 16"]]:
-    """Poses in evaluation mode.
+    """Poses in eval mode.
 
     Args:
         network: from `make_network`.

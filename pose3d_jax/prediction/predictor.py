@@ -1,25 +1,22 @@
 """From a trained network to poses: `Predictor.from_pretrained()(image)`."""
 
 import dataclasses
-import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
-from pose3d_jax import geometry, trained
+from pose3d_jax import trained
+from pose3d_jax.arrays import AnyArray
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import boxes as _boxes
-from pose3d_jax.images.crop import crop_to_image, out_of_square, sample
-from pose3d_jax.models.variables import Network, predict
+from pose3d_jax.images.crop import out_of_square
+from pose3d_jax.models.variables import Network
 from pose3d_jax.prediction import finding
-from pose3d_jax.skeleton import NUM_JOINTS
+from pose3d_jax.prediction.batches import Batches, Joints
 
 log = logging.getLogger(__name__)
 
@@ -61,40 +58,11 @@ class Pose:
         return Pose(**(fields | {"image": np.zeros_like(fields["image"])}))
 
 
-def predict_patches(
-    network: Network,
-    side: int,
-    params: nnx.State,
-    stats: nnx.State,
-    patches: UInt8[Array, "b h w 3"],
-    squares: Float[Array, "b 3"],
-    sizes: Float[Array, "b"],
-) -> tuple[Float[Array, "b 16 2"], Float[Array, "b 16 3"], Float[Array, "b 16"]]:
-    """Crops, runs the network and decodes: what evaluation does, as one pure function.
-
-    Args:
-        network: structure of the network.
-        side: of its input, px.
-        params: parameters.
-        stats: running statistics.
-        patches: images at about the network's resolution, RGB.
-        squares: centre x, y and side of what the network sees, patch px.
-        sizes: the people's bone-length sums, mm.
-
-    Returns:
-        Joints in crop px, root-relative joints in mm, and scores.
-    """
-    images = sample(patches, crop_to_image(squares, side), side)
-    joints, scores, depth = predict(network, params, stats, images)
-    return joints, geometry.to_millimetres(joints, depth, side, sizes), scores
-
-
 class Predictor:
     """Predicts poses from images; make one with `from_pretrained` or `from_checkpoint`.
 
-    People are cut out of their images on the host, and all patches have one shape; their number is
-    rounded up to a power of two. So a program is compiled once for each power of two up to
-    `batch_size`, whatever the sizes of the images, and never again.
+    A program is compiled once for each power of two up to `batch_size`, whatever the sizes of the
+    images; while the device computes one batch, the host cuts out the next (`batches`).
 
     Args:
         network: structure, parameters and statistics.
@@ -105,8 +73,17 @@ class Predictor:
     Attributes:
         input_side: side of the network's input, px.
         bone_length_sum: of the average skeleton, mm.
-        batch_size: people predicted at once, at most.
-        network: structure, parameters and statistics.
+        batches: the network's predictions in batches.
+
+    >>> from pose3d_jax.models import PoseNetwork
+    >>> sizes = {"stacks": 1, "modules": 1, "levels": 2, "depth_levels": 2, "features": 8}
+    >>> model = PoseNetwork(input_side=32, **sizes, rngs=nnx.Rngs(0))  # Not trained.
+    >>> network = Network(*nnx.split(model, nnx.Param, nnx.BatchStat))
+    >>> predictor = Predictor(network, input_side=32, bone_length_sum=4297.0)
+    >>> photo = np.zeros((240, 320, 3), np.uint8)
+    >>> pose = predictor(photo, [(100, 20, 120, 200), (10, 10, 50, 90)])  # Two people.
+    >>> pose.joints_2d.shape, pose.joints_3d.shape, pose.scores.shape
+    ((2, 16, 2), (2, 16, 3), (2, 16))
     """
 
     def __init__(
@@ -116,13 +93,7 @@ class Predictor:
             raise UserError(f"The batch size must be at least 1, but is {batch_size}.")
         self.input_side = input_side
         self.bone_length_sum = bone_length_sum
-        self.batch_size = batch_size
-        self.network = network._replace(
-            params=jax.device_put(network.params), stats=jax.device_put(network.stats)
-        )
-        # Partial, not bound: parameters are arguments of the program, not constants inside it.
-        self._predict = jax.jit(functools.partial(predict_patches, network, input_side))
-        self._apply = jax.jit(functools.partial(_apply, network.graphdef))
+        self.batches = Batches(network, input_side, batch_size)
 
     @classmethod
     def from_pretrained(
@@ -176,9 +147,9 @@ class Predictor:
         )
 
     def model(
-        self, images: Float[Array, "n s s 3"]
+        self, images: Float[AnyArray, "n s s 3"]
     ) -> tuple[list[Float[Array, "n s/4 s/4 16"]], Float[Array, "n 16"]]:
-        """The network itself, in evaluation mode.
+        """The network itself, in eval mode.
 
         Args:
             images: RGB in [0, 1], of side `input_side`.
@@ -187,7 +158,7 @@ class Predictor:
             The heat-maps of each stack, the last the best; and depths relative to the root, away
             from the camera, in half sides of the input (`geometry`).
         """
-        return self._apply(self.network.params, self.network.stats, jnp.asarray(images))
+        return self.batches.model(images)
 
     def __call__(
         self,
@@ -195,7 +166,7 @@ class Predictor:
         boxes: Any = None,
         *,
         margin: float = 1.0,
-        bone_length_sum: float | Float[np.ndarray, "n"] | None = None,
+        bone_length_sum: Any = None,
     ) -> Pose:
         """Predicts the poses of everybody in one or several images.
 
@@ -208,8 +179,8 @@ class Predictor:
                 reach beyond its image.
             margin: factor on the boxes. The network expects the whole person with about a tenth
                 to spare on every side: 1 for such boxes, 1.25 for those that fit tightly.
-            bone_length_sum: the people's own bone-length sums in mm, one for all or one each,
-                where they are known; else the average skeleton's.
+            bone_length_sum: the people's own bone-length sums in mm where they are known, a number
+                for all or one each; None for the average skeleton's.
 
         Returns:
             The poses of all boxes of all images; none for an empty list of boxes.
@@ -217,20 +188,29 @@ class Predictor:
         Raises:
             InputError: an image is not uint8 RGB, or a box is of no use (a `ValueError` as well).
         """
+        images, people = self.people(images, boxes, margin)
+        sizes = self.sizes(bone_length_sum, len(people))
+        return self.to_pose(people, self.batches(images, people, sizes))
+
+    def people(
+        self, images: Any, boxes: Any = None, margin: float = 1.0
+    ) -> tuple[list[UInt8[np.ndarray, "h w 3"]], list[_boxes.Person]]:
+        """Images as a list, and who is to be predicted in them; takes what a call takes.
+
+        Raises:
+            InputError: an image is not uint8 RGB, or a box is of no use.
+        """
         images, alone = _boxes.as_images(images)
         boxes = finding.resolve(boxes, images, lambda image: self.find(image)[0], alone=alone)
-        people = _boxes.as_people(images, boxes, margin, alone=alone)
-        sizes = self._sizes(bone_length_sum, len(people))
-        outputs = [
-            self._predict_some(images, people[chunk], sizes[chunk])
-            for chunk in _chunks(len(people), self.batch_size)
-        ] or [_nobody()]
-        joints, millimetres, scores = (np.concatenate(parts) for parts in zip(*outputs))
+        return images, _boxes.as_people(images, boxes, margin, alone=alone)
+
+    def to_pose(self, people: Sequence[_boxes.Person], joints: Joints) -> Pose:
+        """The poses of people whose joints the network has told."""
         squares = np.array([person.square for person in people]).reshape(-1, 3)
         return Pose(
-            joints_2d=out_of_square(joints, squares, self.input_side),
-            joints_3d=millimetres,
-            scores=scores,
+            joints_2d=out_of_square(joints.crop, squares, self.input_side),
+            joints_3d=joints.millimetres,
+            scores=joints.scores,
             squares=squares.astype(np.float32),
             image=np.array([person.image for person in people], np.int32),
         )
@@ -252,36 +232,25 @@ class Predictor:
 
         def look(image, squares):
             # Whole batches, so that one program does for all searches.
-            filler = -len(squares) % self.batch_size
+            filler = -len(squares) % self.batches.batch_size
             people = [_boxes.Person(0, s) for s in np.pad(squares, ((0, filler), (0, 0)), "edge")]
-            sizes = np.full(len(people), self.bone_length_sum, np.float32)
-            parts = [
-                self._predict_some([image], people[chunk], sizes[chunk])
-                for chunk in _chunks(len(people), self.batch_size)
+            joints = self.batches([image], people, self.sizes(None, len(people)))
+            count = len(squares)
+            return out_of_square(joints.crop[:count], squares, self.input_side), joints.scores[
+                :count
             ]
-            joints, _, scores = (np.concatenate(p)[: len(squares)] for p in zip(*parts))
-            return out_of_square(joints, squares, self.input_side), scores
 
         threshold = finding.THRESHOLD if threshold is None else threshold
         return finding.find_people(image, self.input_side, look, threshold)
 
-    def _predict_some(self, images, people, sizes) -> tuple[np.ndarray, ...]:
-        patches = [
-            _boxes.cut_patch(images[person.image], person.square, self.input_side)
-            for person in people
-        ]
-        filler = _bucket(len(people), self.batch_size) - len(people)
-        patches += patches[-1:] * filler
-        outputs = self._predict(
-            self.network.params,
-            self.network.stats,
-            np.stack([patch.pixels for patch in patches]),
-            np.stack([patch.box for patch in patches]),
-            np.pad(sizes, (0, filler), mode="edge"),
-        )
-        return tuple(np.asarray(output)[: len(people)] for output in outputs)
+    def sizes(
+        self, bone_length_sum: float | Float[np.ndarray, "n"] | None, count: int
+    ) -> Float[np.ndarray, "n"]:
+        """The bone-length sums of so many people, mm: those given, or the average skeleton's.
 
-    def _sizes(self, bone_length_sum: Any, count: int) -> Float[np.ndarray, "n"]:
+        Raises:
+            InputError: they are no positive numbers, or not as many as people.
+        """
         if bone_length_sum is None:
             bone_length_sum = self.bone_length_sum
         try:
@@ -295,22 +264,12 @@ class Predictor:
             )
         return np.broadcast_to(sizes, count)
 
+    @property
+    def network(self) -> Network:
+        """Structure and parameters; batch normalisation is folded (`models.folding`)."""
+        return self.batches.network
 
-def _apply(graphdef: nnx.GraphDef, params: nnx.State, stats: nnx.State, images: Array):
-    model = nnx.merge(graphdef, params, stats)
-    model.eval()
-    return model(images)
-
-
-def _chunks(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))
-
-
-def _bucket(count: int, batch_size: int) -> int:
-    """The smallest power of two that holds `count`, but at most `batch_size`."""
-    return min(1 << (count - 1).bit_length(), batch_size)
-
-
-def _nobody() -> tuple[np.ndarray, ...]:
-    shapes = ((0, NUM_JOINTS, 2), (0, NUM_JOINTS, 3), (0, NUM_JOINTS))
-    return tuple(np.zeros(shape, np.float32) for shape in shapes)
+    @property
+    def batch_size(self) -> int:
+        """People predicted at once, at most."""
+        return self.batches.batch_size

@@ -151,14 +151,14 @@ def _title(pose: Pose, person: int, joint: int) -> str:
 
 def _parts() -> dict[str, tuple[list[tuple[int, int]], list[int]]]:
     """Bones and joints of the person's right and left side and of the middle."""
-    names = skeleton.JOINT_NAMES
+    names, bones = skeleton.JOINT_NAMES, [tuple(bone) for bone in skeleton.BONES.tolist()]
     parts = {}
     for side in ("right", "left"):
         joints = [j for j, name in enumerate(names) if name.startswith(side)]
-        parts[side] = ([tuple(b) for b in skeleton.BONES if set(b) & set(joints)], joints)
+        parts[side] = ([b for b in bones if set(b) & set(joints)], joints)
     # The thorax is on no bone.
     middle = [skeleton.PELVIS, skeleton.NECK, skeleton.HEAD_TOP]
-    return parts | {"middle": ([tuple(b) for b in skeleton.BONES if set(b) <= set(middle)], middle)}
+    return parts | {"middle": ([b for b in bones if set(b) <= set(middle)], middle)}
 
 
 def _path(places: np.ndarray, bones: list[tuple[int, int]]) -> list[list[float | None]]:

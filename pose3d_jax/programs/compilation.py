@@ -7,6 +7,6 @@ import jax
 
 
 def keep_compiled(directory: str | os.PathLike) -> None:
-    """Keeps compiled programs in a directory, and finds them there; not where it is empty."""
+    """Caches compiled programs in a directory; an empty name means no cache."""
     if directory:
         jax.config.update("jax_compilation_cache_dir", str(Path(directory).expanduser()))

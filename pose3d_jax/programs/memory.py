@@ -1,4 +1,4 @@
-"""Importing this keeps freed memory with the process, where JAX computes on the CPU.
+"""Import side effect on CPUs: stops glibc from returning freed memory to the OS.
 
 XLA's CPU backend allocates all temporaries of a program as one block, anew in every call, and glibc
 returns so large a block to the system when it is freed. In the next call every page of it is mapped

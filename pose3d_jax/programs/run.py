@@ -1,13 +1,12 @@
 """How a program starts, and how it ends when something is wrong."""
 
-import errno
 import logging
 import sys
 from collections.abc import Callable
 
 from absl import app
 
-from pose3d_jax.errors import Interrupted, UserError
+from pose3d_jax.errors import Interrupted, UserError, system_error
 
 
 def run_program(main: Callable[[list[str]], None]) -> None:
@@ -31,16 +30,31 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         # What ml_collections raises for a config's unknown keys and values of another type.
         if parsed:
             raise
-        _stop(f"error: {_config_mistake(error)}", 1)
+        _stop(f"error: {config_mistake(error)}", 1)
     except Interrupted as interrupted:
         _stop(str(interrupted), interrupted.exit_code)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno is None:  # A library's own, which may be our mistake.
             raise
-        _stop(f"error: No space left on the device of {error.filename or 'an output file'}.", 1)
+        _stop(f"error: {system_error(error)}", 1)
 
 
-def _config_mistake(error: Exception) -> str:
+def exit_code(program: Callable[[], None]) -> int:
+    """Runs a program that has parsed its own command line, and shows a mistake in the same way."""
+    try:
+        program()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno is None:  # A library's own, which may be our mistake.
+            raise
+        print(f"error: {system_error(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def config_mistake(error: Exception) -> str:
     """What ml_collections says, without the exceptions and quotes that it wraps it in."""
     unknown = isinstance(error, AttributeError | KeyError)
     while error.args and isinstance(error.args[0], Exception):
@@ -56,6 +70,9 @@ def _log_plainly() -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
     )
+    for handler in logging.getLogger().handlers:
+        # Orbax logs the exceptions of its threads with a traceback, and raises them as well.
+        handler.addFilter(lambda record: not record.exc_info)
     logging.getLogger("pose3d_jax").setLevel(logging.INFO)
     logging.getLogger("__main__").setLevel(logging.INFO)
 

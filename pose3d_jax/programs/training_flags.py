@@ -11,6 +11,7 @@ from ml_collections import config_flags
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.programs.compilation import keep_compiled
+from pose3d_jax.training import hosts
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py[:preset]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Default: a directory below runs/.")
@@ -43,7 +44,7 @@ def workdir(default: str) -> Path:
 def start_jax(config: ml_collections.ConfigDict) -> None:
     """Joins the other hosts, and keeps compiled programs between runs."""
     if _DISTRIBUTED.value or _COORDINATOR.value:
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_HOSTS.value, _HOST.value)
+        hosts.join(_COORDINATOR.value, _NUM_HOSTS.value, _HOST.value)
     keep_compiled(config.run.compilation_cache)
     if jax.process_index() != 0:
         # One host logs what all of them do.

@@ -1,36 +1,40 @@
-"""Orbax checkpoints of one stage, with the config that made them beside them.
+"""Orbax checkpoints of one stage.
 
-A stage's directory holds `config.json` and `checkpoints/STEP/`, where STEP counts the stage's
-iterations. A checkpoint is a flat dictionary of arrays (`params/stem/patch/kernel/value`, …) with a
-checksum of each. Orbax writes it beside and renames it when it is whole: an interrupted save leaves
-the ones before it untouched, and `restore` recognises a damaged one and takes the one before.
+They lie in the stage's directory as `checkpoints/STEP/`, where STEP counts its iterations. A
+checkpoint is a flat dictionary of arrays (`params/stem/patch/kernel/value`, …) with a checksum of
+each. Orbax writes it beside and renames it when it is whole: an interrupted save leaves the ones
+before it untouched, and `restore` recognises a damaged one and takes the one before.
+What may only be passing, such as too many open files, is never taken for damage.
 """
 
-import json
+import errno
 import logging
 import os
+import re
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import flatten, unflatten
-from pose3d_jax.stages import same_stages
+from pose3d_jax.training import hosts
 
 log = logging.getLogger(__name__)
 
-CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
 
-#: Sections of a config that do not change what a stage computes.
-OPERATIONAL = ("run", "last_stage")
+#: What TensorStore says of an operation that may succeed another time.
+_PASSING = re.compile(
+    r"RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED|PERMISSION_DENIED|UNAUTHENTICATED|CANCELLED"
+    r"|ABORTED|INTERNAL|UNKNOWN"
+)
+_SYSTEM_ERROR = re.compile(r"(?:OS error |os_error_code=')(\d+)")
 
 
 class StageCheckpoints:
@@ -69,14 +73,14 @@ class StageCheckpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: Any) -> None:
-        """Saves a state; the writing goes on while the caller does.
+        """Saves a state in the background.
 
         Raises:
             UserError: the previous save, or the start of this one, failed.
         """
         arrays = flatten(state)
-        _check_room(self.directory, sum(array.nbytes for array in arrays.values()))
         with _explained(self.directory):
+            _check_room(self.directory, sum(array.nbytes for array in arrays.values()))
             # One save at a time, so that a failure is known before the next one begins.
             self._manager.wait_until_finished()
             self._manager.save(
@@ -97,7 +101,7 @@ class StageCheckpoints:
             self._manager.wait_until_finished()
 
     def restore(self, like: Any) -> Any | None:
-        """The newest state that is whole, or None where there is none.
+        """The newest intact state, or None where there is none.
 
         Damaged checkpoints are reported, and moved aside so that their step can be saved again.
 
@@ -105,25 +109,24 @@ class StageCheckpoints:
             like: a state of the same structure and shapes.
 
         Raises:
-            UserError: it is of another network.
+            UserError: it is of another network, or could not be read for now.
         """
         for step in reversed(self.steps()):
-            try:
-                arrays = self._read(step)
-            except Exception as error:  # Orbax and TensorStore raise many kinds.
-                _report_damage(self.directory / CHECKPOINTS / str(step), error)
-                self._set_aside(step)
-                continue
-            return unflatten(arrays, like)
+            arrays = _read(
+                self.directory / CHECKPOINTS / str(step),
+                lambda step=step: self._manager.restore(step, args=_everything()),
+            )
+            if arrays is not None:
+                return unflatten(arrays, like)
+            self._set_aside(step)
         return None
 
-    def _read(self, step: int) -> dict[str, np.ndarray]:
-        return _checked(self._manager.restore(step, args=_everything()))
-
     def _set_aside(self, step: int) -> None:
-        place = self.directory / CHECKPOINTS / str(step)
         if jax.process_index() == 0:
-            place.rename(self.directory / f"damaged-{step}")
+            names = (f"damaged-{step}{suffix}" for suffix in ("", *(f"-{i}" for i in range(2, 99))))
+            free = next(name for name in names if not (self.directory / name).exists())
+            (self.directory / CHECKPOINTS / str(step)).rename(self.directory / free)
+        hosts.meet(f"{self.directory.name} {step} set aside")
         self._manager.reload()
 
 
@@ -141,17 +144,19 @@ def restore_network(directory: str | os.PathLike, params: Any, stats: Any) -> tu
         Parameters and statistics.
 
     Raises:
-        UserError: there is no checkpoint, none is whole, or it is of another network.
+        UserError: there is no checkpoint, none is whole, it is of another network, or it could not
+            be read for now.
     """
     place = Path(os.path.abspath(directory), CHECKPOINTS)
     like = {"params": params, "stats": stats}
     steps = (int(path.name) for path in place.glob("*") if path.name.isdigit())
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         for step in sorted(steps, reverse=True):
-            try:
-                state = _checked(checkpointer.restore(place / str(step), args=_everything()))
-            except Exception as error:  # As in `StageCheckpoints.restore`.
-                _report_damage(place / str(step), error)
+            state = _read(
+                place / str(step),
+                lambda step=step: checkpointer.restore(place / str(step), args=_everything()),
+            )
+            if state is None:
                 continue
             network = {name: array for name, array in state.items() if name.split("/")[0] in like}
             restored = unflatten(network, like)
@@ -167,18 +172,46 @@ def _everything() -> ocp.args.Composite:
     return ocp.args.Composite(state=ocp.args.StandardRestore(), checksums=ocp.args.JsonRestore())
 
 
-def _checked(restored: ocp.args.Composite) -> dict[str, np.ndarray]:
-    if restored.checksums != _checksums(restored.state):
-        raise ValueError("checksums differ")
-    return restored.state
+def _read(place: Path, restore: Callable[[], ocp.args.Composite]) -> dict[str, np.ndarray] | None:
+    """The arrays of a checkpoint; None, and a warning, where it is damaged.
+
+    Raises:
+        UserError: it could not be read, and nothing shows that it is damaged.
+    """
+    for last in (False, True):  # What proves damage fails every time.
+        try:
+            restored = restore()
+            if restored.checksums != _checksums(restored.state):
+                raise ValueError("checksums differ")
+            return restored.state
+        except Exception as error:  # Orbax and TensorStore raise many kinds.
+            if not _proves_damage(error):
+                raise UserError(
+                    f"The checkpoint {place} could not be read: {_first_line(error)}. Nothing "
+                    "shows that it is damaged, and nothing was changed. Remove the cause, and "
+                    "rerun the command."
+                ) from error
+            if last:
+                log.warning(
+                    "checkpoint %s is damaged (%s); falling back to the one before",
+                    place,
+                    _first_line(error)[:200],
+                )
 
 
-def _report_damage(place: Path, error: Exception) -> None:
-    log.warning(
-        "checkpoint %s is damaged (%s); falling back to the one before",
-        place,
-        str(error).strip().splitlines()[0][:200],
-    )
+def _proves_damage(error: Exception) -> bool:
+    """Whether an exception shows that files are missing, cut off or changed."""
+    text = str(error)
+    if isinstance(error, OSError):
+        return isinstance(error, FileNotFoundError)
+    if found := _SYSTEM_ERROR.search(text):
+        return int(found[1]) == errno.ENOENT
+    kinds = (ValueError, LookupError, TypeError, AttributeError)
+    return isinstance(error, kinds) and not _PASSING.match(text)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:
@@ -187,13 +220,15 @@ def _checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:
 
 def _check_room(directory: Path, size: int) -> None:
     """Refuses to begin what the disk cannot hold: half a checkpoint helps nobody."""
+    if not directory.is_dir():
+        raise UserError(f"{directory} is gone: it was deleted or moved during the run.")
     free = shutil.disk_usage(directory).free
     needed = round(1.1 * size) + 2**20
     if free < needed:
         raise UserError(
             f"A checkpoint needs {needed / 2**20:.0f} MiB, and the disk of {directory} has "
-            f"{free / 2**20:.0f} MiB left. The checkpoints before it are whole; make room, and run "
-            "the same command again."
+            f"{free / 2**20:.0f} MiB left. The checkpoints before it are whole; make room, and "
+            "rerun the command."
         )
 
 
@@ -207,83 +242,9 @@ class _explained:
         pass
 
     def __exit__(self, exception_type, error, traceback):
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not isinstance(error, UserError):
             raise UserError(
-                f"Saving a checkpoint below {self.directory} failed: "
-                f"{str(error).strip().splitlines()[0][:300]}. The checkpoints before it are "
-                "whole; make room or mend the disk, and run the same command again."
+                f"Saving a checkpoint below {self.directory} failed: {_first_line(error)[:300]}. "
+                "The checkpoints before it are whole; make room or mend the disk, and rerun the "
+                "command."
             ) from error
-
-
-def stage_config(config: ml_collections.ConfigDict, number: int) -> dict[str, Any]:
-    """The part of a config that decides what stages 1 … `number` compute, as plain JSON values."""
-    tree = json.loads(config.to_json_best_effort())
-    tree["stages"] = {f"stage{i}": tree["stages"][f"stage{i}"] for i in range(1, number + 1)}
-    return {name: value for name, value in tree.items() if name not in OPERATIONAL}
-
-
-def claim_directory(
-    directory: str | os.PathLike, config: ml_collections.ConfigDict, number: int
-) -> None:
-    """Writes a stage's config into its directory, or checks that it is the one already there.
-
-    Raises:
-        UserError: the directory was made by another config; the message says what differs.
-    """
-    directory = Path(directory)
-    path = directory / CONFIG_FILE
-    if path.exists():
-        if differences := config_differences(directory, config, number):
-            raise UserError(
-                f"{directory} was made by another config: {'; '.join(differences)}. Continue it "
-                "with its own values, or choose another directory with --workdir DIR."
-            )
-        return
-    if jax.process_index() == 0:
-        directory.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(stage_config(config, number), indent=2) + "\n")
-        partial.rename(path)
-
-
-def config_differences(
-    directory: str | os.PathLike, config: ml_collections.ConfigDict, number: int
-) -> list[str]:
-    """What in a config differs from the one that made a directory of stage `number`.
-
-    A stage that another method has trained will do, where both methods' stages so far are the same.
-    """
-    there, wanted = read_config(directory), stage_config(config, number)
-    if there.get("method") != wanted.get("method") and same_stages(
-        there, ml_collections.ConfigDict(wanted), number
-    ):
-        there.method = wanted["method"]
-    return list(_differences(there.to_dict(), wanted))
-
-
-def read_config(directory: str | os.PathLike) -> ml_collections.ConfigDict:
-    """The config of a stage's directory.
-
-    Raises:
-        UserError: there is none, or it cannot be read.
-    """
-    path = Path(directory) / CONFIG_FILE
-    try:
-        return ml_collections.ConfigDict(json.loads(path.read_text()))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{directory} is no stage of a run: it has no {CONFIG_FILE}. Stages are directories "
-            "like runs/tiny/3D+2D-w-geo/stage3."
-        ) from None
-    except ValueError as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
-
-
-def _differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in sorted(there.keys() | here.keys()):
-            yield from _differences(
-                there.get(key, "absent"), here.get(key, "absent"), f"{name}.{key}" if name else key
-            )
-    elif there != here:
-        yield f"{name} is {there!r} there, {here!r} here"

@@ -1,4 +1,4 @@
-"""The training loop of one stage, and what it tells and checks on the way."""
+"""The training loop of one stage, with progress, checkpoints and checks."""
 
 import itertools
 import logging
@@ -30,8 +30,10 @@ from pose3d_jax.training.steps import make_loss_step, make_train_step
 
 log = logging.getLogger(__name__)
 
-#: Held-out batches on which evaluation mode is compared with training mode after a stage.
+#: Held-out batches on which eval mode is compared with train mode after a stage.
 COMPARED_BATCHES = 20
+#: The scalar that tells of it.
+MODES = "evaluation_to_training_mode"
 
 #: How far the wild images' ratio of 3D to 2D bone lengths may leave the lab's, as a factor: healthy
 #: runs of the built-in synthetic benchmark stay within 1.19, collapsed ones reach 1.21 to 1.31
@@ -66,6 +68,9 @@ def iterate(
 ) -> None:
     """The training loop: from a state to the stage's last iteration.
 
+    What the state's own iteration owes, because a run ended between saving it and scoring it, is
+    done first. What is there already is not done again.
+
     Args:
         run: what all stages share.
         stage: to train.
@@ -74,7 +79,7 @@ def iterate(
         metrics: the stage's scalars.
         interruption: asked between iterations.
         validate: scores the network on held-out records, every `run.evaluate_every` iterations and
-            after the last.
+            after the last; what `metrics` and the stage's directory have already, it leaves out.
 
     Raises:
         Interrupted: a signal came; the state is saved.
@@ -87,6 +92,13 @@ def iterate(
     pace = Pace(stage.steps, start, run.config.data.batch_size)
     pending: list[Metrics] = []
 
+    def score(done: int) -> None:
+        if done and (done == stage.steps or done % settings.evaluate_every == 0):
+            validate(run, stage, state, done, metrics)
+        if done == stage.steps and not metrics.has(done, MODES):
+            compare_modes(run, stage, state, metrics)
+
+    score(start)
     for step, batch in zip(range(start, stage.steps), batches(run, stage, "train", start)):
         batch = split_over_devices(batch)
         state, scalars = train_step(state, batch, hyperparameters(stage, step))
@@ -115,12 +127,11 @@ def iterate(
             raise Interrupted(
                 stop,
                 f"stopped after iteration {done} of {stage.name}, which is saved; "
-                "the same command goes on from there",
+                "rerun the command to resume",
             )
+        score(done)
         if last or done % settings.evaluate_every == 0:
-            validate(run, stage, state, done, metrics)
             pace.restart(done)
-    compare_modes(run, stage, state, metrics)
 
 
 def batches(run: Run, stage: Stage, split: str, start: int = 0) -> Iterator[dict]:
@@ -219,9 +230,9 @@ def compare_modes(run: Run, stage: Stage, state: TrainState, metrics: MetricsLog
         results = [step(state, split_over_devices(b), hyper)["loss"] for b in held_out]
         losses.append(float(np.mean(jax.device_get(results))))
     ratio = losses[0] / losses[1]
-    metrics.write(stage.steps, {"evaluation_to_training_mode": ratio})
+    metrics.write(stage.steps, {MODES: ratio})
     log.log(
         logging.INFO if 0.9 <= ratio <= 1.1 else logging.WARNING,
-        "%s: held-out loss %.4g in evaluation mode, %.4g in training mode: ratio %.3f",
+        "%s: held-out loss %.4g in eval mode, %.4g in train mode: ratio %.3f",
         stage.name, *losses, ratio,
     )  # fmt: skip

@@ -1,13 +1,18 @@
-"""What a run tells: progress on the log, scalars in `metrics.jsonl` and for TensorBoard."""
+"""Progress logging, and scalar metrics in `metrics.jsonl` and for TensorBoard."""
 
 import json
+import logging
 import math
 import time
 from pathlib import Path
 
+import jax
 from tensorboardX import SummaryWriter
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.files import written_whole
+
+log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -15,48 +20,80 @@ METRICS_FILE = "metrics.jsonl"
 class MetricsLog:
     """Scalars of one stage, one JSON line per step that has any, and the same for TensorBoard.
 
-    A resumed run writes some steps again: what the interrupted one wrote of them is dropped.
+    A resumed run writes some steps again: what the interrupted one wrote of them is dropped. The
+    first of several hosts writes for all.
 
     Args:
         directory: the stage's.
-        step: where the run goes on.
+        step: where the run resumes.
     """
 
     def __init__(self, directory: Path, step: int):
-        path = directory / METRICS_FILE
-        if path.exists():
-            lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-            partial = path.with_suffix(".partial")
-            partial.write_text("".join(line + "\n" for line in lines))
-            partial.rename(path)
-        self._file = path.open("a")
-        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=step)
+        self._path, self._step = directory / METRICS_FILE, step
+        self._board: SummaryWriter | None = None
+        content = self._path.read_bytes() if self._path.exists() else b""
+        lines, self._names = _lines_until(content, step, self._path)
+        self._writes = jax.process_index() == 0
+        if self._writes and lines != content:
+            with written_whole(self._path) as file:
+                file.write(lines)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
-        self._file.close()
-        self._board.close()
+        if self._board:
+            self._board.close()
+
+    def has(self, step: int, prefix: str) -> bool:
+        """Whether a scalar of a step, from where the run went on, has a name that begins so."""
+        return any(name.startswith(prefix) for name in self._names.get(step, ()))
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Writes scalars of a step; those that are not finite have no value and are left out."""
+        """Writes scalars of a step; those that are not finite have no value and are left out.
+
+        Raises:
+            UserError: they could not be written.
+        """
         finite = {name: float(value) for name, value in scalars.items() if math.isfinite(value)}
+        self._names.setdefault(step, set()).update(finite)
+        if not self._writes:
+            return
         try:
-            self._file.write(json.dumps({"step": step, **finite}) + "\n")
-            self._file.flush()
+            # Opened anew: a file that stays open outlives a directory that somebody deletes.
+            with self._path.open("a") as file:
+                file.write(json.dumps({"step": step, **finite}) + "\n")
+            if self._board is None:
+                place = str(self._path.parent / "tensorboard")
+                self._board = SummaryWriter(place, purge_step=self._step + 1)
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{self._path.parent} is gone: it was deleted or moved during the run. Rerun the "
+                "command to begin anew, or move it back first to resume."
+            ) from error
         except OSError as error:
-            raise UserError(f"Writing {self._file.name} failed: {error.strerror}.") from error
+            raise UserError(f"Writing {self._path} failed: {error.strerror}.") from error
         for name, value in finite.items():
             self._board.add_scalar(name, value, step)
 
 
-def _step_of(line: str) -> float:
-    # The last line may be cut off by a kill.
-    try:
-        return json.loads(line)["step"]
-    except ValueError:
-        return math.inf
+def _lines_until(content: bytes, last: int, path: Path) -> tuple[bytes, dict[int, set[str]]]:
+    """The lines of the steps up to `last`, and the names of each step's scalars."""
+    kept, names = [], {}
+    for number, line in enumerate(content.splitlines(keepends=True), 1):
+        try:
+            row = json.loads(line)
+            step = row.pop("step")
+            good = isinstance(step, int) and all(map(math.isfinite, row.values()))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            good = False
+        if not good or not line.endswith(b"\n"):
+            if line.endswith(b"\n"):  # A kill may cut off the last line.
+                log.warning("%s: line %d holds no scalars of a step; it is dropped", path, number)
+        elif step <= last:
+            kept.append(line)
+            names.setdefault(step, set()).update(row)
+    return b"".join(kept), names
 
 
 class Pace:

@@ -1,15 +1,20 @@
 """A run: its stages in order, each from the network of the one before."""
 
 import logging
+import zlib
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 
-from pose3d_jax.data.sources import Domain, open_domain
+from pose3d_jax import config_values
+from pose3d_jax.data.sources import Domain, open_domain, spread
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import make_network
 from pose3d_jax.stages import Stage, get_stage
-from pose3d_jax.training.checkpoints import StageCheckpoints, claim_directory, restore_network
+from pose3d_jax.training import hosts
+from pose3d_jax.training.checkpoints import StageCheckpoints, restore_network
+from pose3d_jax.training.directory import check_directory, check_shared, claim_directory, owned
 from pose3d_jax.training.interruption import Interruption
 from pose3d_jax.training.loop import Run, Validate, iterate
 from pose3d_jax.training.progress import MetricsLog
@@ -44,19 +49,29 @@ def train(
         UserError: something is not as it should be.
     """
     run = set_up(config, workdir)
+    hosts.agree("data", {name: _summary(domain) for name, domain in run.domains.items()})
     stages = [get_stage(config, number) for number in range(1, config.last_stage + 1)]
-    trained = [train_stage(run, stage, interruption, validate) for stage in stages]
+    with owned(workdir):
+        for stage in stages:
+            claim_directory(workdir / stage.name, config, stage.number)
+        hosts.meet("directories claimed")
+        check_shared(workdir / stages[0].name)
+        trained = [train_stage(run, stage, interruption, validate) for stage in stages]
     if not any(trained):
         log.info("nothing left to do: %s has all of %s", workdir, ", ".join(s.name for s in stages))
     return run
 
 
 def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
-    """Checks everything, opens the data, and builds the network.
+    """Checks everything, opens the data, and builds the network; writes nothing.
 
     Raises:
         UserError: a data set, the work directory or the config is not as it should be.
     """
+    try:
+        config_values.check(config.to_dict())
+    except ValueError as error:
+        raise UserError(f"{error}.".replace(" is ", " in the config is ", 1)) from error
     numbers = range(1, config.last_stage + 1)
     check_targets(**config.targets)
     for number in numbers:
@@ -67,7 +82,7 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
         raise UserError(str(error)) from error
     domains = open_domains(config)
     for number in numbers:
-        claim_directory(workdir / f"stage{number}", config, number)
+        check_directory(workdir / f"stage{number}", config, number)
     return Run(
         config=config,
         workdir=workdir,
@@ -104,13 +119,27 @@ def train_stage(run: Run, stage: Stage, interruption: Interruption, validate: Va
     with StageCheckpoints(directory, settings.keep_checkpoints, settings.keep_every) as checkpoints:
         state = checkpoints.restore(fresh_state(run)) or starting_point(run, stage)
         start = int(state.step)
-        if start == stage.steps:
+        finished = start == stage.steps
+        if finished:
             log.info("%s: finished", stage.name)
-            return False
-        log.info("%s: iterations %d to %d", stage.name, start + 1, stage.steps)
+        else:
+            log.info("%s: iterations %d to %d", stage.name, start + 1, stage.steps)
         with MetricsLog(directory, start) as metrics:
             iterate(run, stage, state, checkpoints, metrics, interruption, validate)
-    return True
+    return not finished
+
+
+def _summary(domain: Domain) -> dict[str, Any]:
+    """Enough of a data set to tell it from another of the same name."""
+    records = [domain.train[int(i)] for i in spread(len(domain.train), 8)]
+    return {
+        "name": domain.name,
+        "training records": len(domain.train),
+        "held-out records": len(domain.test),
+        "image side": domain.image_side,
+        "bone length sum": domain.bone_length_sum,
+        "some images": [zlib.crc32(record["image"]) for record in records],
+    }
 
 
 def fresh_state(run: Run) -> TrainState:

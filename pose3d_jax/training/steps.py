@@ -164,7 +164,7 @@ def make_loss_step(
         config: the whole config.
         network: from `make_network`.
         stage: see `make_train_step`.
-        running: normalise with running statistics (evaluation mode) or the batch's own.
+        running: normalise with running statistics (eval mode) or the batch's own.
     """
 
     def step(state: TrainState, batch: Batch, hyper: Hyperparameters):

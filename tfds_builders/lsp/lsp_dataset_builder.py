@@ -11,7 +11,7 @@ right exchanged.
 
 Pelvis and thorax are the midpoints of hips and of shoulders (`annotations.to_skeleton`). `box` is
 the square around the labelled joints × 1.3. There is no head box: `head_size` is the distance from
-neck to head top, 0 where either is not labelled, which is a shorter yardstick than MPII's. The
+neck to head top, 0 where either is not labelled, which is shorter than MPII's. The
 metric of this data set is PCK at 0.2 of the torso, computed from the joints themselves.
 
 The image of a record is 320 px, twice the box: augmentation enlarges the box by up to √2, and a
@@ -25,10 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
 from PIL import Image
 
-from pose3d_jax import records
 from pose3d_jax.images.crop import crop_square, square_around, to_crop
 from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.skeleton import HEAD_TOP, NECK, NUM_JOINTS
@@ -63,25 +61,9 @@ lspet.html) to the manual directory; unpack them or leave them as they are:
 class Builder(base.RecordBuilder):
     """Builder of `lsp`; see the module."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=__doc__,
-            features=records.features(),
-            metadata=records.metadata(image_side=IMAGE_SIDE, bone_length_sum=0.0),
-            homepage="http://sam.johnson.io/research/lsp.html",
-        )
-
-    def make_plan(
-        self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
-    ) -> base.Plan:
-        """See `base.RecordBuilder.make_plan`."""
-        del scratch, trial
-        return make_plan(manual_dir, partial=partial)
+    HOMEPAGE = "http://sam.johnson.io/research/lsp.html"
+    image_side = IMAGE_SIDE
 
 
 @dataclasses.dataclass(frozen=True)

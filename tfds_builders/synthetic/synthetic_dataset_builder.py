@@ -41,8 +41,6 @@ class SyntheticConfig(tfds.core.BuilderConfig):
 class Builder(base.RecordBuilder):
     """Synthetic people with exact labels; see `generate` for how a record is made."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
         SyntheticConfig(
             name,
@@ -53,21 +51,17 @@ class Builder(base.RecordBuilder):
     ]
     in_process = True
 
-    def _info(self) -> tfds.core.DatasetInfo:
+    def make_metadata(self) -> tfds.core.MetadataDict:
+        """See `base.RecordBuilder`."""
         benchmark = self.builder_config.benchmark
         # Poses of the wild are scaled to the size of the laboratory's people, who were trained on.
         measured = "lab" if benchmark.domain == "wild" else benchmark.domain
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=__doc__,
-            features=records.features(),
-            metadata=records.metadata(
-                image_side=benchmark.image_side,
-                bone_length_sum=subjects.bone_length_sum(benchmark.seed, measured),
-                box_side=benchmark.box_side,
-                domain=benchmark.domain,
-                seed=benchmark.seed,
-            ),
+        return records.metadata(
+            image_side=benchmark.image_side,
+            bone_length_sum=subjects.bone_length_sum(benchmark.seed, measured),
+            box_side=benchmark.box_side,
+            domain=benchmark.domain,
+            seed=benchmark.seed,
         )
 
     def make_plan(
