@@ -180,18 +180,18 @@ def test_another_word_is_refused(predictor):
         predictor(photo(9, 9), "everyone")
 
 
-class Follows:
+class Follows(Predictor):
     """In place of a `Predictor`: people whose places in every frame are known."""
 
     def __init__(self, people_of):
         self.people_of, self.searches = people_of, 0
 
-    def find(self, frame):
+    def find(self, frame, threshold=None):
         self.searches += 1
         squares = [square_of(own) for own in self.people_of(int(frame[0, 0, 0]))]
         return np.array(squares).reshape(-1, 3), np.ones(len(squares))
 
-    def __call__(self, frame, boxes):
+    def __call__(self, frame, boxes, **_):
         squares = np.column_stack([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2]])
         people = self.people_of(int(frame[0, 0, 0]))
         joints, scores = network(people)(squares) if len(squares) else (np.zeros((0, 16, 2)), None)
