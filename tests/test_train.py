@@ -13,8 +13,8 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from pose3d_jax import published
 from pose3d_jax.errors import UserError
+from pose3d_jax.evaluation import published
 from pose3d_jax.programs.run import config_mistake
 from pose3d_jax.training.directory import owned
 from pose3d_jax.training.run import set_up
