@@ -35,7 +35,7 @@ def bone_lengths(joints: Float[AnyArray, "*batch 16 d"]) -> Float[Array, "*batch
     return norm(joints[..., BONES[:, 0], :] - joints[..., BONES[:, 1], :])
 
 
-def annotated_bones(valid: Bool[AnyArray, "*batch 16"]) -> Bool[Array, "*batch 14"]:
+def annotated_bones(valid: Bool[AnyArray, "*batch 16"]) -> Bool[AnyArray, "*batch 14"]:
     """The bones of which both ends are annotated."""
     return valid[..., BONES].all(-1)
 

@@ -20,7 +20,7 @@ def render(
     joints: Float[AnyArray, "*batch joints 2"],
     valid: Bool[AnyArray, "*batch joints"],
     side: int,
-    sigma: float,
+    sigma: float | Float[Array, ""],
 ) -> Float[Array, "*batch side side joints"]:
     """Target heat-maps G(Y_2D) of Eq. 1.
 

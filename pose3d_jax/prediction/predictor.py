@@ -75,11 +75,7 @@ class Predictor:
         bone_length_sum: of the average skeleton, mm.
         batches: the network's predictions in batches.
 
-    >>> from pose3d_jax.models import PoseNetwork
-    >>> sizes = {"stacks": 1, "modules": 1, "levels": 2, "depth_levels": 2, "features": 8}
-    >>> model = PoseNetwork(input_side=32, **sizes, rngs=nnx.Rngs(0))  # Not trained.
-    >>> network = Network(*nnx.split(model, nnx.Param, nnx.BatchStat))
-    >>> predictor = Predictor(network, input_side=32, bone_length_sum=4297.0)
+    >>> predictor = Predictor.from_pretrained()
     >>> photo = np.zeros((240, 320, 3), np.uint8)
     >>> pose = predictor(photo, [(100, 20, 120, 200), (10, 10, 50, 90)])  # Two people.
     >>> pose.joints_2d.shape, pose.joints_3d.shape, pose.scores.shape
