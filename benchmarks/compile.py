@@ -11,8 +11,15 @@ import time
 
 import jax
 
-from pose3d_jax import training
+from pose3d_jax.models.variables import make_network
 from pose3d_jax.stages import get_stage
+from pose3d_jax.training.state import (
+    hyperparameters,
+    initial_state,
+    make_optimizer,
+    split_over_devices,
+)
+from pose3d_jax.training.steps import make_predict_step, make_train_step
 
 
 def main() -> None:
@@ -20,19 +27,19 @@ def main() -> None:
     chosen = measure.options(__doc__).parse_args()
     config = measure.make_config(chosen)
     jax.config.update("jax_enable_compilation_cache", False)
-    network = training.make_network(config)
-    optimizer = training.make_optimizer(config)
-    state = training.initial_state(network, optimizer)
-    batch = training.split_over_devices(measure.random_records(config))
+    network = make_network(config)
+    optimizer = make_optimizer(config)
+    state = initial_state(network, optimizer)
+    batch = split_over_devices(measure.random_records(config))
     rows = {}
     for number in (1, 3):
         stage = get_stage(config, number)
-        step = training.make_train_step(config, network, optimizer, stage)
-        hyper = training.hyperparameters(stage, 0)
+        step = make_train_step(config, network, optimizer, stage)
+        hyper = hyperparameters(stage, 0)
         rows[f"training step, stage {number}"] = describe(
             step, (state, batch, hyper), config.data.batch_size
         )
-    predict = training.make_predict_step(config, network)
+    predict = make_predict_step(network, config.model.input_side)
     rows["prediction"] = describe(predict, (state, batch), config.data.batch_size)
     measure.report("compilation", rows, config)
 

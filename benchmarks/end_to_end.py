@@ -11,11 +11,11 @@ import itertools
 import tempfile
 
 import jax
-import numpy as np
 
 from benchmarks.input_pipeline import make_records, open_domains, take, training_batches
-from pose3d_jax import training
+from pose3d_jax.models.variables import make_network
 from pose3d_jax.stages import get_stage
+from pose3d_jax.training.state import hyperparameters, split_over_devices
 
 
 def main() -> None:
@@ -26,17 +26,14 @@ def main() -> None:
     chosen = parser.parse_args()
     config = measure.make_config(chosen)
     stage = get_stage(config, 3)
-    network = training.make_network(config)
-    optimizer = training.make_optimizer(config)
-    step = training.make_train_step(config, network, optimizer, stage)
-    # A copy: the step consumes its state.
-    state = training.replicate(jax.tree.map(np.array, training.initial_state(network, optimizer)))
+    network = make_network(config)
+    step, state = measure.make_training(config, network, stage)
 
     def train(batches) -> None:
         nonlocal state
         for number, batch in enumerate(itertools.islice(batches, chosen.steps)):
-            hyper = training.hyperparameters(stage, number)
-            state, metrics = step(state, training.split_over_devices(batch), hyper)
+            hyper = hyperparameters(stage, number)
+            state, metrics = step(state, split_over_devices(batch), hyper)
         jax.block_until_ready(metrics)
 
     with tempfile.TemporaryDirectory() as scratch:

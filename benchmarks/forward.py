@@ -1,18 +1,23 @@
 """How fast the network predicts: `python -m benchmarks.forward [--batch_size 1] [--baseline none]`.
 
-Images on the device to the last stack's heat-maps and the depths, in evaluation mode, ours and the
-PyTorch baseline's in turn. Both have the same weights, and must agree.
+Images on the device to the last stack's heat-maps and the depths, in eval mode, ours and the
+PyTorch baseline's in turn. Both have the same weights, and must agree. Ours is the network made for
+prediction (`models.folding`), and for comparison the one that is trained.
 """
 
 from benchmarks import measure  # isort: skip  # before JAX
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
+from flax import nnx
+from jaxtyping import Array
 
 from benchmarks.train_step import default_baseline
-from pose3d_jax import training
 from pose3d_jax.errors import UserError
-from pose3d_jax.inference import Predictor
+from pose3d_jax.models.variables import Network, make_network
+from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
 
 #: Largest difference between both networks' outputs, relative to the largest output.
@@ -29,12 +34,16 @@ def main() -> None:
     config.data.batch_size = batch_size
     side = config.model.input_side
     images = np.random.default_rng(0).random((batch_size, side, side, 3), np.float32)
-    network = training.make_network(config, axis_name=None)
+    network = make_network(config, axis_name=None)
     predictor = Predictor(
         network, input_side=side, bone_length_sum=HUMAN36M_BONE_LENGTH_SUM, batch_size=batch_size
     )
     on_device = jax.device_put(images)
-    works = {"this repository": lambda: jax.block_until_ready(predictor.model(on_device))}
+    trained = as_trained(network)
+    works = {
+        "this repository": lambda: jax.block_until_ready(predictor.model(on_device)),
+        "not folded": lambda: jax.block_until_ready(trained(on_device)),
+    }
     baseline = default_baseline(chosen.baseline, config, compiled=True)
     for name, settings in measure.baseline_settings(baseline, config.precision.compute):
         from benchmarks import torch_baseline
@@ -44,6 +53,19 @@ def main() -> None:
         check(works["this repository"](), works[name](), config.precision.compute)
     seconds = measure.alternate(works, chosen.rounds)
     measure.report("forward pass", measure.timing_rows(seconds, batch_size), config)
+
+
+def as_trained(network: Network) -> Callable[[Array], tuple]:
+    """The network in evaluation mode with its norms as they are."""
+
+    @jax.jit
+    def apply(params, stats, images):
+        model = nnx.merge(network.graphdef, params, stats)
+        model.eval()
+        return model(images)
+
+    variables = jax.device_put((network.params, network.stats))
+    return lambda images: apply(*variables, images)
 
 
 def check(ours, theirs, precision: str) -> None:

@@ -1,7 +1,7 @@
 """How fast batches are read and decoded: `python -m benchmarks.input_pipeline [--preset tiny]`.
 
-Records of the embedded benchmark on disk to host batches, with nothing else running, for several
-numbers of reading threads. Training needs its step's images per second, and some to spare.
+Records of the built-in synthetic benchmark on disk to host batches, with nothing else running, for
+several numbers of reading threads. Training needs its step's images per second, and some to spare.
 """
 
 from benchmarks import measure  # isort: skip  # before JAX
@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import ml_collections
 
-from pose3d_jax import input_pipeline
+from pose3d_jax.data import batches as _batches
+from pose3d_jax.data.sources import Domain, open_domain
 from tfds_builders.prepare import prepare
 
 #: Records of each domain, where none are prepared; batches take them again and again.
@@ -47,17 +48,15 @@ def make_records(config: ml_collections.ConfigDict, directory: str) -> str:
     return directory
 
 
-def open_domains(
-    config: ml_collections.ConfigDict, data_dir: str | None
-) -> list[input_pipeline.Domain]:
+def open_domains(config: ml_collections.ConfigDict, data_dir: str | None) -> list[Domain]:
     """The lab and the wild data set of a config."""
     sections = (config.data.lab, config.data.wild)
-    return [input_pipeline.open_domain(section, data_dir) for section in sections]
+    return [open_domain(section, data_dir) for section in sections]
 
 
 def training_batches(config, domains, threads: int | None = None) -> Iterator[dict]:
     """Batches as stages 2 and 3 read them."""
-    return input_pipeline.training_batches(
+    return _batches.training_batches(
         [domain.train for domain in domains],
         batch_size=config.data.batch_size,
         seed=0,

@@ -4,16 +4,10 @@ Import it before JAX: it keeps memory as the programs do, and on a GPU leaves so
 baseline beside us.
 """
 
-import os
-
-import pose3d_jax.keep_memory  # noqa: F401  # before NumPy
-
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-
 import argparse
-import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 import statistics
 import time
@@ -24,9 +18,23 @@ import jax
 import ml_collections
 import numpy as np
 
-from configs import curriculum
-from pose3d_jax import training
+import pose3d_jax.programs.memory  # noqa: F401  # before NumPy
+from pose3d_jax import presets
+from pose3d_jax.data.batches import Batch
 from pose3d_jax.errors import UserError
+from pose3d_jax.models.variables import Network
+from pose3d_jax.programs.run import exit_code
+from pose3d_jax.stages import Stage
+from pose3d_jax.training.state import (
+    TrainState,
+    check_batch_size,
+    initial_state,
+    make_optimizer,
+    replicate,
+)
+from pose3d_jax.training.steps import make_train_step
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 #: What a step reads of an image is a square with room for the augmentation.
 IMAGE_MARGIN = 1.5
@@ -35,7 +43,7 @@ IMAGE_MARGIN = 1.5
 def options(description: str, **defaults) -> argparse.ArgumentParser:
     """The command line that the benchmarks share; `defaults` replaces some of its defaults."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--preset", choices=curriculum.PRESETS, default="paper")
+    parser.add_argument("--preset", choices=presets.PRESETS, default="paper")
     parser.add_argument("--batch_size", type=int, help="default: the preset's; 64 on a GPU")
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on a GPU"
@@ -47,10 +55,7 @@ def options(description: str, **defaults) -> argparse.ArgumentParser:
 
 def run(main: Callable[[], None]) -> None:
     """Runs a benchmark; a user's mistake becomes one sentence."""
-    try:
-        main()
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+    raise SystemExit(exit_code(main))
 
 
 def on_gpu() -> bool:
@@ -60,15 +65,15 @@ def on_gpu() -> bool:
 
 def make_config(chosen: argparse.Namespace) -> ml_collections.ConfigDict:
     """The preset's config, with the batch size and precision of the command line."""
-    config = getattr(curriculum, chosen.preset)()
+    config = presets.experiment(3, chosen.preset)
     large = on_gpu() and chosen.preset != "tiny"
     config.data.batch_size = chosen.batch_size or (64 if large else config.data.batch_size)
     config.precision.compute = chosen.precision or ("bfloat16" if on_gpu() else "float32")
-    training.check_batch_size(config.data.batch_size, ("lab", "wild"))
+    check_batch_size(config.data.batch_size, ("lab", "wild"))
     return config
 
 
-def random_records(config: ml_collections.ConfigDict) -> training.Batch:
+def random_records(config: ml_collections.ConfigDict) -> Batch:
     """A host batch of records with random images and poses, half lab and half wild."""
     rng = np.random.default_rng(0)
     batch, side = config.data.batch_size, config.model.input_side
@@ -83,6 +88,16 @@ def random_records(config: ml_collections.ConfigDict) -> training.Batch:
         "has_3d": np.arange(batch) % 2 == 0,
         "head_size": np.full(batch, 0.1 * side, np.float32),
     }
+
+
+def make_training(
+    config: ml_collections.ConfigDict, network: Network, stage: Stage
+) -> tuple[Callable, TrainState]:
+    """The training step of a stage, and a first state, which the step consumes."""
+    optimizer = make_optimizer(config)
+    # A copy: several steps of one network may be measured.
+    fresh = jax.tree.map(np.array, initial_state(network, optimizer))
+    return make_train_step(config, network, optimizer, stage), replicate(fresh)
 
 
 def alternate(

@@ -1,4 +1,4 @@
-"""The machine's two floors: `python -m benchmarks.peak`.
+"""The machine's two limits: `python -m benchmarks.peak`.
 
 A large matrix product's operations per second, in the precision of training, and the bytes per
 second of adding one to a large array in place (read and written).

@@ -2,9 +2,14 @@
 
 For 1, 8 and 64 people per call: the latency of the network alone and of the whole call on photos of
 one megapixel (cutting out, transfer, crop, network, decoding), the median of the rounds, and the
-people per second of the latter. Without a checkpoint, the paper's network with random weights. A
+people per second of the latter. Without a checkpoint, a preset's network with random weights. A
 table comes first, then one line of JSON with the machine in words.
+
+`--profile` adds where a call's time goes, each stage alone and one after the other: cutting people
+out, packing them into a batch, and the device's program, of which the network is a part.
 """
+
+from benchmarks import measure  # isort: skip  # before JAX
 
 import argparse
 import json
@@ -13,42 +18,49 @@ import statistics
 import jax
 import numpy as np
 
-from benchmarks import measure
-from configs import curriculum
-from pose3d_jax import training
-from pose3d_jax.inference import Predictor
+from pose3d_jax import presets
+from pose3d_jax.images.boxes import as_people
+from pose3d_jax.models.variables import make_network
+from pose3d_jax.prediction.batches import finish
+from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
 
 PEOPLE = (1, 8, 64)
 PHOTO = (1000, 1000, 3)
+#: x, y, width and height, px: a large person, who is to be reduced by 7 for an input of 128 px.
+BOX = (100.0, 50.0, 700.0, 900.0)
+STAGES = ("cut", "pack", "program")
 
 
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", help="a stage's directory")
+    parser.add_argument("--preset", choices=presets.PRESETS, default="paper", help="without one")
     parser.add_argument("--people", type=int, nargs="+", default=PEOPLE, help="per call")
     parser.add_argument("--rounds", type=int, default=10, help="calls of each kind, in turn")
+    parser.add_argument("--profile", action="store_true", help="the stages of a call, too")
     options = parser.parse_args()
 
     largest = max(options.people)
     if options.checkpoint:
         predictor = Predictor.from_checkpoint(options.checkpoint, batch_size=largest)
     else:
-        predictor = untrained(largest)
+        predictor = untrained(options.preset, largest)
     machine = measure.machine()
     print(f"{predictor.input_side} px on {machine}\n")
-    print("| people | network, ms | whole call, ms | people/s |")
-    print("| ---: | ---: | ---: | ---: |")
+    heads = ["people", "network, ms", "call, ms", "call / network", "people/s"]
+    heads += [f"{stage}, ms" for stage in STAGES] if options.profile else []
+    print(f"| {' | '.join(heads)} |\n|{' ---: |' * len(heads)}")
     rows = []
     for people in options.people:
-        row = measure_calls(predictor, people, options.rounds)
+        row = measure_calls(predictor, people, options.rounds, options.profile)
         rows.append(row)
-        print("| {people} | {network_ms} | {call_ms} | {people_per_s} |".format(**row), flush=True)
+        print(f"| {' | '.join(map(str, row.values()))} |", flush=True)
     result = {
         "benchmark": "predictor",
         "machine": machine,
-        "checkpoint": options.checkpoint,
+        "network": options.checkpoint or options.preset,
         "input_side": predictor.input_side,
         "rounds": options.rounds,
         "rows": rows,
@@ -56,31 +68,44 @@ def main() -> None:
     print("\n" + json.dumps(result, ensure_ascii=False))
 
 
-def measure_calls(predictor: Predictor, people: int, rounds: int) -> dict[str, float]:
-    """The medians of a number of people per call."""
+def measure_calls(
+    predictor: Predictor, people: int, rounds: int, profile: bool = False
+) -> dict[str, float]:
+    """The medians of a number of people per call, and of a call's stages."""
     photo = np.random.default_rng(0).integers(0, 256, PHOTO, np.uint8)
-    boxes = np.tile([[100.0, 50.0, 700.0, 900.0]], (people, 1))
+    boxes = np.tile([BOX], (people, 1))
     side = predictor.input_side
     crops = jax.device_put(np.zeros((people, side, side, 3), np.float32))
     works = {
         "network": lambda: jax.block_until_ready(predictor.model(crops)),
         "call": lambda: predictor(photo, boxes),
     }
+    if profile:
+        chosen = as_people([photo], boxes, 1.0, alone=True)
+        sizes = predictor.sizes(None, people)
+        patches = predictor.batches.cut([photo], chosen)
+        batch = predictor.batches.pack(patches, sizes)
+        works["cut"] = lambda: predictor.batches.cut([photo], chosen)
+        works["pack"] = lambda: predictor.batches.pack(patches, sizes)
+        works["program"] = lambda: finish(predictor.batches.start(batch))
     seconds = measure.alternate(works, rounds, warm_up=1)
-    network, call = (statistics.median(seconds[name]) for name in ("network", "call"))
-    return {
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    network, call = medians.pop("network"), medians.pop("call")
+    row = {
         "people": people,
         "network_ms": round(1e3 * network, 1),
         "call_ms": round(1e3 * call, 1),
+        "call_per_network": round(call / network, 2),
         "people_per_s": round(people / call, 1),
     }
+    return row | {f"{stage}_ms": round(1e3 * median, 1) for stage, median in medians.items()}
 
 
-def untrained(batch_size: int) -> Predictor:
-    """The paper's network with random weights, which take as long as any others."""
-    config = curriculum.paper()
+def untrained(preset: str, batch_size: int) -> Predictor:
+    """A preset's network with random weights, which take as long as any others."""
+    config = presets.experiment(3, preset)
     return Predictor(
-        training.make_network(config, axis_name=None),
+        make_network(config, axis_name=None),
         input_side=config.model.input_side,
         bone_length_sum=HUMAN36M_BONE_LENGTH_SUM,
         batch_size=batch_size,

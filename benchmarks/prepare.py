@@ -21,11 +21,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image, ImageFilter
 
-from pose3d_jax import records
+from pose3d_jax.data.catalog import open_dataset
+from pose3d_jax.images.crop import crop_square
+from pose3d_jax.images.jpeg import decode_image, encode_image
 from tests import miniature
 from tfds_builders import work
-from tfds_builders.catalog import load_builder, open_dataset
-from tfds_builders.crop import crop_square
+from tfds_builders.builders import load_builder
 from tfds_builders.human36m import sequence
 from tfds_builders.prepare import prepare
 
@@ -100,7 +101,7 @@ def stages(root: Path, data_dir: Path) -> None:
         ("decode, video frames", lambda: list(sequence.read_frames(video)), frames),
         ("crop and resample, records",
          lambda: crop_square(frame, center, side, sequence.IMAGE_SIDE), 1),
-        ("encode JPEG, records", lambda: records.encode_image(crop), 1),
+        ("encode JPEG, records", lambda: encode_image(crop), 1),
         ("all of it, video frames", lambda: plan.make(item), frames),
     ):  # fmt: skip
         speed = rate(function, count)
@@ -110,7 +111,7 @@ def stages(root: Path, data_dir: Path) -> None:
 
 
 def whole(root: Path, scratch: Path, workers: int, frames: int) -> Path:
-    """Prepares the release with so many workers, and says what Human3.6M would take."""
+    """Prepares the release with a number of workers, and extrapolates to Human3.6M."""
     data_dir = scratch / f"workers{workers}"
     plan = load_builder("human36m", data_dir).make_plan(root, scratch, partial=True)
     # The workers' start, some seconds, does not grow with the data: they are warm after an item.
@@ -141,7 +142,7 @@ def reading(name: str, data_dir: Path) -> None:
     jpeg = source[0]["image"]
     print(f"reading {name}, per CPU second ({len(jpeg) / 1000:.0f} kB a picture):")
     read = rate(lambda: [source[i] for i in order], len(order))
-    decoded = rate(lambda: [records.decode_image(source[i]["image"]) for i in order], len(order))
+    decoded = rate(lambda: [decode_image(source[i]["image"]) for i in order], len(order))
     print(f"  labels and JPEG {read:8,.0f}\n  and decoded     {decoded:8,.0f}")
 
 

@@ -11,11 +11,10 @@ from collections.abc import Callable
 import ml_collections
 import numpy as np
 
-from pose3d_jax import convert
-from pose3d_jax.checkpoints import flatten
 from pose3d_jax.errors import UserError
+from pose3d_jax.interop.release import Layer, layers
+from pose3d_jax.models.variables import Network, flatten
 from pose3d_jax.skeleton import BONE_GROUP_WEIGHTS, BONE_GROUPS, NUM_JOINTS
-from pose3d_jax.training import Network
 
 try:
     import torch
@@ -137,7 +136,7 @@ def make_network(network: Network, model: ml_collections.ConfigDict) -> PoseNetw
         for name, array in flatten({"params": network.params, "stats": network.stats}).items()
     }
     tensors = {}
-    for layer in convert.layers(model):
+    for layer in layers(model):
         own = _tensors(layer, ours, model.features)
         tensors |= {f"{layer.theirs}.{part}": torch.tensor(array) for part, array in own.items()}
     theirs = PoseNetwork(model)
@@ -146,7 +145,7 @@ def make_network(network: Network, model: ml_collections.ConfigDict) -> PoseNetw
     return theirs.to(DEVICE, memory_format=torch.channels_last)
 
 
-def _tensors(layer: convert.Layer, ours: dict, features: int) -> dict[str, np.ndarray]:
+def _tensors(layer: Layer, ours: dict, features: int) -> dict[str, np.ndarray]:
     params = f"params/{layer.ours}"
     if layer.kind == "norm":
         stats = f"stats/{layer.ours}/norm"
@@ -191,7 +190,7 @@ def synchronise() -> None:
 
 
 def make_forward(network: PoseNetwork, images: np.ndarray, settings: Settings) -> Callable:
-    """A call that runs the network in evaluation mode on `images` (b, s, s, 3) and waits.
+    """A call that runs the network in eval mode on `images` (b, s, s, 3) and waits.
 
     Returns:
         The call; it returns the last heat-maps (b, s/4, s/4, 16) and the depths, as tensors.
@@ -229,7 +228,7 @@ def make_train_step(network: PoseNetwork, example, stage, settings: Settings) ->
 
     Args:
         network: from `make_network`.
-        example: a `pose3d_jax.augment.Example`.
+        example: a `pose3d_jax.data.examples.Example`.
         stage: a `pose3d_jax.stages.Stage`.
         settings: how to run.
 

@@ -10,10 +10,11 @@ from benchmarks import measure  # isort: skip  # before JAX
 import functools
 
 import jax
-import numpy as np
 
-from pose3d_jax import augment, training
+from pose3d_jax.data import examples
+from pose3d_jax.models.variables import make_network
 from pose3d_jax.stages import get_stage
+from pose3d_jax.training.state import hyperparameters, split_over_devices
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     chosen = parser.parse_args()
     config = measure.make_config(chosen)
     stage = get_stage(config, chosen.stage)
-    network = training.make_network(config)
+    network = make_network(config)
     records = measure.random_records(config)
 
     works = {"this repository": our_step(config, network, stage, records)}
@@ -54,13 +55,9 @@ def default_baseline(choice: str | None, config, *, compiled: bool) -> str:
 
 def our_step(config, network, stage, records):
     """A call that trains on `records` and waits for the device."""
-    optimizer = training.make_optimizer(config)
-    step = training.make_train_step(config, network, optimizer, stage)
-    # A copy: the step consumes its state.
-    fresh = jax.tree.map(np.array, training.initial_state(network, optimizer))
-    state = training.replicate(fresh)
-    batch = training.split_over_devices(records)
-    hyper = training.hyperparameters(stage, 0)
+    step, state = measure.make_training(config, network, stage)
+    batch = split_over_devices(records)
+    hyper = hyperparameters(stage, 0)
 
     def work():
         nonlocal state
@@ -74,8 +71,10 @@ def baseline_step(config, network, stage, records, settings):
     """The same in PyTorch, from our parameters and our examples."""
     from benchmarks import torch_baseline
 
-    make = jax.jit(functools.partial(augment.make_examples, side=config.model.input_side))
-    example = make(records, augmentation=augment.no_augmentation(config.data.batch_size))
+    make = jax.jit(
+        functools.partial(examples.make_examples, side=config.model.input_side, **config.targets)
+    )
+    example = make(records, augmentation=examples.no_augmentation(config.data.batch_size))
     theirs = torch_baseline.make_network(network, config.model)
     return torch_baseline.make_train_step(theirs, example, stage, settings)
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pose3d_jax.inference import Pose, Predictor
+    from pose3d_jax.prediction.predictor import Pose, Predictor
 
 __all__ = ["Pose", "Predictor"]
 
@@ -11,7 +11,7 @@ __all__ = ["Pose", "Predictor"]
 def __getattr__(name: str) -> Any:
     # On first use: the builders need this package too, but neither JAX nor Orbax.
     if name in __all__:
-        from pose3d_jax import inference
+        from pose3d_jax.prediction import predictor
 
-        return getattr(inference, name)
+        return getattr(predictor, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,11 +5,11 @@
 Every seed has a directory, and in it every variant one like those of `pose3d_jax.train`. Variants
 share the stages that they have in common: these are trained once, and linked. Each is evaluated as
 `pose3d_jax.evaluate` does; the tables of all, mean ± standard deviation over the seeds, are printed
-and kept in `methods/` or `lambda_geo/`, with pictures. The same command goes on where it was
-interrupted. The flags of `pose3d_jax.train` hold here too.
+and kept in `methods/` or `lambda_geo/`, with pictures. Rerun the command to resume. The flags of
+`pose3d_jax.train` hold here too.
 """
 
-import pose3d_jax.keep_memory  # noqa: F401  # isort: skip  # before NumPy
+import pose3d_jax.programs.memory  # noqa: F401  # isort: skip  # before NumPy
 
 import logging
 import os
@@ -20,13 +20,18 @@ import jax
 import ml_collections
 from absl import flags
 
-from pose3d_jax import comparison, evaluation, train
-from pose3d_jax.checkpoints import CONFIG_FILE, config_differences
-from pose3d_jax.errors import UserError, run_program
-from pose3d_jax.evaluation import Results
-from pose3d_jax.interruption import Interruption
-from pose3d_jax.stages import METHODS, method_directory
-from pose3d_jax.tables import as_markdown, as_text
+from pose3d_jax.errors import UserError
+from pose3d_jax.evaluation import comparison
+from pose3d_jax.evaluation.report import DIRECTORY, RESULTS_FILE, TABLES_FILE, Results, write_tables
+from pose3d_jax.evaluation.tables import as_text
+from pose3d_jax.evaluation.validation import final_results, validate
+from pose3d_jax.files import write_json
+from pose3d_jax.programs.run import run_program
+from pose3d_jax.programs.training_flags import parse, start_jax, workdir
+from pose3d_jax.stages import METHODS, get_stage, method_directory
+from pose3d_jax.training.directory import CONFIG_FILE, config_differences
+from pose3d_jax.training.interruption import Interruption
+from pose3d_jax.training.run import open_domains, train
 
 log = logging.getLogger(__name__)
 
@@ -40,36 +45,38 @@ Variants = dict[str, ml_collections.ConfigDict]
 
 def main(argv: Sequence[str]) -> None:
     """The program."""
-    config = train.parse(argv)
-    train.start_jax(config)
+    config = parse(argv)
+    start_jax(config)
     if jax.process_count() > 1:
         raise UserError("ablate runs on one host; several train one variant with pose3d_jax.train.")
-    workdir = Path(flags.FLAGS.workdir or f"runs/{config.preset}/ablation")
-    train.open_domains(config)
+    place = workdir(f"runs/{config.preset}/ablation")
+    open_domains(config)
     results: dict[str, list[Results]] = {}
     with Interruption() as interruption:
         for seed in range(config.seed, config.seed + _SEEDS.value):
             for name, variant in variants(config, seed).items():
-                place = directory_of(workdir, name, seed)
-                log.info("%s, seed %d, in %s", name, seed, place)
-                link_common_stages(place, variant)
-                train.train(variant, place, interruption)
-                results.setdefault(name, []).append(evaluated(place, config))
+                directory = directory_of(place, name, seed)
+                log.info("%s, seed %d, in %s", name, seed, directory)
+                link_common_stages(directory, variant)
+                run = train(variant, directory, interruption, validate)
+                last = get_stage(variant, variant.last_stage)
+                results.setdefault(name, []).append(final_results(run, last))
                 jax.clear_caches()  # Or the programs of all of them would pile up.
-    report(config, workdir, results)
+    report(config, place, results)
 
 
 def report(
-    config: ml_collections.ConfigDict, workdir: Path, results: dict[str, list[Results]]
+    config: ml_collections.ConfigDict, place: Path, results: dict[str, list[Results]]
 ) -> None:
     """Prints and keeps the tables and pictures of all variants."""
-    out = workdir / ("lambda_geo" if _LAMBDA_GEO.value else "methods")
+    out = place / ("lambda_geo" if _LAMBDA_GEO.value else "methods")
     out.mkdir(exist_ok=True)
-    evaluation.write_json(out / evaluation.RESULTS_FILE, results)
+    write_json(out / RESULTS_FILE, results)
     tables = comparison.tables_of(results)
-    (out / evaluation.TABLES_FILE).write_text("\n\n".join(map(as_markdown, tables)) + "\n")
+    write_tables(out / TABLES_FILE, tables)
+    last = f"stage{config.last_stage}"
     of_first_seed = {
-        name: evaluation_of(directory_of(workdir, name, config.seed), config) for name in results
+        name: directory_of(place, name, config.seed) / last / DIRECTORY for name in results
     }
     comparison.draw(out, of_first_seed, config)
     if _LAMBDA_GEO.value:
@@ -77,23 +84,9 @@ def report(
     log.info("results in %s:\n\n%s\n", out, "\n\n".join(map(as_text, tables)))
 
 
-def directory_of(workdir: Path, name: str, seed: int) -> Path:
+def directory_of(place: Path, name: str, seed: int) -> Path:
     """A variant's work directory."""
-    return workdir / f"seed-{seed}" / method_directory(name)
-
-
-def evaluation_of(place: Path, config: ml_collections.ConfigDict) -> Path:
-    """Where the evaluation of a variant is kept."""
-    return place / f"stage{config.last_stage}" / "evaluation"
-
-
-def evaluated(place: Path, config: ml_collections.ConfigDict) -> Results:
-    """The evaluation of a variant; one that is there already is not done again."""
-    out = evaluation_of(place, config)
-    path = out / evaluation.RESULTS_FILE
-    if not path.exists():
-        evaluation.evaluate(out.parent, out, data_dir=config.run.data_dir or None, draw=False)
-    return evaluation.read_json(path)
+    return place / f"seed-{seed}" / method_directory(name)
 
 
 def variants(config: ml_collections.ConfigDict, seed: int) -> Variants:

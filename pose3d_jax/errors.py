@@ -1,15 +1,24 @@
-"""Errors that a user can mend, and how the programs show them."""
+"""Errors that a user can fix; `programs.run` shows them in one sentence."""
 
+import contextlib
 import errno
-import logging
-import sys
-from collections.abc import Callable
-
-from absl import app
+import os
+from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """A mistake or a gap that a person can mend: one sentence on what, where, and how."""
+    """A mistake that the user can fix: one sentence that says what, where, and how."""
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Names a file in the system's errors that name none, as those of writing do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 class Interrupted(Exception):
@@ -24,56 +33,9 @@ class Interrupted(Exception):
         self.exit_code = 128 + signal_number
 
 
-def run_program(main: Callable[[list[str]], None]) -> None:
-    """Runs a program; a user's mistake becomes one sentence and an exit code, not a traceback.
-
-    Flags are parsed by absl, which reports unknown ones in the same way.
-    """
-    parsed = False
-
-    def program(argv: list[str]) -> None:
-        nonlocal parsed
-        parsed = True
-        _log_plainly()
-        main(argv)
-
-    try:
-        app.run(program)
-    except UserError as error:
-        _stop(f"error: {error}", 1)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # What ml_collections raises for a config's unknown keys and values of another type.
-        if parsed:
-            raise
-        _stop(f"error: {_config_mistake(error)}", 1)
-    except Interrupted as interrupted:
-        _stop(str(interrupted), interrupted.exit_code)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _stop(f"error: No space left on the device of {error.filename or 'an output file'}.", 1)
-
-
-def _config_mistake(error: Exception) -> str:
-    """What ml_collections says, without the exceptions and quotes that it wraps it in."""
-    unknown = isinstance(error, AttributeError | KeyError)
-    while error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]
-    reason = ". ".join(str(error.args[0] if error.args else error).splitlines())
-    if unknown:
-        return f"There is no such key in the config: {reason} (configs/curriculum.py has them all)"
-    return f"The command line: {reason}"
-
-
-def _log_plainly() -> None:
-    """Time and message, instead of absl's format; libraries speak up only when they must."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
-    )
-    logging.getLogger("pose3d_jax").setLevel(logging.INFO)
-    logging.getLogger("__main__").setLevel(logging.INFO)
-
-
-def _stop(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
-    sys.exit(code)
+def system_error(error: OSError) -> str:
+    """The system's error as a sentence that names the file."""
+    file = error.filename2 or error.filename
+    if error.errno == errno.ENOSPC:
+        return f"No space left on the device of {file or 'an output file'}."
+    return f"{file}: {error.strerror}." if file else f"{error.strerror or error}."

@@ -1,7 +1,8 @@
-"""Evaluates a checkpoint: `python -m pose3d_jax.evaluate --checkpoint DIR [--data NAME …]`.
+"""Evaluates a network: `python -m pose3d_jax.evaluate [--checkpoint DIR|NAME] [--data NAME …]`.
 
 Prints Tables 1–4 of the paper for each data set, the published rows beside ours where the data set
-is the paper's. `--out` (by default `DIR/evaluation`) receives them as `results.json` and
+is the paper's. `--out` (by default `DIR/evaluation`, or
+`runs/NAME/evaluation`) receives them as `results.json` and
 `tables.md`, and for each data set the predictions (`predictions.npz`) and pictures.
 """
 
@@ -11,11 +12,13 @@ from pathlib import Path
 
 from absl import flags
 
-from pose3d_jax.common_flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE
-from pose3d_jax.compilation import keep_compiled
-from pose3d_jax.errors import UserError, run_program
-from pose3d_jax.evaluation import TABLES_FILE, evaluate, tables_of
-from pose3d_jax.tables import as_markdown, as_text
+from pose3d_jax import trained
+from pose3d_jax.errors import UserError
+from pose3d_jax.evaluation import report
+from pose3d_jax.evaluation.tables import as_text
+from pose3d_jax.programs.compilation import keep_compiled
+from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE, DATA_DIR, OUT
+from pose3d_jax.programs.run import run_program
 
 log = logging.getLogger(__name__)
 
@@ -23,35 +26,32 @@ _DATA = flags.DEFINE_multi_string(
     "data", [], "Prepared data sets, or NAME:SPLIT. Default: the two that the "
     "checkpoint's config tests on."
 )  # fmt: skip
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where data sets are. Default: TFDS's place.")
 _LIMIT = flags.DEFINE_integer(
     "limit", None, "Take this many images of each split, evenly spaced.", lower_bound=1
 )
 _FLIP = flags.DEFINE_bool("flip", False, "Average each prediction with its mirror image's.")
 _PICTURES = flags.DEFINE_bool("pictures", True, "Draw pictures too.")
-_OUT = flags.DEFINE_string("out", None, "Where the results go. Default: CHECKPOINT/evaluation.")
 
 
 def main(argv: Sequence[str]) -> None:
     """The program."""
     # `--data A B` is `--data A --data B`.
     names = _DATA.value + list(argv[1:])
-    if CHECKPOINT.value is None or (names and not _DATA.value):
+    if names and not _DATA.value:
         raise UserError("Usage: python -m pose3d_jax.evaluate --checkpoint DIR [--data NAME …]")
     keep_compiled(COMPILATION_CACHE.value)
-    out = Path(_OUT.value or Path(CHECKPOINT.value, "evaluation"))
-    results = evaluate(
+    out = Path(OUT.value or trained.results_place(CHECKPOINT.value) / report.DIRECTORY)
+    results = report.evaluate_checkpoint(
         CHECKPOINT.value,
         out,
         data=names,
-        data_dir=_DATA_DIR.value,
+        data_dir=DATA_DIR.value,
         limit=_LIMIT.value,
         flip=_FLIP.value,
         batch_size=BATCH_SIZE.value,
         draw=_PICTURES.value,
     )
-    tables = tables_of(results)
-    (out / TABLES_FILE).write_text("\n\n".join(map(as_markdown, tables)) + "\n")
+    tables = report.tables_of(results)
     log.info("results in %s:\n\n%s\n", out, "\n\n".join(map(as_text, tables)))
 
 

@@ -10,93 +10,149 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from pose3d_jax.skeleton import BONES, ROOT
+from pose3d_jax.arrays import AnyArray
+from pose3d_jax.skeleton import BONE_LENGTHS, BONES, ROOT
 
-#: Accelerators multiply float32 matrices with 10 bits of mantissa (TF32) unless told otherwise:
+#: Accelerators multiply float32 matrices with 10 bits of mantissa (TF32) by default:
 #: good for networks, but a quarter of a pixel, or half a millimetre, in coordinates.
 full_precision = jax.default_matmul_precision("highest")
 
 
-def norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
+def norm(x: Float[AnyArray, "*batch d"]) -> Float[Array, "*batch"]:
     """Euclidean length along the last axis, with gradient 0 instead of NaN at length 0."""
     squared = jnp.sum(x * x, axis=-1)
     positive = squared > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
 
-def normalise(joints: Float[Array, "*batch 2"], side: float) -> Float[Array, "*batch 2"]:
+def normalise(joints: Float[AnyArray, "*batch 2"], side: float) -> Float[AnyArray, "*batch 2"]:
     """Crop pixels to normalised coordinates."""
     return 2.0 * joints / side - 1.0
 
 
-def bone_lengths(joints: Float[Array, "*batch 16 d"]) -> Float[Array, "*batch 14"]:
+def bone_lengths(joints: Float[AnyArray, "*batch 16 d"]) -> Float[Array, "*batch 14"]:
     """Lengths of the 14 bones of `skeleton.BONES`, in the joints' unit (2D or 3D)."""
     return norm(joints[..., BONES[:, 0], :] - joints[..., BONES[:, 1], :])
 
 
-def bone_length_sum(joints: Float[Array, "*batch 16 d"]) -> Float[Array, "*batch"]:
-    """A skeleton's size: the sum of its 14 bones (`SumLen` in Sec. 4.1.2)."""
-    return bone_lengths(joints).sum(-1)
+def annotated_bones(valid: Bool[AnyArray, "*batch 16"]) -> Bool[Array, "*batch 14"]:
+    """The bones of which both ends are annotated."""
+    return valid[..., BONES].all(-1)
 
 
-def relative_to_root(joints: Float[Array, "*batch 16 d"]) -> Float[Array, "*batch 16 d"]:
+def bone_length_sum(
+    joints: Float[AnyArray, "*batch 16 d"], valid: Bool[AnyArray, "*batch 16"] | None = None
+) -> Float[Array, "*batch"]:
+    """A skeleton's size: the sum of its 14 bones (`SumLen` in Sec. 4.1.2).
+
+    Args:
+        joints: 2D or 3D, in any unit.
+        valid: annotated joints; a bone with an unannotated end is left out. All by default.
+    """
+    lengths = bone_lengths(joints)
+    return (lengths if valid is None else jnp.where(annotated_bones(valid), lengths, 0.0)).sum(-1)
+
+
+def relative_to_root(joints: Float[AnyArray, "*batch 16 d"]) -> Float[AnyArray, "*batch 16 d"]:
     """Joints relative to the pelvis."""
     return joints - joints[..., ROOT : ROOT + 1, :]
 
 
+def weak_perspective_scale(
+    joints_px: Float[AnyArray, "*batch 16 2"],
+    joints_mm: Float[AnyArray, "*batch 16 3"],
+    valid: Bool[AnyArray, "*batch 16"],
+) -> Float[Array, "*batch"]:
+    """Weak perspective's scale k, px per mm (Sec. 4.1.2, "aligning the 3D and 2D poses").
+
+    The ratio of the bones' summed lengths in the image to those of the bones projected along z.
+
+    Args:
+        joints_px: 2D joints, px.
+        joints_mm: 3D joints, camera frame, mm.
+        valid: joints annotated in the image; both sums are over the bones between these.
+    """
+    projected = bone_length_sum(joints_mm[..., :2], valid)
+    return bone_length_sum(joints_px, valid) / jnp.where(projected > 0, projected, 1.0)
+
+
+def weak_perspective(
+    joints_px: Float[AnyArray, "*batch 16 2"],
+    joints_mm: Float[AnyArray, "*batch 16 3"],
+    valid: Bool[AnyArray, "*batch 16"],
+) -> Float[Array, "*batch 16 2"]:
+    """A 3D pose drawn into its image by weak perspective: root + k · (XY − XY_root), px.
+
+    Unlike the true projection, in which what is nearer is larger, these positions are the pose's
+    own x and y: with the depths of `depth_target` they are the pose, scaled by k.
+
+    Args:
+        joints_px: the true projection, px; it gives the root's place and the scale k.
+        joints_mm: 3D joints, camera frame, mm.
+        valid: joints annotated in the image. The root must be.
+    """
+    scale = weak_perspective_scale(joints_px, joints_mm, valid)
+    root = joints_px[..., ROOT : ROOT + 1, :]
+    return root + scale[..., None, None] * relative_to_root(joints_mm)[..., :2]
+
+
 def depth_target(
-    joints_crop: Float[Array, "*batch 16 2"],
-    joints_mm: Float[Array, "*batch 16 3"],
+    joints_crop: Float[AnyArray, "*batch 16 2"],
+    joints_mm: Float[AnyArray, "*batch 16 3"],
     side: float,
+    valid: Bool[AnyArray, "*batch 16"],
 ) -> Float[Array, "*batch 16"]:
     """The depth label of a 3D-labelled image, in normalised units.
-
-    The scale from mm to px is weak perspective's: the ratio of the bones' summed lengths in the
-    image to those of the bones projected along z (Sec. 4.1.2, "aligning the 3D and 2D poses").
 
     Args:
         joints_crop: 2D joints, crop px.
         joints_mm: 3D joints, camera frame, mm.
         side: of the crop, px.
+        valid: see `weak_perspective_scale`.
 
     Returns:
         (z − z_root) · k · 2 / side; zeros where the 3D joints are all zero.
     """
-    projected = bone_length_sum(joints_mm[..., :2])
-    scale = bone_length_sum(joints_crop) / jnp.where(projected > 0, projected, 1.0)
+    scale = weak_perspective_scale(joints_crop, joints_mm, valid)
     return relative_to_root(joints_mm)[..., 2] * scale[..., None] * (2.0 / side)
 
 
 def to_millimetres(
-    joints_crop: Float[Array, "*batch 16 2"],
-    depth: Float[Array, "*batch 16"],
+    joints_crop: Float[AnyArray, "*batch 16 2"],
+    depth: Float[AnyArray, "*batch 16"],
     side: float,
-    skeleton_size: Float[Array, "*batch"] | float,
-) -> Float[Array, "*batch 16 3"]:
+    skeleton_size: Float[AnyArray, "*batch"] | float,
+    valid: Bool[AnyArray, "*batch 16"] | None = None,
+) -> Float[AnyArray, "*batch 16 3"]:
     """The network's output as a root-relative pose in mm (Sec. 4.1.2).
 
-    An image does not tell a person's size. The pose is scaled so that its 14 bones sum to
-    `skeleton_size`.
+    An image does not determine a person's size. The pose is scaled so that its 14 bones sum to
+    `skeleton_size`; those with an unannotated end, whose length is not known, are left out, and
+    the others sum to their share of it in the canonical skeleton.
 
     Args:
         joints_crop: predicted 2D joints, crop px.
         depth: predicted depths, normalised.
         side: of the crop, px.
         skeleton_size: `AvgSumLen` of the data set, or the person's own bone-length sum, mm.
+        valid: which joints have a position. All by default, as in a network's prediction.
     """
     pose = relative_to_root(
         jnp.concatenate([joints_crop, depth[..., None] * (side / 2.0)], axis=-1)
     )
-    size = bone_length_sum(pose)
+    size = bone_length_sum(pose, valid)
+    if valid is not None:
+        share = jnp.where(annotated_bones(valid), BONE_LENGTHS, 0.0).sum(-1) / BONE_LENGTHS.sum()
+        skeleton_size = skeleton_size * share
     scale = skeleton_size / jnp.where(size > 0, size, 1.0)
     return pose * scale[..., None, None]
 
 
 @full_precision
 def similarity_align(
-    pose: Float[Array, "*batch 16 3"],
-    target: Float[Array, "*batch 16 3"],
-    valid: Bool[Array, "*batch 16"],
+    pose: Float[AnyArray, "*batch 16 3"],
+    target: Float[AnyArray, "*batch 16 3"],
+    valid: Bool[AnyArray, "*batch 16"],
 ) -> Float[Array, "*batch 16 3"]:
     """Moves, turns and scales `pose` onto `target` in the least-squares sense, never mirroring.
 
@@ -119,9 +175,9 @@ def similarity_align(
 
 
 def scale_align(
-    pose: Float[Array, "*batch 16 3"],
-    target: Float[Array, "*batch 16 3"],
-    valid: Bool[Array, "*batch 16"],
+    pose: Float[AnyArray, "*batch 16 3"],
+    target: Float[AnyArray, "*batch 16 3"],
+    valid: Bool[AnyArray, "*batch 16"],
 ) -> Float[Array, "*batch 16 3"]:
     """Scales a root-relative `pose` onto a root-relative `target` in the least-squares sense."""
     weight = valid[..., None].astype(pose.dtype)
@@ -131,7 +187,7 @@ def scale_align(
 
 
 @full_precision
-def invert_affine(matrix: Float[Array, "*batch 2 3"]) -> Float[Array, "*batch 2 3"]:
+def invert_affine(matrix: Float[AnyArray, "*batch 2 3"]) -> Float[Array, "*batch 2 3"]:
     """The inverse of an affine map of the plane."""
     linear = jnp.linalg.inv(matrix[..., :2])
     return jnp.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
@@ -139,7 +195,7 @@ def invert_affine(matrix: Float[Array, "*batch 2 3"]) -> Float[Array, "*batch 2 
 
 @full_precision
 def apply_affine(
-    matrix: Float[Array, "*batch 2 3"], points: Float[Array, "*batch n 2"]
+    matrix: Float[AnyArray, "*batch 2 3"], points: Float[AnyArray, "*batch n 2"]
 ) -> Float[Array, "*batch n 2"]:
     """Maps points of the plane."""
     return points @ jnp.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]

@@ -8,17 +8,19 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-#: Standard deviation of the targets, heat-map px: the release uses 1 px, peak 1.
-SIGMA = 1.0
+from pose3d_jax.arrays import AnyArray
+
+#: The network's input px per heat-map px: heat-maps have a quarter of the input's resolution.
+STRIDE = 4
 #: How far the decoded position moves from the highest pixel towards its higher neighbour, px.
 SUBPIXEL_SHIFT = 0.25
 
 
 def render(
-    joints: Float[Array, "*batch joints 2"],
-    valid: Bool[Array, "*batch joints"],
+    joints: Float[AnyArray, "*batch joints 2"],
+    valid: Bool[AnyArray, "*batch joints"],
     side: int,
-    sigma: float = SIGMA,
+    sigma: float,
 ) -> Float[Array, "*batch side side joints"]:
     """Target heat-maps G(Y_2D) of Eq. 1.
 
@@ -27,19 +29,23 @@ def render(
         valid: joints without annotation get an empty map.
         side: height and width of the maps, px.
         sigma: standard deviation, px.
+
+    Returns:
+        Maps with peak 1.
     """
-    centres = jnp.arange(side, dtype=joints.dtype) + 0.5
+    centres = jnp.arange(side, dtype=joints.dtype)[:, None] + 0.5
 
     def profile(position):
-        return jnp.exp(-((centres - position[..., None]) ** 2) / (2.0 * sigma**2))
+        return jnp.exp(-((centres - position[..., None, :]) ** 2) / (2.0 * sigma**2))
 
-    columns = profile(joints[..., 0]) * valid[..., None]
+    columns = profile(joints[..., 0]) * valid[..., None, :]
     rows = profile(joints[..., 1])
-    return jnp.einsum("...jy,...jx->...yxj", rows, columns)
+    # Not an einsum: accelerators round the factors of a matrix product to 8 or 10 bits.
+    return rows[..., :, None, :] * columns[..., None, :, :]
 
 
 def decode(
-    heatmaps: Float[Array, "*batch h w joints"], stride: int
+    heatmaps: Float[AnyArray, "*batch h w joints"], stride: int
 ) -> tuple[Float[Array, "*batch joints 2"], Float[Array, "*batch joints"]]:
     """Joint positions: the highest pixel, a quarter pixel towards its higher neighbours.
 

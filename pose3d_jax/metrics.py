@@ -6,10 +6,20 @@ value per pose, or a percentage over all joints of all poses.
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from pose3d_jax import geometry
-from pose3d_jax.skeleton import NUM_JOINTS, PCKH_GROUPS, PELVIS, SYMMETRIC_LIMBS, THORAX
+from pose3d_jax.arrays import AnyArray
+from pose3d_jax.skeleton import (
+    LEFT_SHOULDER,
+    NUM_JOINTS,
+    PCKH_GROUPS,
+    PELVIS,
+    RIGHT_HIP,
+    SYMMETRIC_LIMBS,
+    THORAX,
+)
 
 #: Thresholds of AUC: 0, 5, …, 150 mm.
 AUC_THRESHOLDS = tuple(range(0, 151, 5))
@@ -19,17 +29,38 @@ PCKH_JOINTS = PCKH_GROUPS | {
     "mean": tuple(joint for joint in range(NUM_JOINTS) if joint not in (PELVIS, THORAX))
 }
 
+#: The joints of PCK's columns; "mean" is over the twelve joints of the limbs.
+PCK_JOINTS = PCKH_GROUPS | {
+    "mean": tuple(
+        joint for name, joints in PCKH_GROUPS.items() if name != "head" for joint in joints
+    ),
+    "mean with head": tuple(joint for joints in PCKH_GROUPS.values() for joint in joints),
+}
+#: PCK's reference length: from left shoulder to right hip.
+TORSO = (LEFT_SHOULDER, RIGHT_HIP)
+
 
 def joint_errors(
-    pred: Float[Array, "n 16 3"], target: Float[Array, "n 16 3"]
+    pred: Float[AnyArray, "n 16 3"], target: Float[AnyArray, "n 16 3"]
 ) -> Float[Array, "n 16"]:
-    """Distance of each joint after aligning the roots, mm."""
+    """Distance of each joint after aligning the roots, mm.
+
+    >>> truth = np.zeros((1, 16, 3))
+    >>> joint_errors(truth + 5.0, truth).max()  # Where a pose stands is no error.
+    Array(0., dtype=float32)
+    """
     difference = geometry.relative_to_root(pred) - geometry.relative_to_root(target)
     return jnp.linalg.norm(difference, axis=-1)
 
 
-def masked_mean(values: Float[Array, "*b"], valid: Bool[Array, "*b"] | None, axis=None) -> Array:
-    """Mean over the valid entries; NaN where there is none."""
+def masked_mean(
+    values: Float[AnyArray, "*b"], valid: Bool[AnyArray, "*b"] | None, axis=None
+) -> Array:
+    """Mean over the valid entries; NaN where there is none.
+
+    >>> masked_mean(np.array([1.0, 2.0, 9.0]), np.array([True, True, False]))
+    Array(1.5, dtype=float32)
+    """
     if valid is None:
         return jnp.mean(values, axis=axis)
     count = jnp.sum(valid, axis=axis)
@@ -38,24 +69,39 @@ def masked_mean(values: Float[Array, "*b"], valid: Bool[Array, "*b"] | None, axi
 
 
 def mpjpe(
-    pred: Float[Array, "n 16 3"],
-    target: Float[Array, "n 16 3"],
-    valid: Bool[Array, "n 16"] | None = None,
+    pred: Float[AnyArray, "n 16 3"],
+    target: Float[AnyArray, "n 16 3"],
+    valid: Bool[AnyArray, "n 16"] | None = None,
 ) -> Float[Array, "n"]:
-    """Mean per-joint position error after aligning the roots, mm, per pose (Sec. 4.1.2)."""
+    """MPJPE, "Protocol #1": mean joint error after aligning the roots, mm, per pose (Sec. 4.1.2).
+
+    >>> truth = np.zeros((1, 16, 3))
+    >>> pred = truth + 100.0
+    >>> pred[0, 9] += [0.0, 32.0, 0.0]  # The head, 32 mm too low.
+    >>> mpjpe(pred, truth)
+    Array([2.], dtype=float32)
+    """
     return masked_mean(joint_errors(pred, target), valid, axis=-1)
 
 
 def _all_valid(pred, valid):
-    return jnp.ones(pred.shape[:-1], bool) if valid is None else valid
+    return np.ones(pred.shape[:-1], bool) if valid is None else valid
 
 
 def pa_mpjpe(
-    pred: Float[Array, "n 16 3"],
-    target: Float[Array, "n 16 3"],
-    valid: Bool[Array, "n 16"] | None = None,
+    pred: Float[AnyArray, "n 16 3"],
+    target: Float[AnyArray, "n 16 3"],
+    valid: Bool[AnyArray, "n 16"] | None = None,
 ) -> Float[Array, "n"]:
-    """Mean per-joint error after the best similarity without reflection, mm, per pose."""
+    """PA-MPJPE, "Protocol #2": mean joint error after a Procrustes alignment, mm, per pose.
+
+    The best rotation, translation and scale; never a reflection.
+
+    >>> truth = np.random.default_rng(0).normal(0.0, 300.0, (1, 16, 3))
+    >>> turned = 1.1 * truth[..., [2, 1, 0]] * [1.0, 1.0, -1.0]
+    >>> bool(mpjpe(turned, truth)[0] > 100.0), bool(pa_mpjpe(turned, truth)[0] < 0.1)
+    (True, True)
+    """
     target = geometry.relative_to_root(target)
     aligned = geometry.similarity_align(
         geometry.relative_to_root(pred), target, _all_valid(pred, valid)
@@ -64,61 +110,87 @@ def pa_mpjpe(
 
 
 def n_mpjpe(
-    pred: Float[Array, "n 16 3"],
-    target: Float[Array, "n 16 3"],
-    valid: Bool[Array, "n 16"] | None = None,
+    pred: Float[AnyArray, "n 16 3"],
+    target: Float[AnyArray, "n 16 3"],
+    valid: Bool[AnyArray, "n 16"] | None = None,
 ) -> Float[Array, "n"]:
-    """Mean per-joint error after aligning the roots and the best scale, mm, per pose."""
+    """N-MPJPE, "Protocol #3": mean joint error after aligning roots and scale, mm, per pose.
+
+    >>> truth = np.random.default_rng(0).normal(0.0, 300.0, (1, 16, 3))
+    >>> bool(mpjpe(1.1 * truth, truth)[0] > 10.0), bool(n_mpjpe(1.1 * truth, truth)[0] < 0.1)
+    (True, True)
+    """
     target = geometry.relative_to_root(target)
     scaled = geometry.scale_align(geometry.relative_to_root(pred), target, _all_valid(pred, valid))
     return masked_mean(jnp.linalg.norm(scaled - target, axis=-1), valid, axis=-1)
 
 
 def pck_3d(
-    pred: Float[Array, "n 16 3"],
-    target: Float[Array, "n 16 3"],
+    pred: Float[AnyArray, "n 16 3"],
+    target: Float[AnyArray, "n 16 3"],
     threshold: float = 150.0,
-    valid: Bool[Array, "n 16"] | None = None,
+    valid: Bool[AnyArray, "n 16"] | None = None,
 ) -> Float[Array, ""]:
-    """3DPCK: percentage of joints nearer than `threshold` mm after aligning the roots."""
+    """3DPCK: percentage of joints nearer than `threshold` mm after aligning the roots.
+
+    >>> truth = np.zeros((1, 16, 3))
+    >>> pred = truth.copy()
+    >>> pred[0, :4] += 200.0
+    >>> pck_3d(pred, truth)
+    Array(75., dtype=float32)
+    """
     return 100.0 * masked_mean((joint_errors(pred, target) < threshold) * 1.0, valid)
 
 
 def auc_3d(
-    pred: Float[Array, "n 16 3"],
-    target: Float[Array, "n 16 3"],
-    valid: Bool[Array, "n 16"] | None = None,
+    pred: Float[AnyArray, "n 16 3"],
+    target: Float[AnyArray, "n 16 3"],
+    valid: Bool[AnyArray, "n 16"] | None = None,
 ) -> Float[Array, ""]:
     """Area under the 3DPCK curve: its mean at 0, 5, …, 150 mm, percent.
 
     A joint counts where its error is *below* the threshold, as in MMPose: the root, whose error is
     0 by definition, misses the threshold 0.
+
+    >>> truth = np.zeros((1, 16, 3))
+    >>> f"{auc_3d(truth, truth):.2f}"  # 30 of 31 thresholds.
+    '96.77'
     """
     return 100.0 * masked_mean(under_curve(joint_errors(pred, target)), valid)
 
 
-def under_curve(errors: Float[Array, "n 16"]) -> Float[Array, "n 16"]:
-    """Share of `AUC_THRESHOLDS` that each joint's error in mm is below."""
+def under_curve(errors: Float[AnyArray, "n 16"]) -> Float[Array, "n 16"]:
+    """Share of `AUC_THRESHOLDS` that each joint's error in mm is below.
+
+    >>> under_curve(np.full((1, 16), 150.0)).max()
+    Array(0., dtype=float32)
+    """
     return jnp.mean((errors[..., None] < jnp.asarray(AUC_THRESHOLDS)) * 1.0, axis=-1)
 
 
 def within_head(
-    pred: Float[Array, "n 16 2"],
-    target: Float[Array, "n 16 2"],
-    head_size: Float[Array, "n"],
-    valid: Bool[Array, "n 16"],
+    pred: Float[AnyArray, "n 16 2"],
+    target: Float[AnyArray, "n 16 2"],
+    head_size: Float[AnyArray, "n"],
+    valid: Bool[AnyArray, "n 16"],
     threshold: float = 0.5,
-) -> tuple[Bool[Array, "n 16"], Bool[Array, "n 16"]]:
-    """Which joints lie within `threshold` head sizes of the truth, and which count; see `pckh`."""
+) -> tuple[Bool[Array, "n 16"], Bool[AnyArray, "n 16"]]:
+    """Which joints lie within `threshold` head sizes of the truth, and which count; see `pckh`.
+
+    >>> truth, valid = np.zeros((1, 16, 2)), np.ones((1, 16), bool)
+    >>> correct, counted = within_head(truth + 9.0, truth, np.array([30.0]), valid)
+    >>> bool(correct.all()), bool(counted.all())
+    (True, True)
+    """
     distance = jnp.linalg.norm(pred - target, axis=-1)
     return distance <= threshold * head_size[:, None], valid & (head_size > 0)[:, None]
 
 
 def pckh(
-    pred: Float[Array, "n 16 2"],
-    target: Float[Array, "n 16 2"],
-    head_size: Float[Array, "n"],
-    valid: Bool[Array, "n 16"],
+    pred: Float[AnyArray, "n 16 2"],
+    target: Float[AnyArray, "n 16 2"],
+    head_size: Float[AnyArray, "n"],
+    valid: Bool[AnyArray, "n 16"],
     threshold: float = 0.5,
 ) -> dict[str, Float[Array, ""]]:
     """PCKh: percentage of joints within `threshold` head sizes of the truth (Table 2).
@@ -126,28 +198,97 @@ def pckh(
     Args:
         pred: predicted joints, px.
         target: annotated joints, px.
-        head_size: PCKh's yardstick, px; people without one (0) do not count.
+        head_size: what PCKh measures distances in, px; people without one (0) do not count.
         valid: annotated joints.
         threshold: in head sizes.
 
     Returns:
         Per group of `skeleton.PCKH_GROUPS`, and "mean" over all joints but pelvis and thorax.
         NaN where nothing is annotated.
+
+    >>> truth, valid = np.zeros((1, 16, 2)), np.ones((1, 16), bool)
+    >>> pred = truth.copy()
+    >>> pred[0, 9] = 50.0  # The head top.
+    >>> found = pckh(pred, truth, np.array([30.0]), valid)
+    >>> float(found["head"]), float(found["wrist"])
+    (0.0, 100.0)
     """
     correct, counted = within_head(pred, target, head_size, valid, threshold)
+
+    return _percentages(correct, counted, PCKH_JOINTS)
+
+
+def _percentages(correct, counted, groups):
+    """How many of the joints that count are correct, percent, in each group of joints."""
 
     def score(joints):
         index = jnp.asarray(joints)
         return 100.0 * masked_mean(correct[:, index] * 1.0, counted[:, index])
 
-    return {name: score(joints) for name, joints in PCKH_JOINTS.items()}
+    return {name: score(joints) for name, joints in groups.items()}
 
 
-def symmetry(pose: Float[Array, "n 16 3"]) -> dict[str, Float[Array, "n"]]:
+def within_torso(
+    pred: Float[AnyArray, "n 16 2"],
+    target: Float[AnyArray, "n 16 2"],
+    valid: Bool[AnyArray, "n 16"],
+    threshold: float = 0.2,
+) -> tuple[Bool[Array, "n 16"], Bool[AnyArray, "n 16"]]:
+    """Which joints lie within `threshold` torsos of the truth, and which count; see `pck`.
+
+    >>> truth, valid = np.zeros((1, 16, 2)), np.ones((1, 16), bool)
+    >>> truth[0, 13] = [0.0, 100.0]  # Left shoulder, 100 px from the right hip.
+    >>> correct, counted = within_torso(truth + 14.0, truth, valid)
+    >>> bool(correct.all()), bool(counted.all())
+    (True, True)
+    """
+    torso = jnp.linalg.norm(target[:, TORSO[0]] - target[:, TORSO[1]], axis=-1)
+    measurable = valid[:, TORSO[0]] & valid[:, TORSO[1]]
+    distance = jnp.linalg.norm(pred - target, axis=-1)
+    return distance <= threshold * torso[:, None], valid & measurable[:, None]
+
+
+def pck(
+    pred: Float[AnyArray, "n 16 2"],
+    target: Float[AnyArray, "n 16 2"],
+    valid: Bool[AnyArray, "n 16"],
+    threshold: float = 0.2,
+) -> dict[str, Float[Array, ""]]:
+    """PCK: percentage of joints within `threshold` torsos of the truth, the metric of LSP.
+
+    The torso of each person is the distance from left shoulder to right hip as annotated (Yang and
+    Ramanan, PAMI 2013, with the reference length that evaluations on LSP agreed on).
+
+    Args:
+        pred: predicted joints, px.
+        target: annotated joints, px.
+        valid: annotated joints; people whose torso is not annotated do not count.
+        threshold: in torsos.
+
+    Returns:
+        Per group of `skeleton.PCKH_GROUPS`, "mean" over the twelve joints of the limbs, and "mean
+        with head". NaN where nothing is annotated.
+
+    >>> truth, valid = np.zeros((1, 16, 2)), np.ones((1, 16), bool)
+    >>> truth[0, 13] = [0.0, 100.0]
+    >>> float(pck(truth + 15.0, truth, valid)["mean"])
+    0.0
+    """
+    correct, counted = within_torso(pred, target, valid, threshold)
+
+    return _percentages(correct, counted, PCK_JOINTS)
+
+
+def symmetry(pose: Float[AnyArray, "n 16 3"]) -> dict[str, Float[Array, "n"]]:
     """Left-right difference of each limb's bone (Table 4), in the pose's unit, per pose.
 
     A pose without any depth scores well too, and so does the degenerate minimum of Eq. 3: read it
     beside `bone_sum_ratio` and the error.
+
+    >>> pose = np.zeros((1, 16, 3))
+    >>> pose[0, 0] = [0.0, 50.0, 0.0]  # The right ankle: that shin is 50 mm long, the other 0.
+    >>> float(symmetry(pose)["lower leg"][0])
+    50.0
     """
     return {
         limb: jnp.abs(
@@ -159,10 +300,17 @@ def symmetry(pose: Float[Array, "n 16 3"]) -> dict[str, Float[Array, "n"]]:
 
 
 def bone_sum_ratio(
-    pred: Float[Array, "n 16 3"], target: Float[Array, "n 16 3"]
+    pred: Float[AnyArray, "n 16 3"],
+    target: Float[AnyArray, "n 16 3"],
+    valid: Bool[AnyArray, "n 16"] | None = None,
 ) -> Float[Array, "n"]:
-    """Sum of the 14 bones over the truth's, per pose; both in the same unit, before scaling to mm.
+    """Sum of the bones between valid joints over the truth's, per pose.
 
+    Both poses are in the same unit, before scaling to mm. NaN where no bone is valid.
     1 is right; above, depths are exaggerated (as when Eq. 3 collapses); below, flattened.
+
+    >>> truth = np.random.default_rng(0).normal(size=(1, 16, 3))
+    >>> f"{bone_sum_ratio(2.0 * truth, truth)[0]:.3f}"
+    '2.000'
     """
-    return geometry.bone_length_sum(pred) / geometry.bone_length_sum(target)
+    return geometry.bone_length_sum(pred, valid) / geometry.bone_length_sum(target, valid)

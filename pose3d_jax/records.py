@@ -4,18 +4,12 @@ Units and axes: pixels are continuous (x right, y down; pixel i covers [i, i + 1
 of the first pixel is (0.5, 0.5). Millimetres are in the camera frame (x right, y down, z forward).
 """
 
-import io
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import UInt8
-from PIL import Image
 
 from pose3d_jax.skeleton import NUM_JOINTS
-
-#: Of 100, in Pillow's scale; chosen by judgement, not tuned.
-JPEG_QUALITY = 92
 
 
 def features() -> tfds.features.FeaturesDict:
@@ -29,7 +23,7 @@ def features() -> tfds.features.FeaturesDict:
     | `joints_3d` | (16, 3) mm, camera frame; zeros without `has_3d` |
     | `has_3d` | whether depth may be used as a label |
     | `box` | centre x, y and side, px in `image`: the square that becomes the network's input |
-    | `head_size` | px in `image`: PCKh's yardstick |
+    | `head_size` | px in `image`: what PCKh measures distances in |
     | `image_id` | unique in the data set |
     | `subject`, `action`, `camera`, `frame` | where it came from |
     | `to_source` | (2, 3) affine map from `image` px to the source image's px |
@@ -64,16 +58,3 @@ def metadata(*, image_side: int, bone_length_sum: float, **extra: Any) -> tfds.c
         **extra: whatever else explains how the data set was made.
     """
     return tfds.core.MetadataDict(image_side=image_side, bone_length_sum=bone_length_sum, **extra)
-
-
-def encode_image(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    """RGB pixels to the JPEG bytes that a record holds."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="JPEG", quality=JPEG_QUALITY)
-    return buffer.getvalue()
-
-
-def decode_image(jpeg: bytes) -> UInt8[np.ndarray, "height width 3"]:
-    """JPEG bytes of a record to RGB pixels."""
-    with Image.open(io.BytesIO(jpeg)) as image:
-        return np.asarray(image.convert("RGB"))

@@ -49,6 +49,8 @@ class Stage(NamedTuple):
             rate *= (step + 1) / self.schedule.warmup_steps
         if self.schedule.drop_at and step >= self.schedule.drop_at:
             rate /= 10
+        if self.schedule.decay_steps:
+            rate *= min(1.0, (self.steps - step) / self.schedule.decay_steps)
         if self.schedule.cosine:
             rate *= 0.5 * (1 + math.cos(math.pi * step / self.steps))
         return rate

@@ -4,11 +4,14 @@ import os
 
 import hypothesis
 import pytest
+from jaxtyping import install_import_hook
 
 #: Enough for the tests that spread a batch over devices.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 ).strip()
+# Signatures hold, shapes and dtypes too, wherever a test calls something of ours in this process.
+install_import_hook(["pose3d_jax", "tfds_builders"], "type_checks.check")
 # Tests draw the same examples every time: a failure is the change's, never the day's.
 hypothesis.settings.register_profile("quick", max_examples=20, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("quick")
@@ -31,7 +34,7 @@ def compile_quickly():
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    """A few records of the embedded benchmark, prepared as users prepare it."""
+    """A few records of the built-in synthetic benchmark, prepared as users prepare it."""
     from tfds_builders.prepare import prepare
 
     directory = tmp_path_factory.mktemp("data")

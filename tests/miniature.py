@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pose3d_jax import skeleton
+from tfds_builders import base
 from tfds_builders.human36m.release import CAMERAS
 from tfds_builders.human36m.sequence import JOINTS as HUMAN36M_JOINTS
 from tfds_builders.mpi_inf_3dhp.mpi_inf_3dhp_dataset_builder import JOINTS as MPI_INF_3DHP_JOINTS
@@ -23,6 +24,13 @@ COLORS = np.array([
     if (r, g, b) != (128, 128, 128)
 ][:16])  # fmt: skip
 BACKGROUND = (90, 90, 90)
+#: LSP's order: right leg upwards, left leg downwards, right arm inwards, left arm outwards, neck,
+#: head top; by our joints' names.
+LSP_JOINTS = [skeleton.JOINT_NAMES.index(name) for name in (
+    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle",
+    "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
+    "upper_neck", "head_top",
+)]  # fmt: skip
 INDEX_BITS = 10
 _BIT_SIDE = 16
 
@@ -102,7 +110,7 @@ def project(points: np.ndarray, camera: str) -> np.ndarray:
     return np.stack([c.fx * x / z + c.cx, c.fy * y / z + c.cy], axis=-1)
 
 
-def write_cdf(path: Path, pose: np.ndarray) -> None:
+def write_cdf(path: Path, pose: np.ndarray, compress: int = 6) -> None:
     """A CDF file whose variable `Pose` is (1, frames, n), as in the release."""
     from cdflib import cdfwrite
 
@@ -110,7 +118,7 @@ def write_cdf(path: Path, pose: np.ndarray) -> None:
     with cdfwrite.CDF(path, cdf_spec={"Majority": "row_major", "Encoding": 6}) as file:
         spec = {
             "Variable": "Pose", "Data_Type": 44, "Num_Elements": 1, "Rec_Vary": True,
-            "Var_Type": "zVariable", "Dim_Sizes": list(pose.shape), "Compress": 6,
+            "Var_Type": "zVariable", "Dim_Sizes": list(pose.shape), "Compress": compress,
         }  # fmt: skip
         file.write_var(spec, var_data=pose[None].astype(np.float32))
 
@@ -302,6 +310,37 @@ def write_mpii_people(root: Path, count: int = 6) -> dict[str, np.ndarray]:
     return truth
 
 
+# Leeds Sports Pose
+
+
+def write_lsp(root: Path, count: int = 4, extended: int = 3) -> dict[str, np.ndarray]:
+    """LSP and its extension, unpacked, faultless, with fewer people.
+
+    Returns:
+        The (14, 2) joints by image name, in MATLAB's coordinates.
+    """
+    import scipy.io
+
+    truth = {}
+    for dataset, people, digits in (("lsp_dataset", count, 4), ("lspet_dataset", extended, 5)):
+        folder = root / dataset / "images"
+        folder.mkdir(parents=True)
+        values = np.zeros((people, 14, 3))
+        for k in range(people):
+            name = f"im{k + 1:0{digits}d}.jpg"
+            joints = project(poses(1, seed=3000 + digits * 100 + k)[0], "55011271") * 0.25
+            picture = Image.new("RGB", (250, 250), BACKGROUND)
+            labelled = np.full_like(joints, -100)  # Without pelvis and thorax.
+            labelled[LSP_JOINTS] = joints[LSP_JOINTS] - 1  # Pillow's first pixel is 0.
+            draw_person(picture, labelled, radius=5)
+            picture.save(folder / name, quality=95, subsampling=0)
+            truth[name] = values[k, :, :2] = joints[LSP_JOINTS]
+        values[..., 2] = dataset == "lspet_dataset"  # visible there, occluded in the other
+        joints = values.transpose((1, 2, 0) if dataset == "lspet_dataset" else (2, 1, 0))
+        scipy.io.savemat(root / dataset / "joints.mat", {"joints": joints})
+    return truth
+
+
 # MPI-INF-3DHP
 
 
@@ -344,3 +383,13 @@ def write_mpi_inf_3dhp(
             _draw_index(image, index, index_places(annot2[index]))
             image.save(folder / "imageSequence" / f"img_{index + 1:06d}.jpg", quality=95)
     return truth
+
+
+def make_all(plan: base.Plan) -> dict[tuple[str, str], dict[str, object]]:
+    """All records of a plan by split and `image_id`; nothing may fail."""
+    made = {}
+    for item in plan.items:
+        outcome = plan.make(item)
+        assert not outcome.errors
+        made |= {(item.split, record["image_id"]): record for record in outcome.records}
+    return made

@@ -10,16 +10,18 @@ import jax
 import ml_collections
 import numpy as np
 
-from configs import curriculum
-from pose3d_jax import training
-from pose3d_jax.checkpoints import StageCheckpoints, claim_directory
+from pose3d_jax import presets
+from pose3d_jax.models.variables import make_network
+from pose3d_jax.training.checkpoints import StageCheckpoints
+from pose3d_jax.training.directory import claim_directory
+from pose3d_jax.training.state import TrainState, initial_state, make_optimizer
 
 SIDE = 32
 BONE_LENGTH_SUM = 4000.0
 
 
 def config() -> ml_collections.ConfigDict:
-    tree = curriculum.tiny()
+    tree = presets.tiny()
     tree.preset = "tiny"
     tree.last_stage = 3
     tree.model.update(
@@ -37,15 +39,15 @@ def config() -> ml_collections.ConfigDict:
 
 
 @functools.cache
-def state() -> training.TrainState:
+def state() -> TrainState:
     """As if after stage 3."""
-    network = training.make_network(config(), axis_name=None)
+    network = make_network(config(), axis_name=None)
     # As training leaves it: no statistic is 0 or 1.
     rng = np.random.default_rng(0)
     stats = jax.tree.map(
         lambda leaf: leaf + rng.uniform(0.1, 0.3, leaf.shape).astype(np.float32), network.stats
     )
-    fresh = training.initial_state(network, training.make_optimizer(config()))
+    fresh = initial_state(network, make_optimizer(config()))
     return fresh._replace(stats=stats)
 
 

@@ -3,15 +3,14 @@
 import ml_collections
 import pytest
 
-from configs import curriculum
-from pose3d_jax import ablate
-from pose3d_jax.checkpoints import claim_directory
+from pose3d_jax import ablate, presets
 from pose3d_jax.errors import UserError
 from pose3d_jax.stages import METHODS
+from pose3d_jax.training.directory import claim_directory
 
 
 def test_variants_link_to_the_stages_that_they_have_in_common(tmp_path):
-    config = curriculum.experiment(3, "tiny")
+    config = presets.experiment(3, "tiny")
     for method in METHODS:
         variant = ml_collections.ConfigDict(config.to_dict() | {"method": method})
         place = tmp_path / method.replace("/", "-")

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -6,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pose3d_jax import augment, geometry
+from pose3d_jax import geometry, heatmaps, metrics
+from pose3d_jax.data import examples
+from pose3d_jax.images.crop import crop_to_image, sample
 from pose3d_jax.skeleton import BONES, MIRROR_ORDER
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
@@ -19,9 +23,12 @@ CONFIG = ml_collections.ConfigDict({
 })  # fmt: skip
 
 
+make_examples = functools.partial(examples.make_examples, sigma=1.0, lab_joints="projection")
+
+
 def fixed(scale=1.0, degrees=0.0, mirror=False, colour=(1.0, 1.0, 1.0)):
     """One image's augmentation."""
-    return augment.Augmentation(
+    return examples.Augmentation(
         scale=jnp.array([scale], jnp.float32),
         rotation=jnp.deg2rad(jnp.array([degrees], jnp.float32)),
         mirror=jnp.array([mirror]),
@@ -34,8 +41,8 @@ def random_images(side=24, count=1):
 
 
 def crop_one(image, box, side, augmentation):
-    matrix = augment.crop_to_image(jnp.array([box], jnp.float32), side, augmentation)
-    return np.asarray(augment.crop(image, matrix, side))[0]
+    matrix = crop_to_image(jnp.array([box], jnp.float32), side, *augmentation[:3])
+    return np.asarray(sample(image, matrix, side))[0]
 
 
 def random_batch(seed=0, count=2, image_side=40):
@@ -56,7 +63,7 @@ def random_batch(seed=0, count=2, image_side=40):
 
 def test_the_box_of_the_whole_image_gives_back_its_pixels():
     image = random_images()
-    pixels = crop_one(image, (12, 12, 24), 24, augment.no_augmentation(1))
+    pixels = crop_one(image, (12, 12, 24), 24, examples.no_augmentation(1))
     np.testing.assert_allclose(pixels, image[0] / 255, rtol=1e-6)
     assert pixels.dtype == np.float32
 
@@ -69,7 +76,7 @@ def test_mirroring_flips_columns():
 
 def test_the_box_is_a_square_around_its_centre_and_black_outside_the_image():
     image = random_images()
-    pixels = crop_one(image, (4, 19, 16), 16, augment.no_augmentation(1))
+    pixels = crop_one(image, (4, 19, 16), 16, examples.no_augmentation(1))
     expected = np.zeros((16, 16, 3))
     expected[:13, 4:] = image[0, 11:24, :12] / 255  # columns −4…12, rows 11…27
     np.testing.assert_allclose(pixels, expected, atol=1e-6)
@@ -96,7 +103,7 @@ def test_a_scale_above_one_takes_a_larger_square():
 def test_pixels_between_are_bilinear():
     image = random_images(side=20)
     matrix = np.float32([[[0.7, 0.4, -3.0], [-0.3, 0.9, 2.0]]])
-    pixels = augment.crop(image, matrix, 24)[0]
+    pixels = sample(image, matrix, 24)[0]
     padded = np.pad(image[0].astype(np.float64), ((30, 30), (30, 30), (0, 0))) / 255
     for row, column in np.ndindex(24, 24):
         x, y = matrix[0].astype(np.float64) @ [column + 0.5, row + 0.5, 1] + 29.5
@@ -116,8 +123,8 @@ def test_pixels_between_are_bilinear():
     st.booleans(),
 )
 def test_the_crops_map_is_a_similarity_about_the_boxs_centre(x, y, side, scale, degrees, mirror):
-    matrix = augment.crop_to_image(
-        jnp.array([[x, y, side]], jnp.float32), 256, fixed(scale, degrees, mirror)
+    matrix = crop_to_image(
+        jnp.array([[x, y, side]], jnp.float32), 256, *fixed(scale, degrees, mirror)[:3]
     )
     centre = geometry.apply_affine(matrix, jnp.array([[[128.0, 128.0]]]))
     np.testing.assert_allclose(centre[0, 0], [x, y], atol=1e-3)
@@ -134,7 +141,7 @@ def test_the_crops_map_is_a_similarity_about_the_boxs_centre(x, y, side, scale, 
 
 def test_the_crops_map_is_computed_in_full_precision():
     # On recent accelerators, the default rounds coordinates to 10 bits: invisible on a CPU.
-    lowered = jax.jit(augment.crop_to_image, static_argnums=1).lower(jnp.ones((1, 3)), 256, fixed())
+    lowered = jax.jit(crop_to_image, static_argnums=1).lower(jnp.ones((1, 3)), 256, *fixed()[:3])
     products = [line for line in lowered.as_text().splitlines() if "dot_general" in line]
     assert products
     for line in products:
@@ -156,7 +163,7 @@ def test_a_bright_dot_lands_on_its_joint(degrees, mirror):
         "has_3d": np.array([False]),
     }
     batch["joints_2d"][0, wrist] = dot
-    example = augment.make_examples(batch, 64, fixed(1.1, degrees, mirror))
+    example = make_examples(batch, 64, fixed(1.1, degrees, mirror))
 
     labelled = 15 if mirror else wrist  # a mirrored right wrist is a left one
     np.testing.assert_array_equal(example.valid[0], np.arange(16) == labelled)
@@ -176,23 +183,21 @@ def test_a_bright_dot_lands_on_its_joint(degrees, mirror):
 
 def test_mirror_joints_exchanges_left_and_right_only_where_asked():
     joints = np.random.default_rng(0).normal(size=(2, 16, 3)).astype(np.float32)
-    mirrored = augment.mirror_joints(joints, jnp.array([True, False]))
+    mirrored = examples.mirror_joints(joints, jnp.array([True, False]))
     np.testing.assert_array_equal(mirrored[0], joints[0][[5, 4, 3, 2, 1, 0, *range(6, 10),
                                                           15, 14, 13, 12, 11, 10]])  # fmt: skip
     np.testing.assert_array_equal(mirrored[1], joints[1])
     valid = joints[..., 0] > 0
     np.testing.assert_array_equal(
-        augment.mirror_joints(valid, jnp.array([True, False]))[0], valid[0][MIRROR_ORDER]
+        examples.mirror_joints(valid, jnp.array([True, False]))[0], valid[0][MIRROR_ORDER]
     )
 
 
 def test_colour_multiplies_each_channel_and_is_clipped():
     batch = random_batch()
-    plain = augment.make_examples(batch, 32, augment.no_augmentation(2)).images
+    plain = make_examples(batch, 32, examples.no_augmentation(2)).images
     factors = jnp.array([[0.6, 1.0, 1.4], [1.4, 0.7, 1.0]])
-    coloured = augment.make_examples(
-        batch, 32, augment.no_augmentation(2)._replace(colour=factors)
-    ).images
+    coloured = make_examples(batch, 32, examples.no_augmentation(2)._replace(colour=factors)).images
     expected = np.minimum(np.asarray(plain) * np.asarray(factors)[:, None, None], 1.0)
     np.testing.assert_allclose(coloured, expected, atol=1e-6)
     assert coloured.max() == 1.0
@@ -203,7 +208,7 @@ def test_examples_end_to_end(scale, degrees, mirror):
     batch = random_batch()
     one = fixed(scale, degrees, mirror)
     both = jax.tree.map(lambda field: jnp.repeat(field, 2, axis=0), one)
-    example = jax.tree.map(np.asarray, augment.make_examples(batch, 64, both))
+    example = jax.tree.map(np.asarray, make_examples(batch, 64, both))
 
     np.testing.assert_array_equal(example.has_3d, batch["has_3d"])
     for image in range(2):
@@ -232,11 +237,89 @@ def test_examples_end_to_end(scale, degrees, mirror):
             np.testing.assert_allclose(maps[..., j], expected * example.valid[image, j], atol=1e-3)
 
 
+def weak_perspective_examples(batch, side, augmentation):
+    return make_examples(batch, side, augmentation, lab_joints="weak_perspective")
+
+
+def photograph(pose):
+    """Where a pinhole camera sees a pose, px; near enough for perspective to show."""
+    return 60.0 * pose[..., :2] / pose[..., 2:] + 20.0
+
+
+def photographed_batch(seed, count=3):
+    """Records of people with depth, a few of whose joints are not annotated in the picture."""
+    rng = np.random.default_rng(seed)
+    pose = rng.normal([0, 0, 3500], 300, (count, 16, 3))
+    valid = (rng.random((count, 16)) < 0.9) | (np.arange(16) == 6)
+    return random_batch(seed, count) | {
+        "joints_2d": np.float32(photograph(pose) * valid[..., None]),
+        "joints_valid": valid,
+        "joints_3d": np.float32(pose),
+        "has_3d": np.ones(count, bool),
+    }
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-60, 60), st.booleans(), st.sampled_from([64, 256]))
+def test_perfect_predictions_of_weak_perspective_targets_make_no_error(seed, degrees, mirror, side):
+    batch = photographed_batch(seed)
+    one = fixed(1.2, degrees, mirror)
+    three = jax.tree.map(lambda field: jnp.repeat(field, 3, axis=0), one)
+    truth = batch["joints_3d"].astype(np.float64)
+    size = np.linalg.norm(truth[:, BONES[:, 0]] - truth[:, BONES[:, 1]], axis=-1).sum(-1)
+    # The picture turns and mirrors, and the pose with it.
+    angle = np.deg2rad(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    truth[..., :2] = truth[..., :2] @ turn.T * [-1 if mirror else 1, 1]
+    truth = truth[:, MIRROR_ORDER] if mirror else truth
+
+    def error(example):
+        crop = (example.joints + 1) * (side / 2)
+        found = geometry.to_millimetres(crop, example.depth, side, np.float32(size))
+        return np.asarray(metrics.mpjpe(found, np.float32(truth)))
+
+    example = weak_perspective_examples(batch, side, three)
+    assert error(example).max() < 0.05  # mm
+    whole = batch | {
+        "joints_2d": photograph(batch["joints_3d"]),
+        "joints_valid": np.ones((3, 16), bool),
+    }
+    assert error(make_examples(whole, side, three)).min() > 5
+    # The heat-maps say the same as the joints.
+    expected = heatmaps.render((example.joints + 1) * (side / 8), example.valid, side // 4, 1.0)
+    np.testing.assert_allclose(example.heatmaps, expected, atol=1e-5)
+
+
+def test_what_weak_perspective_cannot_place_stays_where_it_is_annotated():
+    batch = photographed_batch(0)
+    batch["has_3d"][0] = False
+    batch["joints_valid"][1, 6] = False
+    neutral = examples.no_augmentation(3)
+    expected = make_examples(batch, 64, neutral)
+    found = weak_perspective_examples(batch, 64, neutral)
+    np.testing.assert_array_equal(found.joints[:2], expected.joints[:2])
+    assert np.abs(np.asarray(found.joints - expected.joints)[2, batch["joints_valid"][2]]).max() > 0
+    # The pelvis, and how large the person is, are the image's own.
+    np.testing.assert_allclose(found.joints[2, 6], expected.joints[2, 6], atol=1e-6)
+    np.testing.assert_allclose(found.depth[2], expected.depth[2], rtol=1e-4, atol=1e-5)
+
+
+def test_depth_targets_leave_out_joints_without_annotation():
+    batch = photographed_batch(1)
+    neutral = examples.no_augmentation(3)
+    batch |= {"joints_2d": photograph(batch["joints_3d"]), "joints_valid": np.ones((3, 16), bool)}
+    expected = make_examples(batch, 64, neutral).depth
+    valid = np.tile(~np.isin(np.arange(16), (0, 9)), (3, 1))
+    batch |= {"joints_2d": batch["joints_2d"] * valid[..., None], "joints_valid": valid}
+    found = make_examples(batch, 64, neutral).depth
+    # Zeros that were taken for positions would stretch the bones, and the depths with them.
+    np.testing.assert_allclose(found, expected, rtol=0.05, atol=1e-6)
+
+
 def test_depth_targets_do_not_change_with_a_turn_in_the_image_plane():
     batch = random_batch()
-    plain = augment.make_examples(batch, 64, augment.no_augmentation(2))
-    turned = augment.make_examples(
-        batch, 64, augment.no_augmentation(2)._replace(rotation=jnp.array([0.9, -0.4]))
+    plain = make_examples(batch, 64, examples.no_augmentation(2))
+    turned = make_examples(
+        batch, 64, examples.no_augmentation(2)._replace(rotation=jnp.array([0.9, -0.4]))
     )
     assert np.abs(np.asarray(plain.joints) - np.asarray(turned.joints)).max() > 0.1
     np.testing.assert_allclose(turned.depth, plain.depth, atol=1e-5)
@@ -247,7 +330,7 @@ COUNT = 20_000
 
 @jax.jit
 def draw(keys, apply):
-    return augment.draw_augmentation(keys, apply, CONFIG)
+    return examples.draw_augmentation(keys, apply, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +392,7 @@ def test_all_that_is_drawn_is_independent(drawn):
 def test_images_that_are_not_augmented_stay_as_they_are(keys, drawn):
     apply = np.arange(COUNT) % 2 == 0
     half = draw(keys, apply)
-    for mine, everywhere, plain in zip(half, drawn, augment.no_augmentation(COUNT), strict=True):
+    for mine, everywhere, plain in zip(half, drawn, examples.no_augmentation(COUNT), strict=True):
         assert mine.shape == plain.shape
         assert mine.dtype == plain.dtype
         np.testing.assert_array_equal(mine[~apply], plain[~apply])

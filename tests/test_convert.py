@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs import curriculum
-from pose3d_jax import convert, torch_files, training
-from pose3d_jax.checkpoints import StageCheckpoints, flatten, read_config
+from pose3d_jax import presets
 from pose3d_jax.errors import UserError
-from pose3d_jax.inference import Predictor
+from pose3d_jax.interop import torch_files
+from pose3d_jax.interop.release import convert, layers, make_config, to_arrays
+from pose3d_jax.models.variables import flatten, make_network
+from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.stages import get_stage
+from pose3d_jax.training.checkpoints import StageCheckpoints
+from pose3d_jax.training.directory import read_config
+from pose3d_jax.training.state import initial_state, make_optimizer
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -25,7 +29,7 @@ RELEASE = DATA / "release_network.pth"
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("converted") / "stage3"
-    convert.convert(RELEASE, directory)
+    convert(RELEASE, directory)
     return directory
 
 
@@ -49,8 +53,8 @@ def test_sizes_are_those_of_the_weights(converted):
 def test_training_takes_it_for_a_finished_stage(converted):
     """With its optimizer's state, at the stage's last step."""
     config = read_config(converted)
-    network = training.make_network(config, axis_name=None)
-    fresh = training.initial_state(network, training.make_optimizer(config))
+    network = make_network(config, axis_name=None)
+    fresh = initial_state(network, make_optimizer(config))
     with StageCheckpoints(converted) as checkpoints:
         state = checkpoints.restore(fresh)
     assert int(state.step) == get_stage(config, 3).steps
@@ -59,10 +63,10 @@ def test_training_takes_it_for_a_finished_stage(converted):
 
 def test_the_layers_of_the_papers_network_are_all_of_it():
     """Every parameter of the full network has a counterpart, by name and number."""
-    model = curriculum.paper().model
-    names = [layer.theirs for layer in convert.layers(model)]
+    model = presets.paper().model
+    names = [layer.theirs for layer in layers(model)]
     assert len(set(names)) == len(names)
-    per_kind = collections.Counter(layer.kind for layer in convert.layers(model))
+    per_kind = collections.Counter(layer.kind for layer in layers(model))
     residuals = 3 + 2 * (4 * 3 * 2 + 2 + 2) + 4 * 2
     assert per_kind == {
         "conv": 1 + residuals,
@@ -115,7 +119,7 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path, name, container)
     else:
         file.write_bytes(data if container == "bare" else magic + data)
     with pytest.raises(UserError, match=r"refused.*Nothing of it was run"):
-        convert.convert(file, tmp_path / "out")
+        convert(file, tmp_path / "out")
     assert not witness.exists() and not (tmp_path / "out").exists()
 
 
@@ -165,6 +169,66 @@ def test_no_tensor_reaches_beyond_its_memory(tmp_path, offset, shape, stride, fi
     np.testing.assert_array_equal(torch_files.read_tensors(file)["w"], numbers[index])
 
 
+MAGIC = b"".join(map(pickle.dumps, (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("an index that sizes an array", b"}r\xff\xff\xff\x3f.", "512 MiB to read"),
+        ("a string of a terabyte", b"\x8d" + struct.pack("<Q", 1 << 40) + b"a.", "512 MiB to read"),
+        (
+            "a tuple of twice a tuple of twice a tuple",
+            b"})" + b"".join(bytes((113, i, 104, i, 0x86)) for i in range(40)) + b"K\x01s.",
+            "takes more than 1 s",
+        ),
+        (
+            "a tuple in a tuple in a tuple",
+            b"})" + b"\x85" * 1_000_000 + b"K\x01s.",
+            "crashes what reads it|takes more than 1 s",
+        ),
+    ],
+)
+def test_few_bytes_take_little_memory_and_time(tmp_path, monkeypatch, name, content, message):
+    monkeypatch.setattr(torch_files, "SECONDS", 1)
+    (tmp_path / "file.pth").write_bytes(MAGIC + b"\x80\x04" + content)
+    with pytest.raises(UserError, match=message):
+        torch_files.read_tensors(tmp_path / "file.pth")
+
+
+def odd_zip(path, *, compression=zipfile.ZIP_STORED, data=b"\x80\x02}.", patch=None):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("m/data.pkl", data)
+    if patch:  # In the file's own header and in the directory: encrypted, or compressed by what.
+        content = bytearray(path.read_bytes())
+        for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+            place = content.index(signature) + offset + patch[0]
+            content[place : place + 2] = struct.pack("<H", patch[1])
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patch": (0, 1)}, "encrypted"),
+        ({"patch": (2, 99)}, "compression"),
+        ({"compression": zipfile.ZIP_DEFLATED, "data": b"\x80\x02" + b"]" * (16 << 20)}, "MiB"),
+    ],
+)
+def test_odd_zips_are_a_sentence(tmp_path, options, message):
+    odd_zip(tmp_path / "file.pth", **options)
+    with pytest.raises(UserError, match=message):
+        torch_files.read_tensors(tmp_path / "file.pth")
+
+
+def test_a_depth_head_without_pooling_is_a_sentence():
+    tensors = torch_files.read_tensors(RELEASE)
+    features = tensors["lin_.0.0.weight"].shape[0]
+    tensors["reg.weight"] = np.zeros((16, features * 64 * 64), np.float32)
+    with pytest.raises(ValueError, match="reduces nothing"):
+        make_config(tensors)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -178,27 +242,27 @@ def test_damaged_files_are_a_sentence(tmp_path, content, message):
     file = tmp_path / "weights.pth"
     file.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        convert.convert(file, tmp_path / "out")
+        convert(file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_other_networks_are_a_sentence(tmp_path):
     with pytest.raises(UserError, match="another network"):
-        convert.convert(DATA / "torch_zip.pth", tmp_path / "out")
+        convert(DATA / "torch_zip.pth", tmp_path / "out")
     tensors = torch_files.read_tensors(RELEASE)
-    config = convert.make_config(tensors)
+    config = make_config(tensors)
     with pytest.raises(UserError, match="what is extra"):
-        convert.to_arrays(tensors | {"extra": np.zeros(1)}, config)
+        to_arrays(tensors | {"extra": np.zeros(1)}, config)
     del tensors["ll_.1.bias"]
     with pytest.raises(UserError, match=r"no ll_\.1\.bias"):
-        convert.to_arrays(tensors, config)
+        to_arrays(tensors, config)
 
 
 def test_what_exists_is_not_overwritten(tmp_path):
     with pytest.raises(UserError, match="exists already"):
-        convert.convert(RELEASE, tmp_path)
+        convert(RELEASE, tmp_path)
 
 
 def test_no_file_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="no such file"):
-        convert.convert(tmp_path / "absent.pth", tmp_path / "out")
+        convert(tmp_path / "absent.pth", tmp_path / "out")

@@ -10,9 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pose3d_jax import evaluation, training
 from pose3d_jax.errors import UserError
-from pose3d_jax.inference import abstract_network
+from pose3d_jax.evaluation.poses import Setting
+from pose3d_jax.evaluation.predictions import (
+    PREDICTIONS_FILE,
+    load,
+    open_split,
+    predict,
+    read_predictions,
+)
+from pose3d_jax.evaluation.report import evaluate_checkpoint, score, tables_of
+from pose3d_jax.files import read_json, write_json
+from pose3d_jax.models import variables
+from pose3d_jax.models.variables import abstract_network
 from pose3d_jax.skeleton import MIRROR_ORDER
 from pose3d_jax.stages import METHODS
 from tests import miniature, programs, small_checkpoint
@@ -27,7 +37,7 @@ SETS = ("synthetic/lab_tiny", "synthetic/wild_tiny")
 def evaluated(tmp_path_factory, data_dir):
     """The small checkpoint on both domains, over this process's eight devices."""
     out = tmp_path_factory.mktemp("evaluated")
-    return out, evaluation.evaluate(
+    return out, evaluate_checkpoint(
         small_checkpoint.directory(), out, data_dir=data_dir, draw=False
     )
 
@@ -42,7 +52,7 @@ def assert_same_numbers(there, here):
 
 def test_the_batch_size_changes_nothing(evaluated, data_dir, tmp_path):
     """32 records: padded to a multiple of eight devices here, to one batch of 32 there."""
-    results = evaluation.evaluate(
+    results = evaluate_checkpoint(
         small_checkpoint.directory(), tmp_path, data_dir=data_dir, batch_size=20, draw=False
     )
     assert_same_numbers(results["data"], evaluated[1]["data"])
@@ -83,18 +93,16 @@ def test_kept_predictions_are_those_that_were_scored(evaluated):
     out, results = evaluated
     for dataset in SETS:
         found = results["data"][dataset]
-        place = out / dataset.replace("/", "-") / evaluation.PREDICTIONS_FILE
-        poses, labels = evaluation.read_predictions(place)
-        with np.load(place) as arrays:
-            groups = arrays["group"]
-            assert len(set(arrays["image_id"])) == found["images"] == 32
-        protocol = evaluation.protocol_of(small_checkpoint.config(), dataset, with_depth=True)
-        again = evaluation.score(poses, labels, protocol, groups)
+        place = out / dataset.replace("/", "-") / PREDICTIONS_FILE
+        predicted = read_predictions(place)
+        assert len(set(predicted.image_ids)) == found["images"] == 32
+        setting = Setting(small_checkpoint.SIDE, small_checkpoint.BONE_LENGTH_SUM, dataset)
+        again = score(predicted, setting)
         assert again["tables"] == found["tables"] and again["intervals"] == found["intervals"]
 
 
 def test_a_limit_takes_some_of_the_same_images(evaluated, data_dir, tmp_path):
-    evaluation.evaluate(
+    evaluate_checkpoint(
         small_checkpoint.directory(),
         tmp_path,
         data=SETS[:1],
@@ -103,7 +111,7 @@ def test_a_limit_takes_some_of_the_same_images(evaluated, data_dir, tmp_path):
         draw=False,
     )
     some, every = (
-        np.load(place / "synthetic-lab_tiny" / evaluation.PREDICTIONS_FILE)
+        np.load(place / "synthetic-lab_tiny" / PREDICTIONS_FILE)
         for place in (tmp_path, evaluated[0])
     )
     assert some["image_id"].tolist() == every["image_id"][::8].tolist()
@@ -117,7 +125,7 @@ def test_with_flip_an_image_and_its_mirror_image_give_mirrored_poses():
     images = jnp.asarray(np.random.default_rng(0).random((3, side, side, 3), np.float32))
 
     def predict(images, flip):
-        return training.predict(network, state.params, state.stats, images, flip=flip)
+        return variables.predict(network, state.params, state.stats, images, flip=flip)
 
     joints, scores, depth = jax.jit(predict, static_argnums=1)(images, True)
     mirrored = jax.jit(predict, static_argnums=1)(images[:, :, ::-1], True)
@@ -144,14 +152,14 @@ def official(tmp_path_factory):
 
 
 def test_published_rows_stand_beside_ours_on_the_official_data_sets(official, tmp_path):
-    results = evaluation.evaluate(
+    results = evaluate_checkpoint(
         small_checkpoint.directory(),
         tmp_path,
         data=("human36m", "mpii", "mpi_inf_3dhp"),
         data_dir=official,
         draw=False,
     )
-    tables = {table.title.split(" (")[0]: table for table in evaluation.tables_of(results)}
+    tables = {table.title.split(" (")[0]: table for table in tables_of(results)}
     beside = {
         "Table 1: MPJPE, mm, on human36m": ("all",),
         "Table 2: PCKh@0.5, %, on human36m": ("mean",),
@@ -164,14 +172,14 @@ def test_published_rows_stand_beside_ours_on_the_official_data_sets(official, tm
     for title, columns in beside.items():
         rows = tables[title].rows
         for column in columns:
-            for whose in ("paper", "ours"):
+            for whose in ("published", "ours"):
                 assert np.isfinite(rows[f"{METHODS[3]} ({whose})"][column]), (title, whose)
 
 
 def test_what_is_no_number_survives_the_file(tmp_path):
-    evaluation.write_json(tmp_path / "x.json", {"a": [1.5, float("nan")], "b": {"c": "text"}})
+    write_json(tmp_path / "x.json", {"a": [1.5, float("nan")], "b": {"c": "text"}})
     assert "NaN" not in (tmp_path / "x.json").read_text()
-    found = evaluation.read_json(tmp_path / "x.json")
+    found = read_json(tmp_path / "x.json")
     assert found["a"][0] == 1.5 and np.isnan(found["a"][1]) and found["b"] == {"c": "text"}
 
 
@@ -190,7 +198,7 @@ BAD = {
     "another network": ({"features": 16}, "is of another network"),
     "another input size": ({"input_side": 64}, "is of another network"),
     "no size at all": ({"input_side": 33}, "divisible by"),
-    "unknown data set": ({"data": "coco"}, "There is no data set 'coco'"),
+    "unknown data set": ({"data": "coco"}, "The data set 'coco' is not prepared"),
     "not prepared": ({"data": "mpii"}, "python -m tfds_builders.prepare mpii --manual_dir"),
     "empty split": ({"data": "synthetic/lab_tiny:spare"}, "no records in the split 'spare'"),
 }
@@ -204,7 +212,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(name, data_dir, tmp_path):
     )
     data = [change["data"]] if "data" in change else []
     with pytest.raises(UserError, match=message):
-        evaluation.evaluate(checkpoint, tmp_path / "out", data=data, data_dir=data_dir)
+        evaluate_checkpoint(checkpoint, tmp_path / "out", data=data, data_dir=data_dir)
     assert not (tmp_path / "out").exists()
 
 
@@ -212,3 +220,12 @@ def test_the_program_says_it_without_a_traceback(tmp_path):
     output = run("--checkpoint", tmp_path, code=1)
     assert output.startswith("error: ") and "config.json" in output
     assert "Usage" in run(code=1)
+
+
+def test_labels_that_are_not_finite_are_named(data_dir):
+    split = open_split("synthetic/lab_tiny", str(data_dir), limit=2)
+    records = [dict(record) for record in split.source]
+    records[1]["joints_3d"] = np.full((16, 3), np.nan, np.float32)
+    name = records[1]["image_id"].decode()
+    with pytest.raises(UserError, match=f"not finite, in {name}"):
+        predict(load(small_checkpoint.directory()), split._replace(source=records), 8)

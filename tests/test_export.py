@@ -7,11 +7,12 @@ import pytest
 import small_checkpoint
 from small_checkpoint import SIDE, photo
 
-from configs import curriculum
-from pose3d_jax import training
+from pose3d_jax import presets
 from pose3d_jax.errors import UserError
-from pose3d_jax.export import export, export_onnx, main, make_crop_program
-from pose3d_jax.inference import Predictor
+from pose3d_jax.export import main
+from pose3d_jax.interop.one_file import export, export_onnx, make_crop_program
+from pose3d_jax.models.variables import make_network, predict
+from pose3d_jax.prediction.predictor import Predictor
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -84,14 +85,14 @@ def test_a_crops_program_is_the_boxes_program_on_crops(predictor):
 
 def test_onnx_converters_get_plain_convolutions():
     """In a network large enough that JAX on a CPU would do better."""
-    config = curriculum.paper()
+    config = presets.paper()
     sizes = {"input_side": 128, "stacks": 1, "levels": 1, "depth_levels": 1, "features": 128}
     config.model.update(sizes)
-    network = training.make_network(config, axis_name=None)
+    network = make_network(config, axis_name=None)
     predictor = Predictor(network, input_side=128, bone_length_sum=4000.0)
     crops = jax.ShapeDtypeStruct((1, 128, 128, 3), np.uint8)
     images = jax.ShapeDtypeStruct((1, 128, 128, 3), np.float32)
-    fast = jax.make_jaxpr(lambda x: training.predict(network, network.params, network.stats, x))
+    fast = jax.make_jaxpr(lambda x: predict(network, network.params, network.stats, x))
     assert "platform_index" in str(fast(images))
     assert "platform_index" not in str(jax.make_jaxpr(make_crop_program(predictor))(crops))
 

@@ -5,8 +5,13 @@ from hypothesis import strategies as st
 from matplotlib.colors import same_color, to_hex
 from PIL import Image
 
-from pose3d_jax import figures, metrics, plotting, scoring
-from pose3d_jax.records import encode_image
+from pose3d_jax import metrics
+from pose3d_jax.drawing.axes import plot_beside_truth
+from pose3d_jax.drawing.skeletons import joint_colour
+from pose3d_jax.evaluation import charts, extremes
+from pose3d_jax.evaluation.poses import Poses
+from pose3d_jax.evaluation.predictions import to_labels
+from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.skeleton import BONE_LENGTHS, BONES, HEAD_TOP, JOINT_NAMES, ROOT
 
 pytestmark = [
@@ -38,8 +43,8 @@ def split():
         for i in range(COUNT)
     ]
     names = ("joints_2d", "box", "joints_valid", "joints_3d", "has_3d", "head_size")
-    labels = scoring.to_labels({k: np.stack([r[k] for r in records]) for k in names}, SIDE)
-    poses = scoring.Poses(
+    labels = to_labels({k: np.stack([r[k] for r in records]) for k in names}, SIDE)
+    poses = Poses(
         rng.uniform(0, SIDE, (COUNT, 16, 2)),
         rng.normal(size=(COUNT, 16)),
         rng.normal(0, 300, (COUNT, 16, 3)),
@@ -49,7 +54,7 @@ def split():
 
 @pytest.fixture(scope="module")
 def examples(split):
-    return figures.examples(*split, ERRORS, side=SIDE, unit="mm")
+    return extremes.draw(*split, ERRORS, side=SIDE, unit="mm")
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +81,9 @@ def test_best_median_and_worst(values, count):
     known = np.sort(errors[~np.isnan(errors)])
     if not len(known):
         with pytest.raises(ValueError, match="no image"):
-            figures.best_median_worst(errors, count)
+            extremes.best_median_worst(errors, count)
         return
-    chosen = figures.best_median_worst(errors, count)
+    chosen = extremes.best_median_worst(errors, count)
     found = {
         kind: [errors[i] for k, i in chosen if k == kind] for kind in ("best", "median", "worst")
     }
@@ -138,14 +143,14 @@ def test_nearer_bones_cover_the_others():
     pose[[0, 1, 2], 2] = -100.0  # The right leg is nearer to the camera,
     pose[[3, 4, 5], 0] = 100.0  # and the left one further right.
     row = Figure().subplots(1, 4)
-    plotting.plot_beside_truth(row, pose, pose, np.ones(16, bool))
-    right, left = (tuple(np.divide(plotting.joint_colour(joint), 255)) for joint in (0, 5))
+    plot_beside_truth(row, pose, pose, np.ones(16, bool))
+    right, left = (tuple(np.divide(joint_colour(joint), 255)) for joint in (0, 5))
     assert [tuple(line.get_color()) for line in row[0].lines[-2:]] == [right, right]
     assert [tuple(line.get_color()) for line in row[2].lines[-2:]] == [left, left]
 
 
 def test_examples_without_depth_are_crops_alone(split):
-    figure = figures.examples(*split, ERRORS, side=SIDE, unit="px", count=2, with_depth=False)
+    figure = extremes.draw(*split, ERRORS, side=SIDE, unit="px", count=2, with_depth=False)
     titles = [axes.get_title(loc="left").strip() for axes in figure.axes]
     kinds = ("best: 20 px", "median: 45 px", "worst: 70 px")
     assert titles[:3] == list(kinds)
@@ -162,7 +167,7 @@ def random_errors(seed, count=40, missing=0.2):
 def test_joint_errors_are_means_of_what_counts():
     errors = {"ours": random_errors(0), "theirs": random_errors(1)}
     errors["theirs"][:, HEAD_TOP] = np.nan
-    (axes,) = figures.joint_errors(errors, "title").axes
+    (axes,) = charts.joint_errors(errors, "title").axes
     names = [label.get_text().replace("\n", "_") for label in axes.get_xticklabels()]
     assert set(names) == set(JOINT_NAMES) - {JOINT_NAMES[ROOT]}
     for container, (name, values) in zip(axes.containers, errors.items(), strict=True):
@@ -186,7 +191,7 @@ def test_shares_are_counted(seed, missing):
     known = [v for v in errors.ravel() if v == v]
     expected = [100 * sum(v <= t for v in known) / len(known) if known else np.nan
                 for t in thresholds]  # fmt: skip
-    np.testing.assert_allclose(figures.share_within(errors, thresholds), expected)
+    np.testing.assert_allclose(charts.share_within(errors, thresholds), expected)
 
 
 def test_pck_curves_say_what_the_metric_says():
@@ -195,7 +200,7 @@ def test_pck_curves_say_what_the_metric_says():
     poses = truth + rng.normal(0, 90, truth.shape).astype(np.float32)
     valid = rng.random((30, 16)) < 0.7
     errors = np.where(valid, np.asarray(metrics.joint_errors(poses, truth)), np.nan)
-    figure = figures.pck_curves(
+    figure = charts.pck_curves(
         {"ours": errors, "nothing": np.full((30, 16), np.nan)},
         limit=300, unit="mm", mark=150, title="title",
     )  # fmt: skip
@@ -203,7 +208,7 @@ def test_pck_curves_say_what_the_metric_says():
     ours = next(line for line in axes.lines if line.get_label().startswith("ours"))
     x, y = ours.get_data()
     assert x[0] == 0 and x[-1] == 300
-    np.testing.assert_allclose(y, figures.share_within(errors, x))
+    np.testing.assert_allclose(y, charts.share_within(errors, x))
     expected = float(metrics.pck_3d(poses, truth, 150.0, valid))
     assert ours.get_label() == f"ours: {expected:.1f} %"
     assert axes.get_legend().get_title().get_text() == "within 150 mm"
@@ -230,11 +235,11 @@ def posed(seed, count=20, noise=0.0):
 @pytest.mark.parametrize("group", RATIO_PANELS)
 def test_ratios_of_canonical_bones_agree(group):
     pose = posed(0)
-    np.testing.assert_allclose(figures.bone_ratios(pose, group), 1.0)
+    np.testing.assert_allclose(charts.bone_ratios(pose, group), 1.0)
     pose[3] = 0.0
     pose[4] = np.nan
-    assert len(figures.bone_ratios(pose, group)) == 18
-    uneven = figures.bone_ratios(posed(1, noise=0.3), group)
+    assert len(charts.bone_ratios(pose, group)) == 18
+    uneven = charts.bone_ratios(posed(1, noise=0.3), group)
     np.testing.assert_allclose(uneven.mean(-1), 1.0)
     assert uneven.std() > 0.05
 
@@ -249,10 +254,10 @@ def test_bones_show_deviations_beside_sums():
     rng = np.random.default_rng(0)
     sums = {"without": rng.uniform(0.8, 1.2, 20), "with": rng.uniform(1.3, 1.5, 20)}
     sums["with"][:3] = np.nan
-    figure = figures.bones(poses, sums, "title")
+    figure = charts.bones(poses, sums, "title")
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
     for group in RATIO_PANELS:
-        ratios = [figures.bone_ratios(pose, group) for pose in poses.values()]
+        ratios = [charts.bone_ratios(pose, group) for pose in poses.values()]
         assert legend_texts(panels[group]) == [f"{np.std(r):.3f}" for r in ratios]
         for patch, own in zip(panels[group].patches, ratios, strict=True):
             density, edges, _ = patch.get_data()
@@ -267,18 +272,18 @@ def test_an_entry_keeps_its_colour():
     poses = {"truth": posed(0), "ours": posed(1), "theirs": posed(2)}
     sums = {"ours": np.ones(20), "theirs": np.ones(20)}
     errors = {"ours": random_errors(0), "theirs": random_errors(1)}
-    bars = figures.joint_errors(errors, "").axes[0].containers
+    bars = charts.joint_errors(errors, "").axes[0].containers
     expected = [to_hex(container[0].get_facecolor()) for container in bars]
-    bones = figures.bones(poses, sums, "").axes
+    bones = charts.bones(poses, sums, "").axes
     for panel, first in ((bones[0], 1), (bones[4], 0)):
         assert [to_hex(patch.get_edgecolor()) for patch in panel.patches[first:]] == expected
-    curves = figures.pck_curves(errors, limit=1, unit="mm", mark=1, title="").axes[0].lines[1:]
+    curves = charts.pck_curves(errors, limit=1, unit="mm", mark=1, title="").axes[0].lines[1:]
     assert [to_hex(line.get_color()) for line in curves] == expected
 
 
 def test_many_entries_can_be_told_apart():
     errors = {str(i): random_errors(i) for i in range(20)}
-    curves = figures.pck_curves(errors, limit=1, unit="mm", mark=1, title="").axes[0].lines[1:]
+    curves = charts.pck_curves(errors, limit=1, unit="mm", mark=1, title="").axes[0].lines[1:]
     assert len({(line.get_color(), line.get_linestyle()) for line in curves}) == 20
 
 
@@ -288,7 +293,7 @@ def test_a_sweep_has_a_panel_for_every_column(tmp_path):
                  "bone sum": (1 + weight, 0.1)}
         for weight in (0.1, 0.0, 0.01)
     }  # fmt: skip
-    figure = figures.sweep(table, ["symmetry", "MPJPE", "bone sum"], "title")
+    figure = charts.sweep(table, ["symmetry", "MPJPE", "bone sum"], "title")
     labels = [axes.get_ylabel() for axes in figure.axes if axes.axison]
     assert labels == ["symmetry (mm)", "MPJPE (mm)", "bone sum (truth = 1)"]
     for axes, column in zip(figure.axes, ("symmetry", "MPJPE", "bone sum")):
@@ -302,23 +307,23 @@ def test_a_sweep_has_a_panel_for_every_column(tmp_path):
         assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "0.01", "0.1"]
         places = axes.transData.transform([(weight, 1.0) for weight in weights])[:, 0]
         assert (np.diff(places) > 0.2 * np.ptp(places)).all()
-    figures.save(figure, tmp_path / "sweep.png")
+    charts.save(figure, tmp_path / "sweep.png")
 
 
 def test_a_saved_picture_is_whole_or_the_old_one(tmp_path, examples):
     path = tmp_path / "examples.png"
-    figures.save(examples, path)
+    charts.save(examples, path)
     with Image.open(path) as picture:
         picture.load()
         assert picture.format == "PNG" and picture.width > 1000
 
     class Broken:
         def savefig(self, file, **_):
-            file.write_bytes(b"half")
+            file.write(b"half")
             raise OSError("no space left")
 
     old = path.read_bytes()
     with pytest.raises(OSError, match="no space"):
-        figures.save(Broken(), path)
+        charts.save(Broken(), path)
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]

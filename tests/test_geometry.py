@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from pose3d_jax import geometry
-from pose3d_jax.skeleton import BONES
+from pose3d_jax.skeleton import BONE_LENGTHS, BONES
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -50,6 +50,40 @@ def test_bone_lengths(dimensions):
     np.testing.assert_allclose(geometry.bone_length_sum(pose), bone_sum(pose), rtol=1e-6)
 
 
+@given(seeds)
+def test_bone_sums_leave_out_bones_with_an_unannotated_end(seed):
+    pose = random_poses(seed)
+    valid = np.random.default_rng(seed).random((3, 16)) < 0.8
+    expected = [
+        sum(np.linalg.norm(p[a] - p[b]) for a, b in BONES if v[a] and v[b])
+        for p, v in zip(pose, valid)
+    ]
+    nonsense = np.where(valid[..., None], pose, 1e6)
+    np.testing.assert_allclose(geometry.bone_length_sum(nonsense, valid), expected, rtol=1e-5)
+
+
+def test_to_millimetres_scales_annotated_bones_to_their_share_of_the_skeleton():
+    """A person of canonical proportions keeps the size, whatever is not annotated."""
+    lengths = dict(zip(map(tuple, BONES), BONE_LENGTHS))
+    # From the pelvis outwards, every bone in a direction of its own.
+    order = [(2, 6), (1, 2), (0, 1), (6, 3), (3, 4), (4, 5), (6, 8), (8, 9), (12, 8), (11, 12),
+             (10, 11), (8, 13), (13, 14), (14, 15)]  # fmt: skip
+    rng, pose, placed = np.random.default_rng(0), np.zeros((16, 3)), {6}
+    for a, b in order:
+        near, far = (a, b) if a in placed else (b, a)
+        direction = rng.normal(size=3)
+        pose[far] = pose[near] + lengths[a, b] * direction / np.linalg.norm(direction)
+        placed.add(far)
+    crop, depth = np.float32(pose[:, :2] / 20 + 64), np.float32(pose[:, 2] / 20 / 64)
+    for missing in ([], [9], [0, 5, 11], [12]):
+        valid = ~np.isin(np.arange(16), missing)
+        labelled = np.where(valid[:, None], crop, 0)
+        found = geometry.to_millimetres(labelled, depth, 128, BONE_LENGTHS.sum(), valid)
+        np.testing.assert_allclose(found[valid], pose[valid], atol=0.1)
+    nothing = geometry.to_millimetres(crop, depth, 128, 4000.0, np.zeros(16, bool))
+    assert np.isfinite(nothing).all()
+
+
 def test_relative_to_root_puts_the_pelvis_at_the_origin():
     pose = random_poses(0) + 7.0
     moved = geometry.relative_to_root(pose)
@@ -62,13 +96,16 @@ def test_depth_target_of_a_weak_perspective_image_is_its_own_scaled_depth(seed, 
     pose = random_poses(seed) + np.array([100.0, -50.0, 4000.0])
     crop = scale * pose[..., :2] + np.array([31.0, 17.0])
     expected = (pose[..., 2] - pose[:, 6:7, 2]) * scale / (side / 2)
-    actual = geometry.depth_target(crop.astype(np.float32), pose.astype(np.float32), side)
+    valid = np.ones((3, 16), bool)
+    actual = geometry.depth_target(crop.astype(np.float32), pose.astype(np.float32), side, valid)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-3 * np.abs(expected).max())
 
 
 def test_depth_target_without_3d_is_zero():
     crop = random_poses(0)[..., :2].astype(np.float32)
-    target = geometry.depth_target(crop, np.zeros((3, 16, 3), np.float32), 256)
+    target = geometry.depth_target(
+        crop, np.zeros((3, 16, 3), np.float32), 256, np.ones((3, 16), bool)
+    )
     np.testing.assert_array_equal(target, np.zeros((3, 16)))
 
 
@@ -76,7 +113,7 @@ def test_depth_target_without_3d_is_zero():
 def test_to_millimetres_undoes_weak_perspective(seed, scale, side):
     pose = random_poses(seed)
     crop = (scale * pose[..., :2] + np.array([31.0, 17.0])).astype(np.float32)
-    depth = geometry.depth_target(crop, pose.astype(np.float32), side)
+    depth = geometry.depth_target(crop, pose.astype(np.float32), side, np.ones((3, 16), bool))
     recovered = geometry.to_millimetres(crop, depth, side, bone_sum(pose).astype(np.float32))
     np.testing.assert_allclose(recovered, pose, atol=0.1)
 

@@ -1,5 +1,6 @@
 import os
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from miniature import (
     write_video,
 )
 
-from pose3d_jax import records, skeleton
+from pose3d_jax import skeleton
 from pose3d_jax.errors import UserError
+from pose3d_jax.images.jpeg import decode_image
 from tfds_builders import work
-from tfds_builders.catalog import load_builder
+from tfds_builders.builders import load_builder
 from tfds_builders.human36m import human36m_dataset_builder as human36m
 from tfds_builders.human36m import release, sequence
 from tfds_builders.human36m.release import Sequence36m
@@ -81,7 +83,7 @@ def test_each_picture_is_the_frame_of_its_pose(made, release_and_truth):
         name = record["image_id"].split("_")[1].replace("-", " ")
         pose = truth[record["subject"], name, record["camera"]][record["frame"]]
         places = index_places(project(pose, record["camera"]))
-        image = records.decode_image(record["image"])
+        image = decode_image(record["image"])
         assert read_index(image, from_source(record, places)) == record["frame"]
 
 
@@ -104,7 +106,7 @@ def test_projection_lands_on_the_2d_joints_in_both_splits(made):
 def test_the_picture_shows_each_joint_at_its_place(made):
     checked = set()
     for record in made.values():
-        image = records.decode_image(record["image"])
+        image = decode_image(record["image"])
         assert image.shape == (256, 256, 3)
         joints = record["joints_2d"]
         for joint, (x, y) in enumerate(joints):
@@ -332,6 +334,14 @@ def test_archives_cut_anywhere_are_noticed(tmp_path, keep):
     (tmp_path / "a.tgz").write_bytes(whole[:keep] if keep else whole[:-4])
     failed = dict(release.unpack_all({tmp_path / "a.tgz": (tmp_path / "out", ".mp4")}))
     assert list(failed) == [tmp_path / "a.tgz"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_with_a_name_that_no_disk_takes(tmp_path):
+    with tarfile.open(tmp_path / "a.tgz", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("Videos/" + 300 * "x" + ".mp4"))
+    failed = dict(release.unpack_all({tmp_path / "a.tgz": (tmp_path / "out", ".mp4")}))
+    assert "damaged (File name too long)" in failed[tmp_path / "a.tgz"]
     assert not (tmp_path / "out").exists()
 
 

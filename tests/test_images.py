@@ -1,9 +1,13 @@
+import io
+import subprocess
+import warnings
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.images import read_image, reduce_image
+from pose3d_jax.images.files import read_image, reduce_image
 
 #: Red, green / blue, white: each corner of its own colour.
 CORNERS = np.kron(
@@ -98,6 +102,50 @@ def test_what_is_no_image_is_a_sentence(tmp_path):
         with pytest.raises(UserError, match=message) as refusal:
             read_image(path)
         assert str(path) in str(refusal.value)
+
+
+def photo(format_: str) -> bytes:
+    """A small picture with the tags of a camera."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E], exif[0x011A], exif[0x0213] = 6, "a person", 72.0, 1
+    buffer = io.BytesIO()
+    Image.fromarray(CORNERS).save(buffer, format_, exif=exif.tobytes())
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("format_", ["WEBP", "AVIF"])
+def test_damage_anywhere_is_a_picture_or_a_sentence(tmp_path, format_, capfd):
+    """Damaged tags ended in struct.error and TypeError, damaged AVIFs in RuntimeError."""
+    whole, path = photo(format_), tmp_path / "a.jpg"
+    refused = 0
+    with warnings.catch_warnings():  # That we silence Pillow is seen here, and forgotten after.
+        warnings.simplefilter("always")
+        for place in range(0, len(whole), 1 if format_ == "WEBP" else 5):
+            for value in (0, 255):
+                path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+                try:
+                    assert read_image(path).shape[2] == 3
+                except UserError as error:
+                    refused += 1
+                    assert str(path) in str(error) and "\n" not in str(error)
+    assert refused > 5
+    assert capfd.readouterr() == ("", "")
+
+
+def test_other_formats_stay_closed_whatever_they_are_called(tmp_path, monkeypatch):
+    """Pillow opens an EPS by starting Ghostscript."""
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(CORNERS).save(path, "EPS")
+    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("a program started"))
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    with pytest.raises(UserError, match="not an image"):
+        read_image(path)
+
+
+def test_a_picture_can_be_read_as_it_lies_in_the_file(tmp_path):
+    (tmp_path / "a.png").write_bytes(photo("PNG"))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", upright=False), CORNERS)
+    assert read_image(tmp_path / "a.png").shape == (24, 16, 3)
 
 
 def test_a_large_image_is_reduced_to_be_shown():

@@ -10,10 +10,15 @@ from hypothesis import strategies as st
 from small_checkpoint import SIDE, photo
 
 import pose3d_jax
-from pose3d_jax import augment, boxes, geometry, scoring, skeleton, training
-from pose3d_jax.checkpoints import flatten, unflatten
+from pose3d_jax import geometry, skeleton
 from pose3d_jax.errors import UserError
-from pose3d_jax.inference import Predictor
+from pose3d_jax.evaluation.poses import as_poses
+from pose3d_jax.images import boxes, crop
+from pose3d_jax.images.crop import crop_to_image, sample
+from pose3d_jax.models.variables import Network, flatten, make_network, unflatten
+from pose3d_jax.prediction.predictor import Predictor
+from pose3d_jax.training.state import split_over_devices
+from pose3d_jax.training.steps import make_predict_step
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -54,13 +59,11 @@ def records(count: int) -> dict[str, np.ndarray]:
 def test_the_same_joints_as_in_evaluation(predictor):
     batch = records(8)
     config = small_checkpoint.config()
-    network = training.make_network(config, axis_name=None)
-    predict = training.make_predict_step(config, network)
-    output = predict(small_checkpoint.state(), training.split_over_devices(batch))
+    network = make_network(config, axis_name=None)
+    predict = make_predict_step(network, config.model.input_side)
+    output = predict(small_checkpoint.state(), split_over_devices(batch))
     output = {k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in output.items()}
-    expected = scoring.as_poses(
-        output["joints"], output["depth"], SIDE, small_checkpoint.BONE_LENGTH_SUM
-    )
+    expected = as_poses(output["joints"], output["depth"], SIDE, small_checkpoint.BONE_LENGTH_SUM)
 
     x, y, side = batch["box"].astype(np.float64).T
     as_boxes = np.stack([x - side / 2, y - side / 2, side, side], axis=-1)
@@ -103,7 +106,7 @@ def test_compiles_once_per_bucket():
     for side in (20, 40, 300):
         own(photo(side, side + 5))
         own([photo(side, side)] * 5)
-    assert own._predict._cache_size() == 2
+    assert own.batches.programs() == 2
 
 
 def test_without_boxes_the_largest_centred_square(predictor):
@@ -153,8 +156,8 @@ def test_a_doubled_image_gives_a_doubled_pose(predictor):
 
 
 def device_crop(patch):
-    matrix = augment.crop_to_image(patch.box[None], SIDE, augment.no_augmentation(1))
-    return np.asarray(augment.crop(patch.pixels[None], matrix, SIDE))[0]
+    matrix = crop_to_image(patch.box[None], SIDE)
+    return np.asarray(sample(patch.pixels[None], matrix, SIDE))[0]
 
 
 def test_a_mirrored_image_is_the_mirrored_crop(predictor):
@@ -170,7 +173,7 @@ def test_a_mirrored_image_is_the_mirrored_crop(predictor):
         )
 
 
-def mirrored(network: training.Network) -> training.Network:
+def mirrored(network: Network) -> Network:
     """The network that answers to a mirrored image as this one does to the image."""
 
     def mirror(name: str, array: np.ndarray) -> np.ndarray:
@@ -213,9 +216,29 @@ def test_a_mirrored_image_gives_the_mirrored_pose(predictor, box):
 def test_a_large_box_is_reduced_without_aliasing():
     stripes = np.zeros((640, 640, 3), np.uint8)
     stripes[:, ::2] = 200
-    patch = boxes.cut_patch(stripes, np.array([320, 320, 640]), SIDE)
+    patch = boxes.cut_patch(stripes, np.array([320.0, 320.0, 640.0]), SIDE)
     np.testing.assert_allclose(patch.pixels[2 : SIDE - 2, 2 : SIDE - 2], 100, atol=2)
     assert patch.box.tolist() == [SIDE / 2, SIDE / 2, SIDE]
+
+
+@pytest.mark.parametrize(
+    "square", [(200, 150, 280), (150, 130.5, 199.7), (20, 30, 300), (390, 290, 700), (0, 0, 6000)]
+)
+def test_a_square_reduced_quickly_is_nearly_the_one_reduced_well(square):
+    """Also where it reaches beyond the image, on any side, and far."""
+    *centre, side = square
+    image = photo(300, 400)
+    quick = crop.crop_square_quickly(image, np.array(centre), side, SIDE)
+    well, _ = crop.crop_square(image, np.array(centre), side, SIDE)
+    difference = np.abs(quick.astype(float) - well)
+    assert difference.mean() < 2 and (difference < 12).mean() > 0.99
+
+
+@pytest.mark.parametrize("square", [(30, 25, 33.3), (20.25, 31.5, 64), (2, 55, 40), (10, 10, 200)])
+def test_upright_squares_are_sampled_as_any_others(square):
+    images, squares = photo(50, 60)[None], np.float32([square])
+    expected = sample(images, crop_to_image(squares, SIDE), SIDE)
+    np.testing.assert_allclose(crop.sample_squares(images, squares, SIDE), expected, atol=1e-4)
 
 
 def test_all_patches_have_one_shape():

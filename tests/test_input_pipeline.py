@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pose3d_jax import input_pipeline
+from pose3d_jax.data.batches import batch_ids, evaluation_batches, to_arrays, training_batches
+from pose3d_jax.data.sources import Chosen, WithoutDepth
 from pose3d_jax.skeleton import NUM_JOINTS
 
 
@@ -31,7 +32,7 @@ WILD = [record("wild", 100 + i) for i in range(7)]
 def numbers(count: int, sources=(LAB, WILD), start=0, **options) -> np.ndarray:
     """The record numbers of `count` batches."""
     settings = {"batch_size": 8, "seed": 3, "image_side": 8, "threads": 2} | options
-    batches = input_pipeline.training_batches(sources, start=start, **settings)
+    batches = training_batches(sources, start=start, **settings)
     return np.array([next(batches)["head_size"] for _ in range(count)], int)
 
 
@@ -71,20 +72,20 @@ def test_hosts_share_one_stream(hosts):
 
 
 def test_batch_ids_name_the_records_of_a_batch():
-    names = input_pipeline.batch_ids([LAB, WILD], batch_size=8, seed=3, step=4)
+    names = batch_ids([LAB, WILD], batch_size=8, seed=3, step=4)
     assert [int(name.split("-")[1]) for name in names] == numbers(5)[4].tolist()
     assert [name.split("-")[0] for name in names] == ["lab", "wild"] * 4
 
 
 def test_smaller_images_are_padded_right_and_below():
-    arrays = input_pipeline.to_arrays(record("lab", 200), 12)
+    arrays = to_arrays(record("lab", 200), 12)
     assert arrays["image"].shape == (12, 12, 3) and arrays["image"].dtype == np.uint8
     assert (arrays["image"][:8, :8] == 200).all()
     assert not arrays["image"][8:].any() and not arrays["image"][:, 8:].any()
 
 
 def test_evaluation_reads_everything_in_order_and_marks_the_filler():
-    batches = list(input_pipeline.evaluation_batches(LAB, batch_size=4, image_side=8, threads=2))
+    batches = list(evaluation_batches(LAB, batch_size=4, image_side=8, threads=2))
     assert [real for _, real in batches] == [4, 4, 2]
     seen = np.concatenate([batch["head_size"][:real] for batch, real in batches])
     np.testing.assert_array_equal(seen, np.arange(10))
@@ -93,14 +94,14 @@ def test_evaluation_reads_everything_in_order_and_marks_the_filler():
 
 @pytest.mark.parametrize(("limit", "expected"), [(5, [0, 2, 4, 6, 8]), (100, list(range(10)))])
 def test_a_limit_spreads_over_the_split(limit, expected):
-    chosen = input_pipeline.Chosen(LAB, limit)
-    batches = input_pipeline.evaluation_batches(chosen, batch_size=3, image_side=8, threads=1)
+    chosen = Chosen(LAB, limit)
+    batches = evaluation_batches(chosen, batch_size=3, image_side=8, threads=1)
     seen = np.concatenate([batch["head_size"][:real] for batch, real in batches])
     np.testing.assert_array_equal(seen, expected)
 
 
 def test_hidden_depth_is_nobodys_label():
-    hidden = input_pipeline.WithoutDepth(LAB)
+    hidden = WithoutDepth(LAB)
     assert len(hidden) == len(LAB)
     assert not hidden[3]["has_3d"] and not hidden[3]["joints_3d"].any()
     assert LAB[3]["has_3d"] and LAB[3]["joints_3d"].all()

@@ -1,10 +1,16 @@
+import shutil
+
 import numpy as np
 import pytest
 from miniature import write_human36m, write_mpii_people
 
 from pose3d_jax import skeleton
+from pose3d_jax.data.batches import training_batches
+from pose3d_jax.data.catalog import NotPreparedError, open_dataset
+from pose3d_jax.data.sources import open_source
+from pose3d_jax.errors import UserError
 from tfds_builders import inspect
-from tfds_builders.prepare import NotPreparedError, prepare
+from tfds_builders.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +77,24 @@ def test_deviation_and_projection_notice_what_is_wrong():
     np.testing.assert_allclose(error[0, 3], np.hypot(x, y), rtol=1e-5)
 
 
+def test_projection_is_computed_in_64_bits():
+    """In 32, a joint at the edge of the image would be off by some 1e-4 px."""
+    low, high = (-1500, -1500, 2500), (1500, 1500, 5500)
+    joints = np.random.default_rng(0).uniform(low, high, (200, 16, 3)).astype(np.float32)
+    fx, fy, cx, cy = 1145.0494, 1143.7811, 512.5415, 515.4515
+    exact = joints[..., :2].astype(np.float64) * (fx, fy) / joints[..., 2:].astype(np.float64)
+    labels = {
+        "joints_3d": joints,
+        "joints_2d": np.zeros((200, 16, 2), np.float32),
+        "to_source": np.tile(np.eye(2, 3, dtype=np.float32), (200, 1, 1)),
+        "camera": np.array(["54138969"] * 200),
+    }
+    error = inspect.projection_error(labels)
+    np.testing.assert_allclose(
+        error, np.linalg.norm(exact + np.array([cx, cy]), axis=-1), rtol=1e-12
+    )
+
+
 def test_the_command_line(data_dir, tmp_path, capsys):
     assert inspect.main(["nothing"]) == 1
     assert capsys.readouterr().err.startswith("error: There is no data set 'nothing'")
@@ -79,6 +103,35 @@ def test_the_command_line(data_dir, tmp_path, capsys):
     arguments = ["mpii", "--data_dir", str(data_dir), "--out", str(tmp_path)]
     assert inspect.main(arguments) == 0
     assert "validation: 2 records" in capsys.readouterr().out
+    (tmp_path / "mpii_train.png").unlink()
+    (tmp_path / "mpii_train.png").mkdir()
+    assert inspect.main(arguments) == 1
+    assert capsys.readouterr().err.strip().endswith("mpii_train.png: Is a directory.")
+
+
+@pytest.mark.parametrize("damage", ["a flipped bit", "cut off", "gone"])
+def test_damaged_records_are_a_sentence_with_the_command_that_mends_them(
+    data_dir, tmp_path, capsys, damage
+):
+    shutil.copytree(data_dir / "mpii", tmp_path / "mpii")
+    (file,) = (tmp_path / "mpii").rglob("*train.array_record*")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(content if damage == "a flipped bit" else content[: len(content) // 2])
+    source = open_source(open_dataset("mpii", tmp_path), "train")
+    batches = training_batches(
+        [source], batch_size=len(source), seed=0, start=0, image_side=512, threads=2
+    )
+    with pytest.raises(UserError) as refusal:
+        next(batches)
+    sentence = str(refusal.value)
+    assert "the records of mpii, split 'train'" in sentence
+    assert f"prepare mpii --manual_dir DIR --data_dir {tmp_path} --overwrite" in sentence
+    assert inspect.main(["mpii", "--data_dir", str(tmp_path), "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: Cannot read the records of mpii")
 
 
 def test_what_is_not_prepared(tmp_path):

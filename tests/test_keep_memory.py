@@ -32,4 +32,4 @@ def page_faults(program: str) -> int:
 def test_temporaries_are_not_mapped_anew_in_every_call():
     if page_faults(PROGRAM) < 10 * 2**14:
         pytest.skip("this system keeps memory anyway, or has larger pages")
-    assert page_faults(f"import pose3d_jax.keep_memory\n{PROGRAM}") < 5 * 2**14
+    assert page_faults(f"import pose3d_jax.programs.memory\n{PROGRAM}") < 5 * 2**14

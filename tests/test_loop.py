@@ -1,10 +1,20 @@
-"""What the training loop warns of."""
+"""What the training loop warns of, refuses, and owes."""
 
 import logging
+import signal
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from pose3d_jax import loop
+from pose3d_jax import presets
+from pose3d_jax.errors import Interrupted, UserError
+from pose3d_jax.stages import get_stage
+from pose3d_jax.training import loop
+from pose3d_jax.training.interruption import Interruption
+from pose3d_jax.training.loop import Run, collect, iterate, warn_of_collapse
+from pose3d_jax.training.progress import MetricsLog
+from pose3d_jax.training.state import TrainState
 
 
 @pytest.mark.parametrize(
@@ -19,5 +29,104 @@ from pose3d_jax import loop
 )
 def test_depths_that_leave_the_labs_are_warned_of(caplog, means, warns):
     with caplog.at_level(logging.WARNING):
-        loop.warn_of_collapse(means)
+        warn_of_collapse(means)
     assert [("collapsing" in record.message) for record in caplog.records] == [True] * warns
+
+
+STEPS = 6
+
+
+@pytest.fixture
+def iterated(monkeypatch, tmp_path):
+    """Runs the loop of a stage whose steps compute nothing, from a given iteration on.
+
+    Returns the iterations that were scored and those whose modes were compared.
+    """
+    config = presets.experiment(1, "tiny")
+    config.stages.stage1.steps = STEPS
+    config.run.update({"evaluate_every": 2, "save_every": 2, "log_every": 1})
+    stage = get_stage(config, 1)
+    run = Run(config, tmp_path, {}, 64, None, None, None)
+    scalars = {"loss": np.float32(1), "update_norm": np.float32(1)}
+    monkeypatch.setattr(loop, "replicate", lambda state: state)
+    monkeypatch.setattr(loop, "split_over_devices", lambda batch: batch)
+    monkeypatch.setattr(loop, "batches", lambda *_: iter([None] * STEPS))
+    monkeypatch.setattr(
+        loop, "make_train_step",
+        lambda *_: lambda state, *_: (state._replace(step=state.step + 1), scalars),
+    )  # fmt: skip
+
+    def compare(run, stage, state, metrics):
+        compared.append(int(state.step))
+        metrics.write(stage.steps, {loop.MODES: 1.0})
+
+    monkeypatch.setattr(loop, "compare_modes", compare)
+    scored, compared, saved = [], [], []
+    checkpoints = SimpleNamespace(
+        save=lambda step, state: saved.append(step), wait=lambda: None, steps=lambda: saved
+    )
+
+    def validate(run, stage, state, step, metrics):
+        assert int(state.step) == step
+        if not metrics.has(step, "lab-test "):
+            scored.append(step)
+            metrics.write(step, {"lab-test MPJPE": 1.0})
+
+    def go(start, interruption=None):
+        scored.clear(), compared.clear()
+        state = TrainState(np.int32(start), None, None, None)
+        with MetricsLog(tmp_path, start) as metrics:
+            asked = interruption or SimpleNamespace(asked=lambda collectively: 0)
+            iterate(run, stage, state, checkpoints, metrics, asked, validate)
+        return list(scored), list(compared)
+
+    return go
+
+
+def test_a_stage_is_scored_as_often_as_its_config_says(iterated):
+    assert iterated(0) == ([2, 4, 6], [6])
+
+
+def test_what_a_stage_owes_after_its_last_save_is_done_on_resume_and_once(iterated):
+    assert iterated(STEPS) == ([6], [6])
+    assert iterated(STEPS) == ([], [])
+
+
+def test_what_a_save_in_mid_stage_owes_is_done_on_resume(iterated):
+    assert iterated(4) == ([4, 6], [6])
+    assert iterated(4) == ([6], [6])  # What came after the save is done again.
+
+
+def test_a_stop_at_a_scored_iteration_leaves_its_scores_to_the_next_run(iterated):
+    def asked(collectively):
+        return signal.SIGTERM
+
+    with pytest.raises(Interrupted, match=r"iteration 4 .* rerun the command to resume"):
+        iterated(3, SimpleNamespace(asked=asked))
+    assert iterated(4) == ([4, 6], [6])
+
+
+@pytest.mark.parametrize("number", Interruption.SIGNALS)
+def test_a_signal_is_remembered_and_a_second_one_acts_as_usual(number):
+    before = signal.getsignal(number)
+    with Interruption() as interruption:
+        assert interruption.asked(collectively=False) == 0
+        signal.raise_signal(number)
+        assert interruption.asked(collectively=False) == number
+        assert signal.getsignal(number) == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_records(tmp_path):
+    config = presets.experiment(1, "tiny")
+    config.data.batch_size = 2
+    stage = get_stage(config, 1)
+    records = [{"image_id": f"wild {i}".encode()} for i in range(4)]
+    run = Run(config, tmp_path, {"wild": SimpleNamespace(train=records)}, 64, None, None, None)
+    pending = [{"loss": np.float32(loss), "update_norm": np.float32(1)} for loss in (1, np.nan)]
+    checkpoints = SimpleNamespace(steps=lambda: [4], directory=tmp_path)
+    with pytest.raises(UserError) as caught:
+        collect(run, stage, pending, 7, checkpoints)
+    message = str(caught.value)
+    assert "not finite in iteration 7 of stage1" in message
+    assert message.split("Its records:")[1].count("wild ") == 2
+    assert "that of iteration 4" in message and "stage1.learning_rate" in message

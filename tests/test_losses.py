@@ -222,6 +222,26 @@ def test_heatmap_loss_is_the_mean_square_summed_over_stacks():
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
+def test_heatmaps_of_joints_that_do_not_count_may_be_anything():
+    rng = np.random.default_rng(0)
+    maps, target = rng.normal(size=(2, 3, 8, 8, 16)).astype(np.float32)
+    counted = rng.random((3, 16)) < 0.6
+    expected = (
+        sum(np.sum((maps[b, :, :, j] - target[b, :, :, j]) ** 2) for b, j in np.argwhere(counted))
+        / maps.size
+    )
+    spoilt = np.where(counted[:, None, None], maps, np.nan)
+
+    def loss(maps):
+        return losses.heatmap_loss([maps], jnp.asarray(target), jnp.asarray(counted))
+
+    value, gradient = jax.value_and_grad(loss)(spoilt)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    assert (np.any(gradient, axis=(1, 2)) == counted).all()
+    everything = np.ones_like(counted)
+    assert losses.heatmap_loss([maps], target, everything) == losses.heatmap_loss([maps], target)
+
+
 def test_labels_that_do_not_count_may_be_anything():
     """Not a number in an unlabelled depth reaches neither the loss nor its gradient."""
     rng = np.random.default_rng(0)

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
-from pose3d_jax import evaluation, measures, scoring, tables
-from pose3d_jax.measures import Measure
-from pose3d_jax.skeleton import BONES, PCKH_GROUPS
+from pose3d_jax import geometry
+from pose3d_jax.evaluation import scores, tables
+from pose3d_jax.evaluation.poses import Setting, as_poses
+from pose3d_jax.evaluation.predictions import Predicted, to_labels
+from pose3d_jax.evaluation.report import score
+from pose3d_jax.evaluation.scores import Measure
+from pose3d_jax.skeleton import BONE_LENGTHS, BONES, PCKH_GROUPS
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -25,7 +29,7 @@ def random_split(seed: int, count: int = 40):
     truth = rng.normal([0, 0, 4000], 300, (count, 16, 3))
     joints = rng.uniform(20, 108, (count, 16, 2))
     has_3d = rng.random(count) < 0.8
-    labels = scoring.to_labels(
+    labels = to_labels(
         {
             "joints_2d": np.float32(joints + 30),
             "box": np.tile(np.float32([94, 94, SIDE]), (count, 1)),
@@ -36,7 +40,7 @@ def random_split(seed: int, count: int = 40):
         },
         SIDE,
     )
-    poses = scoring.as_poses(
+    poses = as_poses(
         np.float32(joints + rng.normal(scale=6, size=joints.shape)),
         np.float32(labels.depth + rng.normal(scale=0.1, size=(count, 16))),
         SIDE,
@@ -49,9 +53,13 @@ def length(pose, joints):
     return np.linalg.norm(pose[joints[0]] - pose[joints[1]])
 
 
-def millimetres(joints, depth):
+def millimetres(joints, depth, valid=None):
+    """At the average size; where joints are not labelled, by the bones between those that are."""
     pose = np.concatenate([joints, depth[:, None] * SIDE / 2], axis=1).astype(np.float64)
-    return (pose - pose[6]) * SIZE / sum(length(pose, bone) for bone in BONES)
+    known = [bone for bone in BONES if valid is None or valid[bone].all()]
+    canonical = dict(zip(map(tuple, BONES), BONE_LENGTHS))
+    share = sum(canonical[tuple(bone)] for bone in known) / BONE_LENGTHS.sum()
+    return (pose - pose[6]) * SIZE * share / sum(length(pose, bone) for bone in known)
 
 
 def slow_numbers(poses, labels, groups, dataset):
@@ -89,7 +97,7 @@ def slow_numbers(poses, labels, groups, dataset):
             error = np.linalg.norm(at_size[j] - at_size[6] - truth[j] + truth[6])
             within.setdefault(groups[i], []).append(error < 150)
             under.setdefault(groups[i], []).append(np.mean([error < t for t in range(0, 151, 5)]))
-        true_2d = millimetres(labels.joints[i], poses.depth[i])
+        true_2d = millimetres(labels.joints[i], poses.depth[i], labels.valid[i])
         if dataset == "mpi_inf_3dhp":
             step = 0.2 * (true_2d[8] - true_2d[6])
             for j in (6, 2, 3):
@@ -119,8 +127,8 @@ def slow_numbers(poses, labels, groups, dataset):
 @pytest.mark.parametrize("dataset", ["human36m", "mpi_inf_3dhp"])
 def test_tables_are_those_of_a_slow_evaluation(dataset):
     poses, labels = random_split(0)
-    protocol = scoring.Protocol(SIDE, SIZE, dataset)
-    found = tables.tabulate(measures.measure(poses, labels, protocol), GROUPS)
+    setting = Setting(SIDE, SIZE, dataset)
+    found = tables.tabulate(scores.measure(poses, labels, setting), GROUPS)
     for kind, row in slow_numbers(poses, labels, GROUPS, dataset).items():
         assert set(found[kind]) == set(row)
         for column, value in row.items():
@@ -130,9 +138,7 @@ def test_tables_are_those_of_a_slow_evaluation(dataset):
 def test_without_truth_symmetry_is_in_pixels_of_a_crop_of_256():
     poses, labels = random_split(1)
     labels = labels._replace(has_3d=np.zeros(40, bool), joints_3d=np.zeros((40, 16, 3), np.float32))
-    found = tables.tabulate(
-        measures.measure(poses, labels, scoring.Protocol(SIDE, SIZE, "mpii")), GROUPS
-    )
+    found = tables.tabulate(scores.measure(poses, labels, Setting(SIDE, SIZE, "mpii")), GROUPS)
     assert set(found) == {"summary", "table2", "table4"}
     pose = np.concatenate([poses.joints * 2, poses.depth[..., None] * 128], axis=-1)
     for limb, (a, b, c, d) in LIMBS.items():
@@ -140,17 +146,49 @@ def test_without_truth_symmetry_is_in_pixels_of_a_crop_of_256():
         assert found["table4"][limb] == pytest.approx(np.mean(differences), rel=1e-4)
 
 
+def test_what_is_not_annotated_lengthens_no_bone():
+    """Records hold zeros there: measures of labelled joints do not take these for positions."""
+    poses, labels = random_split(7)
+    everything = labels._replace(valid=np.ones((40, 16), bool))
+    headless = everything._replace(
+        valid=np.tile(np.arange(16) != 9, (40, 1)),
+        joints=np.where(np.arange(16)[:, None] == 9, np.float32(-1000), labels.joints),
+    )
+    setting = Setting(SIDE, SIZE, "synthetic/wild")
+    expected, found = (scores.summarise(poses, some, setting) for some in (everything, headless))
+    for name in ("symmetry true 2D", "bone sum", "bone sum true 2D"):
+        assert found[name] == pytest.approx(expected[name], rel=0.1), name
+
+
+def test_pckh_compares_with_projections_and_with_weak_perspective():
+    _, labels = random_split(8)
+    labels = labels._replace(has_3d=np.ones(40, bool), head_size=np.full(40, 10, np.float32))
+    pose = np.random.default_rng(8).normal([0, 0, 4000], 300, (40, 16, 3))
+    labels = labels._replace(
+        joints=np.float32(500 * pose[..., :2] / pose[..., 2:] + 64), joints_3d=np.float32(pose)
+    )
+    drawn = geometry.weak_perspective(labels.joints, labels.joints_3d, labels.valid)
+    setting = Setting(SIDE, SIZE, "synthetic/lab")
+    for joints, names in (
+        (labels.joints, ("PCKh@0.5", "PCKh@0.5 weak perspective")),
+        (np.asarray(drawn), ("PCKh@0.5 weak perspective", "PCKh@0.5")),
+    ):
+        poses = as_poses(joints, labels.depth, SIDE, SIZE)
+        row = scores.summarise(poses, labels, setting)
+        assert row[names[0]] == 100 and row[names[1]] < 95
+
+
 def test_a_stage_without_depth_has_2d_numbers_alone():
     poses, labels = random_split(2)
-    protocol = scoring.Protocol(SIDE, SIZE, "synthetic/lab", with_depth=False)
-    assert set(measures.summarise(poses, labels, protocol)) == {"PCKh@0.5"}
+    setting = Setting(SIDE, SIZE, "synthetic/lab", with_depth=False)
+    assert set(scores.summarise(poses, labels, setting)) == {"PCKh@0.5"}
 
 
 def test_exact_poses_score_exactly():
     _, labels = random_split(3)
     rng = np.random.default_rng(3)
     # Under an orthographic camera, at the average size, the truth is what the network can say.
-    truth = scoring.as_poses(
+    truth = as_poses(
         np.float32(rng.uniform(20, 108, (40, 16, 2))),
         np.float32(rng.normal(size=(40, 16))),
         SIDE,
@@ -158,9 +196,9 @@ def test_exact_poses_score_exactly():
     )
     labels = labels._replace(
         joints=truth.joints, depth=truth.depth, joints_3d=truth.millimetres,
-        has_3d=np.ones(40, bool),
+        valid=np.ones((40, 16), bool), has_3d=np.ones(40, bool),
     )  # fmt: skip
-    row = measures.summarise(truth, labels, scoring.Protocol(SIDE, SIZE, "synthetic/lab"))
+    row = scores.summarise(truth, labels, Setting(SIDE, SIZE, "synthetic/lab"))
     perfect = {"PCKh@0.5": 100, "3DPCK": 100, "bone sum": 1, "depth spread": 1,
                "depth correlation": 1, "MPJPE": 0,
                "MPJPE true 2D": 0, "PA-MPJPE": 0, "N-MPJPE": 0}  # fmt: skip
@@ -168,30 +206,30 @@ def test_exact_poses_score_exactly():
         assert row[name] == pytest.approx(value, abs=0.02), name
     assert row["AUC"] == pytest.approx(100 * 30 / 31)  # Nothing is below 0 mm.
     doubled = truth._replace(depth=2 * truth.depth)
-    row = measures.summarise(doubled, labels, scoring.Protocol(SIDE, SIZE, "synthetic/lab"))
+    row = scores.summarise(doubled, labels, Setting(SIDE, SIZE, "synthetic/lab"))
     assert row["depth spread"] == pytest.approx(2, rel=1e-5) and row["bone sum"] > 1.3
     assert row["depth correlation"] == pytest.approx(1, abs=1e-5)
 
 
 def test_the_correlation_of_depths_is_numpys():
     poses, labels = random_split(6)
-    row = measures.summarise(poses, labels, scoring.Protocol(SIDE, SIZE, "synthetic/lab"))
+    row = scores.summarise(poses, labels, Setting(SIDE, SIZE, "synthetic/lab"))
     expected = [
         np.corrcoef(poses.depth[i], labels.depth[i])[0, 1] for i in np.flatnonzero(labels.has_3d)
     ]
     assert row["depth correlation"] == pytest.approx(np.mean(expected), abs=1e-5)
     flat = poses._replace(depth=np.zeros_like(poses.depth))
-    row = measures.summarise(flat, labels, scoring.Protocol(SIDE, SIZE, "synthetic/lab"))
+    row = scores.summarise(flat, labels, Setting(SIDE, SIZE, "synthetic/lab"))
     assert row["depth correlation"] == 0
 
 
 def test_the_order_of_images_changes_nothing():
     poses, labels = random_split(4)
     order = np.random.default_rng(0).permutation(40)
-    protocol = scoring.Protocol(SIDE, SIZE, "human36m")
+    setting = Setting(SIDE, SIZE, "human36m")
     shuffled = (type(x)(*(field[order] for field in x)) for x in (poses, labels))
-    there = tables.tabulate(measures.measure(*shuffled, protocol), GROUPS[order])
-    here = tables.tabulate(measures.measure(poses, labels, protocol), GROUPS)
+    there = tables.tabulate(scores.measure(*shuffled, setting), GROUPS[order])
+    here = tables.tabulate(scores.measure(poses, labels, setting), GROUPS)
     for kind, row in here.items():
         assert there[kind] == pytest.approx(row, rel=1e-6, nan_ok=True)
 
@@ -219,14 +257,27 @@ def test_a_mean_over_nothing_is_no_number():
 
 def test_results_of_a_split_are_complete():
     poses, labels = random_split(5)
-    protocol = scoring.Protocol(SIDE, SIZE, "synthetic/wild")
-    results = evaluation.score(poses, labels, protocol, GROUPS, training_labels=labels)
+    setting = Setting(SIDE, SIZE, "synthetic/wild")
+    predicted = Predicted(poses, labels, np.array([""] * 40), GROUPS)
+    results = score(predicted, setting, training_labels=labels)
     assert results["images"] == 40
     assert set(results["tables"]) == {
         "summary", "table1", "table2", "table3", "table4", "table4 true 2D"
     }  # fmt: skip
-    assert set(results["yardsticks"]) == {
+    assert set(results["baselines"]) == {
         "mean pose", "true 2D, mean depth", "true 2D, true depth"
     }  # fmt: skip
     for name, (low, high) in results["intervals"].items():
         assert low < results["tables"]["summary"][name] < high
+
+
+def test_an_image_without_a_labelled_joint_leaves_the_means_alone():
+    poses, labels = random_split(0)
+    odd = int(np.flatnonzero(labels.has_3d)[0])
+    labels.valid[odd] = False
+    setting = Setting(SIDE, SIZE, "synthetic/lab", True)
+    found = scores.measure(poses, labels, setting)
+    others = np.arange(len(labels.joints)) != odd
+    for name in ("MPJPE", "PA-MPJPE", "N-MPJPE", "3DPCK", "bone sum"):
+        assert found[name].mean() == found[name].mean(others)
+    assert np.isfinite(list(scores.summarise(poses, labels, setting).values())).all()

@@ -116,7 +116,7 @@ def test_pck_and_auc_by_hand():
 def test_pckh_by_hand():
     target = np.zeros((3, 16, 2), np.float32)
     pred = target.copy()
-    head_size = np.float32([10, 20, 0])  # the third has no yardstick
+    head_size = np.float32([10, 20, 0])  # the third has no baseline
     pred[0, 9] = [3, 4]  # at half the head size exactly: within
     pred[1, 9] = [6, 8.1]  # just beyond
     pred[0, 10] = 100  # one wrist of four
@@ -132,6 +132,25 @@ def test_pckh_by_hand():
     assert np.isnan(scores["ankle"])
     np.testing.assert_allclose(scores["mean"], 100 * 22 / 24)
     assert metrics.pckh(pred, target, head_size, jnp.asarray(valid), threshold=0.51)["head"] == 100
+
+
+def test_pck_by_hand():
+    target = np.zeros((3, 16, 2), np.float32)
+    target[0, 13], target[1, 13] = [30, 40], [0, 100]  # left shoulder; right hip at the origin
+    pred = target.copy()
+    pred[0, 10] = [6, 8]  # at a fifth of the torso exactly: within
+    pred[1, 10] = [0, 20.1]  # just beyond
+    pred[0, 9] = 100  # the head is in no mean
+    valid = np.ones((3, 16), bool)
+    valid[:, [0, 5]] = False  # no ankles
+    valid[2, 13] = False  # nobody knows this torso
+    pred[2] = 100
+    scores = metrics.pck(pred, target, jnp.asarray(valid))
+    assert scores["wrist"] == 75 and scores["head"] == 50
+    assert scores["knee"] == scores["hip"] == scores["elbow"] == scores["shoulder"] == 100
+    assert np.isnan(scores["ankle"])
+    np.testing.assert_allclose(scores["mean"], 100 * 19 / 20)
+    assert metrics.pck(pred, target, jnp.asarray(valid), threshold=0.21)["wrist"] == 100
 
 
 def test_masked_mean_over_nothing_is_nan():

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -197,6 +198,37 @@ def test_parameters_of_other_sizes(stacks, modules, levels):
     assert count_parameters(network) == stem + stacks * (hourglass + head + merge) + depth
 
 
+def test_parameters_where_each_resolution_has_its_own_width():
+    network = PoseNetwork(
+        input_side=32, stacks=1, levels=2, features=8, level_features=(8, 16, 12),
+        level_modules=(1, 2, 3), depth_levels=2, depth_modules=2, depth_features=(6, 10),
+        stem="patch", rngs=nnx.Rngs(0),
+    )  # fmt: skip
+    at = residual_parameters
+    stem = (48 + 1) * 8 + at(8, 8)
+    outer = at(8, 8) + (at(8, 16) + at(16, 16)) + 2 * at(16, 16) + (16 + 1) * 8
+    inner = 2 * at(16, 16) + (at(16, 12) + 2 * at(12, 12)) + 6 * at(12, 12) + (12 + 1) * 16
+    head = at(8, 8) + 9 * 8 + 2 * 8 + 9 * 16 + 9 * 8 + 17 * 8
+    depth = at(8, 6) + at(6, 6) + at(6, 10) + at(10, 10) + (2 * 2 * 10 + 1) * 16
+    assert count_parameters(network) == stem + outer + inner + head + depth
+    heatmaps, depth = shapes(network, 3, 32)
+    assert heatmaps[0].shape == (3, 8, 8, 16) and depth.shape == (3, 16)
+
+
+def test_equal_widths_are_the_network_that_one_width_makes():
+    plain = small_network()
+    spelt_out = small_network(level_features=(8, 8), level_modules=(1, 1), depth_features=(8,))
+    chex.assert_trees_all_equal(*(nnx.to_pure_dict(nnx.state(n)) for n in (plain, spelt_out)))
+
+
+@pytest.mark.parametrize("kind", ["stem", "depth_head"])
+def test_an_unknown_part_names_the_known_ones(kind):
+    with pytest.raises(
+        ValueError, match=f"Unknown {kind.replace('_', ' ')} 'other'; choose one of"
+    ):
+        small_network(**{kind: "other"})
+
+
 @pytest.mark.parametrize("stem", ["conv", "patch"])
 @pytest.mark.parametrize(("side", "levels", "depth_levels"), [(32, 2, 3), (128, 3, 2), (96, 1, 3)])
 def test_shapes_follow_the_input(side, levels, depth_levels, stem):
@@ -213,6 +245,9 @@ def test_shapes_follow_the_input(side, levels, depth_levels, stem):
         ({"levels": 4}, "divisible by 64"),
         ({"depth_levels": 4}, "divisible by 64"),
         ({"stem": "none"}, "conv, patch"),
+        ({"level_features": (8, 8, 8)}, "there are 3, 2 and 1"),
+        ({"level_features": (16, 8)}, "the first is `features`"),
+        ({"init": "none"}, "lecun, torch7"),
     ],
 )
 def test_impossible_networks_say_why(changes, message):
@@ -229,6 +264,44 @@ def test_build_network_reads_a_configs_model_section():
         assert not output.bias[...].any()
     other = build_network(config, dtype="bfloat16", seed=1)
     assert (network.stem.conv.kernel[...] != other.stem.conv.kernel[...]).all()
+
+
+def test_the_releases_initial_values_are_uniform_and_scaled_by_the_inputs():
+    """U(±1/√fan_in) for weights and biases, U(0, 1) for the scales of batch normalisation."""
+    network = small_network(init="torch7", features=32)
+    params = {path: np.asarray(p[...]) for path, p in nnx.to_flat_state(nnx.state(network))}
+    # In units of their bounds, all weights and biases come from one distribution.
+    drawn = {"kernel": [], "bias": [], "scale": []}
+    for path, values in params.items():
+        *layer, name = path
+        kernel = params.get((*layer, "kernel"))
+        if name in ("kernel", "bias") and kernel is not None:
+            inputs = {2: kernel.shape[0], 4: np.prod(kernel.shape[:3])}[kernel.ndim]
+            drawn[name].append(values.ravel() * np.sqrt(inputs))
+        elif name == "bias":
+            assert not values.any(), "batch normalisation"
+        elif name == "scale":
+            drawn[name].append(2 * values - 1)
+    for name, parts in drawn.items():
+        values = np.sort(np.concatenate(parts))
+        assert len(values) > 400 and np.abs(values).max() <= 1.0, name
+        quantiles = 2 * (np.arange(len(values)) + 0.5) / len(values) - 1
+        # Kolmogorov's bound at one in a thousand, for a distribution on [−1, 1].
+        assert np.abs(values - quantiles).max() < 2 * 1.95 / np.sqrt(len(values)), name
+    statistics = [v for path, v in params.items() if path[-1] in ("mean", "var")]
+    assert {float(v.min()) for v in statistics} == {float(v.max()) for v in statistics} == {0, 1}
+
+
+def test_the_releases_initial_values_follow_the_seed_and_leave_outputs_at_zero():
+    def build(seed, **changes):
+        config = ml_collections.ConfigDict(SMALL | {"init": "torch7"} | changes)
+        return build_network(config, dtype="float32", seed=seed)
+
+    one, same, other = build(0), build(0), build(1, zero_init_outputs=True)
+    np.testing.assert_array_equal(one.stem.conv.kernel[...], same.stem.conv.kernel[...])
+    assert (one.stem.conv.kernel[...] != other.stem.conv.kernel[...]).all()
+    for output in (other.depth.output, *(stack.heatmaps for stack in other.stacks)):
+        assert not output.kernel[...].any() and not output.bias[...].any()
 
 
 def test_without_depth_the_depth_module_is_left_out():
@@ -366,10 +439,9 @@ def test_statistics_over_devices_are_those_of_the_whole_batch():
     whole = norm_relu()
     expected = call(whole, x)
     np.testing.assert_allclose(spread.reshape(x.shape), expected, atol=1e-5)
-    for mine, theirs in zip(
-        jax.tree.leaves(stats), jax.tree.leaves(nnx.state(whole, nnx.BatchStat)), strict=True
-    ):
-        for device in range(devices):
-            np.testing.assert_allclose(mine[device], theirs, atol=1e-5)
+    theirs = nnx.to_pure_dict(nnx.state(whole, nnx.BatchStat))
+    for device in range(devices):
+        mine = jax.tree.map(lambda statistic, i=device: statistic[i], nnx.to_pure_dict(stats))
+        chex.assert_trees_all_close(mine, theirs, atol=1e-5)
     # Without the axis each device's share is normalised alone.
     assert np.abs(call(norm_relu(), x[:2]) - expected[:2]).max() > 0.01

@@ -4,6 +4,7 @@ import scipy.io
 from miniature import (
     BACKGROUND,
     COLORS,
+    make_all,
     matlab_struct,
     mpii_rect,
     write_mpii,
@@ -11,8 +12,8 @@ from miniature import (
 )
 from PIL import Image
 
-from pose3d_jax import records
 from pose3d_jax.errors import UserError
+from pose3d_jax.images.jpeg import decode_image
 from tfds_builders import work
 from tfds_builders.mpii import annotations
 from tfds_builders.mpii import mpii_dataset_builder as mpii
@@ -62,20 +63,11 @@ def quirks(tmp_path):
     return tmp_path
 
 
-def make_all(plan):
-    made = {}
-    for item in plan.items:
-        outcome = plan.make(item)
-        assert not outcome.errors
-        made |= {(item.split, record["image_id"]): record for record in outcome.records}
-    return made
-
-
 def test_quirks_of_the_annotations(quirks):
     release = annotations.read_release(
         quirks / "mpii_human_pose_v1_u12_2" / "mpii_human_pose_v1_u12_1.mat"
     )
-    found = list(annotations.people(release))
+    found = release.people
     people = {(p.image, p.person_index): p for p in found if isinstance(p, annotations.Person)}
     assert list(people) == [("1.jpg", 0), ("2.jpg", 3), ("2.jpg", 4), ("005808361.jpg", 0)]
     assert {j: (x, y) for j, x, y in people["1.jpg", 0].points} == JOINTS
@@ -126,7 +118,7 @@ def test_the_picture_shows_each_joint_at_its_place(tmp_path):
     made = make_all(mpii.make_plan(tmp_path, partial=False))
     assert len(made) == len(truth)
     for record in made.values():
-        image = records.decode_image(record["image"])
+        image = decode_image(record["image"])
         assert image.shape == (mpii.IMAGE_SIDE, mpii.IMAGE_SIDE, 3)
         for joint, (x, y) in enumerate(record["joints_2d"]):
             if joint != 7:  # Other discs may cover it.
@@ -186,6 +178,17 @@ def test_a_truncated_annotation_file(quirks):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UserError, match="damaged"):
         annotations.read_release(path)
+
+
+def test_an_annotation_file_that_crashes_scipy(tmp_path):
+    """One changed byte of the uncompressed miniature makes SciPy follow a wild pointer."""
+    write_mpii_people(tmp_path, count=3)
+    path = tmp_path / "mpii_human_pose_v1_u12_2" / "mpii_human_pose_v1_u12_1.mat"
+    whole = path.read_bytes()
+    for place, value in ((681, 177), (7905, 41), (2856, 36), (9792, 175)):
+        path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=r"damaged.*Unpack or"):
+            annotations.read_release(path)
 
 
 def test_a_valid_h5_of_other_annotations(quirks):

@@ -1,4 +1,6 @@
+import errno
 import json
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -11,11 +13,14 @@ from absl.testing import flagsaver
 from PIL import Image
 from small_checkpoint import photo
 
-from pose3d_jax import predict, skeleton, videos
+from pose3d_jax import predict, skeleton
 from pose3d_jax.errors import UserError
-from pose3d_jax.inference import Predictor
-from pose3d_jax.predict import Job
-from pose3d_jax.smoothing import OneEuro
+from pose3d_jax.images import videos
+from pose3d_jax.prediction import finding, outputs
+from pose3d_jax.prediction.jobs import Options, list_jobs, predict_files
+from pose3d_jax.prediction.outputs import Job
+from pose3d_jax.prediction.predictor import Predictor
+from pose3d_jax.prediction.smoothing import OneEuro
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -48,7 +53,7 @@ def inputs(tmp_path_factory):
 def test_the_program_predicts_what_it_can(inputs, tmp_path):
     out = tmp_path / "out"
     checkpoint = small_checkpoint.directory()
-    said = run("--checkpoint", checkpoint, inputs, "--out", out, code=1)
+    said = run("--checkpoint", checkpoint, inputs, "--nofind", "--out", out, code=1)
     assert "broken.jpg is not an image" in said and "1 of 4 inputs failed" in said
     produced = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     assert produced == {
@@ -80,9 +85,17 @@ def predictor(compile_quickly):
     return Predictor.from_checkpoint(small_checkpoint.directory(), batch_size=2)
 
 
-def test_a_video_is_predicted_frame_by_frame(flags, predictor, inputs, tmp_path):
+def predict_one(predictor, source, place, boxes=None, **options) -> str:
+    """What is told of one input, or the error."""
+    ((_, told),) = predict_files(predictor, [Job(source, place)], Options(boxes=boxes, **options))
+    if isinstance(told, UserError):
+        raise told
+    return told
+
+
+def test_a_video_is_predicted_frame_by_frame(predictor, inputs, tmp_path):
     source = inputs / "walk.mp4"
-    predict.predict_file(predictor, Job(source, tmp_path), np.array([[5, 5, 40, 40]]))
+    assert predict_one(predictor, source, tmp_path, np.array([[5, 5, 40, 40]])) == "5 frames"
     content = json.loads((tmp_path / "poses.json").read_text())
     assert content["rate"] == 25
     assert [row["frame"] for row in content["frames"]] == list(range(5))
@@ -112,20 +125,39 @@ def test_a_box_of_no_use_is_a_sentence_with_the_files_name(flags, inputs, tmp_pa
         pytest.raises(UserError, match="1 of 1 inputs failed"),
     ):
         predict.main(["predict", str(inputs / "a.png")])
-    assert f"{inputs / 'a.png'}: Image 0: the box (1, 2, 0, 4) has no area" in caplog.text
+    assert f"{inputs / 'a.png'}: The image: the box (1, 2, 0, 4) has no area" in caplog.text
     assert not out.exists()
 
 
-def test_results_that_cannot_be_written_are_a_sentence(flags, predictor, inputs, tmp_path):
+def test_results_that_cannot_be_written_are_a_sentence(predictor, inputs, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be made"):
-        predict.predict_file(predictor, Job(inputs / "a.png", tmp_path / "file" / "a"), None)
+    with pytest.raises(UserError, match="cannot be written"):
+        predict_one(predictor, inputs / "a.png", tmp_path / "file" / "a")
 
 
-def test_smoothing_stays_between_the_frames(flags, predictor, inputs, tmp_path):
-    with flagsaver.flagsaver(smooth=True):
-        predict.predict_file(predictor, Job(inputs / "walk.mp4", tmp_path), None)
-    predict.predict_file(predictor, Job(inputs / "walk.mp4", tmp_path / "raw"), None)
+@pytest.mark.parametrize("source", ["a.png", "walk.mp4"])
+def test_results_are_there_together_or_not_at_all(predictor, inputs, tmp_path, source, monkeypatch):
+    place = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        full = OSError(errno.ENOSPC, "No space left on device")
+        patch.setattr(outputs, "people", lambda *_: (_ for _ in ()).throw(full))
+        with pytest.raises(UserError, match=r"cannot be written: .*out: No space left"):
+            predict_one(predictor, inputs / source, place)
+    assert not place.exists()
+    (place / "poses.json").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"out/poses\.json: Is a directory"):
+        predict_one(predictor, inputs / source, place)
+    assert [path.name for path in place.iterdir()] == ["poses.json"]
+
+
+def test_without_figures_there_is_none(predictor, inputs, tmp_path):
+    predict_one(predictor, inputs / "a.png", tmp_path, figures=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"poses.json", "overlay.png"}
+
+
+def test_smoothing_stays_between_the_frames(predictor, inputs, tmp_path):
+    predict_one(predictor, inputs / "walk.mp4", tmp_path, smooth=True)
+    predict_one(predictor, inputs / "walk.mp4", tmp_path / "raw")
 
     def joints(place):
         rows = json.loads((place / "poses.json").read_text())["frames"]
@@ -137,11 +169,29 @@ def test_smoothing_stays_between_the_frames(flags, predictor, inputs, tmp_path):
     assert np.abs(np.diff(smooth, axis=0)).sum() < np.abs(np.diff(raw, axis=0)).sum()
 
 
-def test_a_broken_video_is_a_sentence(flags, predictor, tmp_path):
+def test_nobody_is_an_answer(predictor, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(finding, "THRESHOLD", np.inf)
+    said = predict_one(predictor, inputs / "a.png", tmp_path / "image", finding.AUTO)
+    assert "nobody found" in said
+    content = json.loads((tmp_path / "image" / "poses.json").read_text())
+    assert content["people"] == []
+    predict_one(predictor, inputs / "walk.mp4", tmp_path / "video", finding.AUTO)
+    content = json.loads((tmp_path / "video" / "poses.json").read_text())
+    assert [row["people"] for row in content["frames"]] == [[]] * 5
+
+
+def test_whoever_is_found_in_a_video_is_followed(predictor, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(finding, "THRESHOLD", -np.inf)  # The weights are random.
+    predict_one(predictor, inputs / "walk.mp4", tmp_path, finding.AUTO, smooth=True)
+    content = json.loads((tmp_path / "poses.json").read_text())
+    assert len(content["frames"]) == 5 and all(row["people"] for row in content["frames"])
+
+
+def test_a_broken_video_is_a_sentence(predictor, tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"no video")
     with pytest.raises(UserError, match="cannot be read as a video"):
-        predict.predict_file(predictor, Job(path, tmp_path / "out"), None)
+        predict_one(predictor, path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -170,12 +220,53 @@ def test_inputs_have_places_of_their_own(tmp_path):
     for path in ("a/x.jpg", "b/x.jpg"):
         (tmp_path / path).touch()
     out = tmp_path / "out"
-    jobs = predict.list_jobs([tmp_path / "a", tmp_path / "b" / "x.jpg"], out)
+    jobs = list_jobs([tmp_path / "a", tmp_path / "b" / "x.jpg"], out)
     assert [job.place for job in jobs] == [out / "a" / "x.jpg", out / "x.jpg"]
     with pytest.raises(UserError, match="same name"):
-        predict.list_jobs([tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg"], out)
+        list_jobs([tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg"], out)
     with pytest.raises(UserError, match="no images"):
-        predict.list_jobs([tmp_path / "empty"], out)
+        list_jobs([tmp_path / "empty"], out)
+
+
+def test_no_place_is_outside(tmp_path):
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    (tmp_path / "photos" / "x.jpg").touch()
+    jobs = list_jobs([tmp_path / "photos" / "more" / ".."], tmp_path / "out")
+    assert [job.place for job in jobs] == [tmp_path / "out" / "photos" / "x.jpg"]
+
+
+def test_folders_named_like_pictures_are_folders(tmp_path):
+    (tmp_path / "predictions" / "a.jpg").mkdir(parents=True)
+    (tmp_path / "b.jpg").touch()
+    jobs = list_jobs([tmp_path], tmp_path / "out")
+    assert [job.source for job in jobs] == [tmp_path / "b.jpg"]
+
+
+def test_a_play_list_opens_no_other_file(tmp_path, inputs):
+    shutil.copy(inputs / "walk.mp4", tmp_path / "walk.mp4")
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile walk.mp4\n")
+    with (
+        pytest.raises(UserError, match="cannot be read as a video"),
+        videos.open_video(tmp_path / "list.mp4") as video,
+    ):
+        next(video.frames)
+
+
+def test_frames_of_any_size_are_not_decoded(tmp_path, inputs, monkeypatch):
+    monkeypatch.setattr(videos, "MAX_PIXELS", 100)
+    with (
+        pytest.raises(UserError, match="cannot be read as a video"),
+        videos.open_video(inputs / "walk.mp4") as video,
+    ):
+        next(video.frames)
+
+
+def test_a_video_that_cannot_be_written_is_named(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"absent/walk\.mp4 cannot be written: No such file"),
+        videos.write_video(tmp_path / "absent" / "walk.mp4", Fraction(25)) as add,
+    ):
+        add(photo(64, 96))
 
 
 def test_boxes_are_four_numbers():

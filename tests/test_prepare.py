@@ -14,8 +14,10 @@ import tensorflow_datasets as tfds
 from miniature import write_human36m, write_mpii_people
 from PIL import Image
 
+from pose3d_jax.data import catalog
 from pose3d_jax.errors import UserError
-from tfds_builders import base, generated, prepare, work
+from tfds_builders import base, builders, prepare, work
+from tfds_builders.synthetic import generate
 
 NAMES = ("Directions 1", "Eating", "Waiting 2")
 HUMAN36M = "human36m/every_4"
@@ -45,7 +47,7 @@ def undisturbed(human36m, tmp_path_factory):
 
 def read(name, data_dir):
     """All records by split, in the data set's order."""
-    dataset = prepare.open_dataset(name, data_dir)
+    dataset = catalog.open_dataset(name, data_dir)
     decoders = {"image": tfds.decode.SkipDecoding()}
     return {
         split: [dict(record) for record in dataset.as_data_source(split, decoders=decoders)]
@@ -80,12 +82,12 @@ def files(directory):
 
 
 def test_what_is_not_prepared_names_the_command(tmp_path):
-    assert not prepare.is_prepared("mpii", tmp_path)
-    with pytest.raises(prepare.NotPreparedError) as error:
-        prepare.open_dataset("mpii", tmp_path)
+    assert not catalog.is_prepared("mpii", tmp_path)
+    with pytest.raises(catalog.NotPreparedError) as error:
+        catalog.open_dataset("mpii", tmp_path)
     command = f"python -m tfds_builders.prepare mpii --manual_dir DIR --data_dir {tmp_path}"
     assert command in str(error.value)
-    assert prepare.command("synthetic/lab") == "python -m tfds_builders.prepare synthetic/lab"
+    assert catalog.command("synthetic/lab") == "python -m tfds_builders.prepare synthetic/lab"
 
 
 @pytest.mark.parametrize(
@@ -94,17 +96,17 @@ def test_what_is_not_prepared_names_the_command(tmp_path):
      ("mpii/large", "there are mpii")],
 )  # fmt: skip
 def test_unknown_names_tell_the_known_ones(name, known):
-    with pytest.raises(prepare.UnknownDatasetError, match=known):
-        prepare.open_dataset(name)
+    with pytest.raises(builders.UnknownDatasetError, match=known):
+        builders.load_builder(name)
 
 
 def test_a_release_becomes_a_data_set(mpii, tmp_path, capsys):
     place = prepare.prepare("mpii", tmp_path, manual_dir=mpii, workers=2)
-    assert prepare.is_prepared("mpii", tmp_path)
+    assert catalog.is_prepared("mpii", tmp_path)
     records = read("mpii", tmp_path)
     assert {split: len(found) for split, found in records.items()} == {"train": 4, "validation": 2}
     assert all(record["image"].startswith(b"\xff\xd8") for record in records["train"])
-    metadata = prepare.open_dataset("mpii", tmp_path).info.metadata
+    metadata = catalog.open_dataset("mpii", tmp_path).info.metadata
     assert metadata["image_side"] == 512 and metadata["bone_length_sum"] == 0
     assert metadata["missing"] == [] and "limit" not in metadata
     assert "4 of 4" in (place / "summary.txt").read_text()
@@ -138,11 +140,11 @@ def test_tfds_itself_stops_at_a_damaged_file(mpii, tmp_path):
     from tfds_builders.mpii.mpii_dataset_builder import Builder
 
     builder = Builder(data_dir=tmp_path / "data")
-    with pytest.raises(UserError, match=f"{image} is damaged"):
+    with pytest.raises(UserError, match=f"{image} cannot be read, or is damaged"):
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(manual_dir=release)
         )
-    assert not prepare.is_prepared("mpii", tmp_path / "data")
+    assert not catalog.is_prepared("mpii", tmp_path / "data")
 
 
 def test_a_part_is_told_and_does_not_stand_for_the_whole(undisturbed, human36m, tmp_path):
@@ -150,19 +152,19 @@ def test_a_part_is_told_and_does_not_stand_for_the_whole(undisturbed, human36m, 
         prepare.prepare("human36m", tmp_path, manual_dir=human36m)
     assert files(tmp_path) == []
     place = prepare.prepare("human36m", tmp_path, manual_dir=human36m, partial=True, workers=1)
-    metadata = prepare.open_dataset("human36m", tmp_path).info.metadata
+    metadata = catalog.open_dataset("human36m", tmp_path).info.metadata
     assert any(sentence.startswith("S5: ") for sentence in metadata["missing"])
     summary = (place / "summary.txt").read_text()
     assert "1 of 8" in summary and "0 of 8" in summary and "Missing:" in summary
     with pytest.raises(UserError, match=r"S5: Videos_S5\.tgz"):
         prepare.prepare("human36m", tmp_path, manual_dir=human36m)
-    assert prepare.is_prepared("human36m", tmp_path)
+    assert catalog.is_prepared("human36m", tmp_path)
 
 
 def test_a_trial_is_replaced_by_the_whole(undisturbed, human36m, tmp_path):
     options = {"manual_dir": human36m, "partial": True, "workers": 1}
     prepare.prepare(HUMAN36M, tmp_path, limit=4, **options)
-    assert prepare.open_dataset(HUMAN36M, tmp_path).info.metadata["limit"] == 4
+    assert catalog.open_dataset(HUMAN36M, tmp_path).info.metadata["limit"] == 4
     trial = read(HUMAN36M, tmp_path)
     assert {split: len(found) for split, found in trial.items()} == {"train": 4, "test": 4}
     assert len({record["action"] for record in trial["train"]}) == len(NAMES)
@@ -179,7 +181,7 @@ def test_kill_minus_nine_and_the_same_command_again(undisturbed, human36m, tmp_p
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert not prepare.is_prepared(HUMAN36M, tmp_path)
+    assert not catalog.is_prepared(HUMAN36M, tmp_path)
     finished = {path.name: path.stat().st_mtime_ns for path in items.glob("*.json")}
     assert finished
     process = command_line(*arguments, "--workers", 1)
@@ -206,7 +208,7 @@ def test_an_interruption_is_one_sentence(human36m, tmp_path, number):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "error: Interrupted." in errors and "Traceback" not in errors
-    assert not prepare.is_prepared(HUMAN36M, tmp_path)
+    assert not catalog.is_prepared(HUMAN36M, tmp_path)
 
 
 def test_a_damaged_video_stops_after_all_else_is_made(tmp_path, capsys):
@@ -221,8 +223,8 @@ def test_a_damaged_video_stops_after_all_else_is_made(tmp_path, capsys):
     records = read(HUMAN36M, tmp_path / "data")
     assert {record["action"] for record in records["train"]} == {b"Directions"}
     assert {record["action"] for record in records["test"]} == {b"Directions", b"Eating"}
-    metadata = prepare.open_dataset(HUMAN36M, tmp_path / "data").info.metadata
-    assert any(f"{video} is damaged" in sentence for sentence in metadata["missing"])
+    metadata = catalog.open_dataset(HUMAN36M, tmp_path / "data").info.metadata
+    assert any(f"{video} cannot be read as a video" in sentence for sentence in metadata["missing"])
     assert prepare.main([*arguments]) == 1
     assert "error: The release is incomplete" in capsys.readouterr().err
 
@@ -243,7 +245,7 @@ def test_a_release_without_one_usable_record(tmp_path):
     (release / "S1" / "Videos" / "Directions 1.54138969.mp4").write_bytes(b"nonsense")
     with pytest.raises(UserError, match="not one record"):
         prepare.prepare(HUMAN36M, tmp_path / "data", manual_dir=release, partial=True, workers=1)
-    assert not prepare.is_prepared(HUMAN36M, tmp_path / "data")
+    assert not catalog.is_prepared(HUMAN36M, tmp_path / "data")
 
 
 def test_errors_of_items_are_all_told_and_the_rest_is_kept(mpii, tmp_path):
@@ -256,8 +258,8 @@ def test_errors_of_items_are_all_told_and_the_rest_is_kept(mpii, tmp_path):
     with pytest.raises(UserError) as error:
         prepare.prepare("mpii", data, manual_dir=release, workers=1)
     for path in whole:
-        assert f"{path} is damaged" in str(error.value)
-    assert not prepare.is_prepared("mpii", data)
+        assert f"{path} cannot be read, or is damaged" in str(error.value)
+    assert not catalog.is_prepared("mpii", data)
     for path, content in whole.items():
         path.write_bytes(content)
     prepare.prepare("mpii", data, manual_dir=release, workers=1)
@@ -283,7 +285,7 @@ def test_no_space_left_is_a_sentence_and_the_command_goes_on(mpii, tmp_path, pla
     ):
         patch.setattr(*place, full)
         prepare.prepare("mpii", tmp_path, manual_dir=mpii, workers=1)
-    assert not prepare.is_prepared("mpii", tmp_path)
+    assert not catalog.is_prepared("mpii", tmp_path)
     prepare.prepare("mpii", tmp_path, manual_dir=mpii, workers=1)
     assert len(read("mpii", tmp_path)["train"]) == 4
 
@@ -298,7 +300,7 @@ def test_a_runner_that_loses_records_is_found_out(mpii, tmp_path, monkeypatch):
     monkeypatch.setattr(base, "_examples", lossy)
     with pytest.raises(UserError, match="4 records were made and 3 written"):
         prepare.prepare("mpii", tmp_path, manual_dir=mpii, workers=1)
-    assert not prepare.is_prepared("mpii", tmp_path)
+    assert not catalog.is_prepared("mpii", tmp_path)
 
 
 def test_only_one_process_prepares_a_data_set(mpii, tmp_path):
@@ -326,12 +328,12 @@ def test_the_command_line_speaks_in_sentences(arguments, sentence, tmp_path, cap
     assert files(tmp_path) == []
 
 
-def test_the_embedded_benchmark_is_cut_into_items_that_cover_it(tmp_path, monkeypatch):
+def test_the_built_in_benchmark_is_cut_into_items_that_cover_it(tmp_path, monkeypatch):
     builder = prepare.load_builder("synthetic/lab_tiny", tmp_path)
     plan = builder.make_plan(Path(), tmp_path, partial=False)
     calls = []
     monkeypatch.setattr(
-        generated.generate, "render_records",
+        generate, "render_records",
         lambda benchmark, split, indices: calls.append((split, list(indices))) or [],
     )  # fmt: skip
     for item in plan.items:

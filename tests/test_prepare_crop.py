@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfds_builders import crop
+from pose3d_jax.images import crop
 
 
 def gradient(height, width):

@@ -1,11 +1,11 @@
 """The curriculum as the paper and its release have it, and what its numbers mean at a step."""
 
-import importlib
+import runpy
 
 import ml_collections
 import pytest
 
-from configs import curriculum
+from pose3d_jax import presets
 from pose3d_jax.errors import UserError
 from pose3d_jax.stages import METHODS, get_stage, method_directory, same_stages
 
@@ -14,7 +14,7 @@ LAB, WILD = "lab", "wild"
 
 @pytest.fixture
 def paper():
-    return curriculum.experiment(3, "paper")
+    return presets.experiment(3, "paper")
 
 
 def test_the_papers_schedule(paper):
@@ -64,13 +64,28 @@ def test_methods_share_the_stages_before_the_geometric_loss(paper):
 
 
 def test_warm_up_and_cosine():
-    config = curriculum.experiment(1, "tiny")
+    config = presets.experiment(1, "tiny")
     config.stages.stage1.update({"steps": 100, "warmup_steps": 10, "learning_rate": 1.0})
     stage = get_stage(config, 1)
     rates = [stage.learning_rate(step) for step in range(100)]
     assert rates[:3] == pytest.approx([0.1, 0.2, 0.3], rel=0.01)
     assert max(rates) == pytest.approx(1, abs=0.03) and rates[50] == pytest.approx(0.5)
     assert rates[99] < 0.001 and rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_trapezoid():
+    config = presets.experiment(1, "tiny")
+    config.stages.stage1 = presets.stage(
+        steps=100, learning_rate=1.0, warmup_steps=10, decay_steps=20
+    )
+    stage = get_stage(config, 1)
+    rates = [stage.learning_rate(step) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
+    assert rates[10:81] == [1.0] * 71
+    assert rates[80:] == pytest.approx([0.05 * left for left in range(20, 0, -1)])
+    config.stages.stage1.steps = 200
+    longer = get_stage(config, 1)
+    assert [longer.learning_rate(step) for step in range(80)] == rates[:80]
 
 
 def test_directories_of_methods_are_plain_names_and_different():
@@ -81,21 +96,21 @@ def test_directories_of_methods_are_plain_names_and_different():
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_stage_files_train_up_to_their_stage(number):
-    config = importlib.import_module(f"configs.stage{number}").get_config("tiny")
+    config = runpy.run_path(f"configs/stage{number}.py")["get_config"]("tiny")
     assert config.last_stage == number and config.preset == "tiny"
     # Nothing else differs, so that work directories can be shared.
     config.last_stage = 3
-    assert config.to_json() == curriculum.experiment(3, "tiny").to_json()
+    assert config.to_json() == presets.experiment(3, "tiny").to_json()
 
 
 @pytest.mark.parametrize(("prepared", "preset"), [((), "tiny"), (("human36m", "mpii"), "paper")])
 def test_without_a_preset_the_prepared_data_decide(monkeypatch, prepared, preset):
-    monkeypatch.setattr(curriculum, "is_prepared", lambda name: name in prepared)
-    assert curriculum.experiment(3).preset == preset
+    monkeypatch.setattr(presets, "is_prepared", lambda name: name in prepared)
+    assert presets.experiment(3).preset == preset
 
 
 @pytest.mark.parametrize(("there", "missing"), [("human36m", "mpii"), ("mpii", "human36m")])
 def test_half_of_the_papers_data_is_an_error_that_names_the_command(monkeypatch, there, missing):
-    monkeypatch.setattr(curriculum, "is_prepared", lambda name: name == there)
+    monkeypatch.setattr(presets, "is_prepared", lambda name: name == there)
     with pytest.raises(UserError, match=f"tfds_builders.prepare {missing} --manual_dir"):
-        curriculum.experiment(3)
+        presets.experiment(3)

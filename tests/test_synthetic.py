@@ -1,17 +1,15 @@
-"""Records of the embedded benchmark, as their readers see them."""
+"""Records of the built-in synthetic benchmark, as their readers see them."""
 
 import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from pose3d_jax import plotting, records, skeleton
+from pose3d_jax import skeleton
+from pose3d_jax.drawing.skeletons import contact_sheet
+from pose3d_jax.images.jpeg import decode_image
 from tfds_builders.synthetic import actions, body, generate, raycast, render, subjects
-from tfds_builders.synthetic.synthetic_dataset_builder import (
-    BENCHMARKS,
-    Builder,
-    SyntheticConfig,
-)
+from tfds_builders.synthetic.synthetic_dataset_builder import BENCHMARKS, Builder, SyntheticConfig
 
 LAB = generate.Benchmark("lab", box_side=64, image_side=68, train=5, test=3)
 WILD = generate.Benchmark("wild", box_side=64, image_side=96, train=5, test=3)
@@ -126,7 +124,7 @@ def test_labels_fit_the_image(name, request):
     made = request.getfixturevalue(name)
     low = (benchmark.image_side - benchmark.box_side) / 2
     for record in made:
-        image = records.decode_image(record["image"])
+        image = decode_image(record["image"])
         assert image.shape == (benchmark.image_side, benchmark.image_side, 3)
         assert image.std() > 10
         assert record["joints_valid"].all()
@@ -150,7 +148,7 @@ def test_wild_training_has_no_depth_and_may_be_cut():
     assert 0 < len(cut) < len(made) // 3
     for record in cut:
         assert not record["joints_2d"][~record["joints_valid"]].any()
-        image = records.decode_image(record["image"])
+        image = decode_image(record["image"])
         assert (image.max(-1) < 24).mean() > 0.1  # Black beyond the border.
         for x, y in record["joints_2d"][record["joints_valid"]]:
             assert 0 <= x < WILD.image_side
@@ -198,11 +196,11 @@ def test_configs_leave_room_for_augmentation():
 
 
 def test_contact_sheet_shows_the_joints(lab):
-    plain = plotting.contact_sheet(lab[:6], columns=4, side=68, joints=False)
-    drawn = plotting.contact_sheet(lab[:6], columns=4, side=68)
+    plain = contact_sheet(lab[:6], columns=4, side=68, joints=False)
+    drawn = contact_sheet(lab[:6], columns=4, side=68)
     assert plain.shape == drawn.shape == (136, 272, 3)
     x, y = lab[1]["joints_2d"][6].astype(int)
     # A dot this small may miss the very pixel, but none of its neighbours.
     around = slice(y - 1, y + 2), slice(68 + x - 1, 68 + x + 2)
     assert (plain[around] != drawn[around]).any()
-    np.testing.assert_array_equal(plain[:68, :68], records.decode_image(lab[0]["image"]))
+    np.testing.assert_array_equal(plain[:68, :68], decode_image(lab[0]["image"]))

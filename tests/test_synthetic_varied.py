@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pose3d_jax import records, skeleton
+from pose3d_jax import skeleton
+from pose3d_jax.images.jpeg import decode_image
 from tfds_builders.synthetic import actions, body, generate, photographs, subjects
 from tfds_builders.synthetic import kinematics as kin
 from tfds_builders.synthetic.draws import Draws
@@ -67,7 +68,7 @@ def test_poses_are_scaled_to_the_size_of_people_trained_on(sampled):
 
 def test_people_fit_their_box_and_differ_between_splits(made):
     for record in made:
-        assert records.decode_image(record["image"]).shape == (96, 96, 3)
+        assert decode_image(record["image"]).shape == (96, 96, 3)
         assert record["joints_2d"].min() > 16
         assert record["joints_2d"].max() < 80
         assert record["action"] in actions.ACTIONS["varied"]

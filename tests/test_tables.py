@@ -3,27 +3,42 @@
 import numpy as np
 import pytest
 
-from pose3d_jax import comparison, published, tables
+from pose3d_jax.evaluation import comparison, published, report, tables
 from pose3d_jax.stages import METHODS
 
 
 def test_published_rows_stand_before_ours_on_the_papers_data_sets_alone():
     ours = {"ours": {"table2": {"head": 99.0, "mean": 91.0}}}
     (table,) = tables.as_tables(ours, "human36m", 2000)
-    assert list(table.rows)[-2:] == [f"{METHODS[3]} (paper)", "ours"]
-    assert table.rows[f"{METHODS[3]} (paper)"] == {"mean": 91.62}
+    assert list(table.rows)[-2:] == [f"{METHODS[3]} (published)", "ours"]
+    assert table.rows[f"{METHODS[3]} (published)"] == {"mean": 91.62}
     (table,) = tables.as_tables(ours, "synthetic/lab", 2000)
     assert list(table.rows) == ["ours"]
 
 
+def test_the_papers_row_stands_beside_ours_where_both_have_3d_errors():
+    summary = {"PCKh@0.5": 90.0, "PCKh@0.5 weak perspective": 92.0, "MPJPE": 70.0}
+
+    def results(dataset, summary):
+        return {"method": METHODS[3], "data": {dataset: {"tables": {"summary": summary}}}}
+
+    (beside,) = report.beside_published(results("human36m", summary))
+    assert list(beside.rows.values()) == [{"MPJPE": 64.90, "PCKh@0.5": 91.62}, summary]
+    text = tables.as_text(beside)
+    assert "64.9" in text and "70.0" in text
+    assert all(sentence in text for sentence in published.KNOWN_DIFFERENCES)
+    assert report.beside_published(results("synthetic/lab", summary)) == []
+    assert report.beside_published(results("human36m", {"PCKh@0.5": 90.0})) == []
+
+
 def test_published_averages_are_near_those_of_their_actions():
     """Guards against slips in copying: the paper's averages weigh actions by their images."""
-    for name, row in published.rows("table1", "human36m").items():
+    for name, row in published.HUMAN36M["table1"].items():
         actions = [value for column, value in row.items() if column != "all"]
         assert len(actions) == 15
         if name != "Zhou et al.":  # Its printed average is of another protocol.
             assert np.mean(actions) == pytest.approx(row["all"], abs=2.0), name
-    for name, row in published.rows("table3", "mpi_inf_3dhp").items():
+    for name, row in published.MPI_INF_3DHP["table3"].items():
         scenes = [row[scene] for scene in ("Studio GS", "Studio no GS", "Outdoor")]
         assert min(scenes) < row["all"] < max(scenes), name
 
@@ -48,8 +63,8 @@ def test_text_is_aligned_and_markdown_has_the_same_cells():
 
 def evaluation_of(error: float, symmetry: float) -> dict:
     found = {"summary": {"MPJPE": error, "symmetry": symmetry}, "table1": {"all": error}}
-    yardsticks = {"mean pose": {"MPJPE": 300.0}}
-    return {"data": {"synthetic/wild": {"images": 9, "tables": found, "yardsticks": yardsticks}}}
+    baselines = {"mean pose": {"MPJPE": 300.0}}
+    return {"data": {"synthetic/wild": {"images": 9, "tables": found, "baselines": baselines}}}
 
 
 def test_a_comparison_shows_mean_and_deviation_and_paired_differences():

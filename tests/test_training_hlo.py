@@ -14,9 +14,17 @@ import jax
 import numpy as np
 import pytest
 
-from configs import curriculum
-from pose3d_jax import training
+from pose3d_jax import presets
+from pose3d_jax.models.variables import make_network
 from pose3d_jax.stages import get_stage
+from pose3d_jax.training.state import (
+    hyperparameters,
+    initial_state,
+    make_optimizer,
+    replicate,
+    split_over_devices,
+)
+from pose3d_jax.training.steps import make_train_step
 
 # Without optimisation nothing joins all-reduces that the step itself does not.
 pytestmark = pytest.mark.usefixtures("compile_quickly")
@@ -26,7 +34,7 @@ MOST_CHANNELS = 8
 
 
 def config(synchronised=True):
-    tree = curriculum.tiny()
+    tree = presets.tiny()
     tree.optimizer.sync_batch_norm = synchronised
     tree.model.update({"input_side": 32, "levels": 1, "depth_levels": 1, "features": MOST_CHANNELS})
     return tree
@@ -37,10 +45,10 @@ def compiled_step(synchronised=True):
     """The step of stage 3 over all devices, and the number of the network's parameters."""
     tree = config(synchronised)
     stage = get_stage(tree, 3)
-    network = training.make_network(tree)
-    optimizer = training.make_optimizer(tree)
-    step = training.make_train_step(tree, network, optimizer, stage)
-    state = training.replicate(training.initial_state(network, optimizer))
+    network = make_network(tree)
+    optimizer = make_optimizer(tree)
+    step = make_train_step(tree, network, optimizer, stage)
+    state = replicate(initial_state(network, optimizer))
     count = jax.local_device_count() * PER_DEVICE
     batch = {
         "image": np.zeros((count, 48, 48, 3), np.uint8),
@@ -50,7 +58,7 @@ def compiled_step(synchronised=True):
         "joints_3d": np.zeros((count, 16, 3), np.float32),
         "has_3d": np.arange(count) % 2 == 0,
     }
-    arguments = (state, training.split_over_devices(batch), training.hyperparameters(stage, 0))
+    arguments = (state, split_over_devices(batch), hyperparameters(stage, 0))
     return step.lower(*arguments).compile(), sum(p.size for p in jax.tree.leaves(network.params))
 
 
@@ -63,7 +71,7 @@ def all_reduces(compiled) -> list[int]:
 
 def norms() -> int:
     """Batch normalisations of the network: each has a running mean and a running variance."""
-    return len(jax.tree.leaves(training.make_network(config()).stats)) // 2
+    return len(jax.tree.leaves(make_network(config()).stats)) // 2
 
 
 @pytest.mark.parametrize("synchronised", [False, True])

@@ -5,12 +5,14 @@ import contextlib
 import dataclasses
 import itertools
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
+from pose3d_jax import records
 from pose3d_jax.errors import UserError
 from tfds_builders import work
 
@@ -38,7 +40,7 @@ class Plan:
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def trial(self, records: int) -> "Plan":
-        """The part of a plan that makes at most so many records a split, from all over it."""
+        """The part of a plan that makes at most a number of records a split, from all over it."""
         chosen = []
         for _, group in itertools.groupby(self.items, key=lambda item: item.split):
             items = list(group)
@@ -58,7 +60,7 @@ def stop_if_missing(missing: Sequence[str], instructions: str) -> None:
         listed = "\n".join(f"  - {sentence}" for sentence in missing)
         raise UserError(
             f"The release is incomplete:\n{listed}\n{instructions.strip()}\n"
-            "To go on with what is there, add --partial."
+            "To continue with what is there, add --partial."
         )
 
 
@@ -68,7 +70,16 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     `tfds_builders.prepare` makes the plan, carries it out in parallel and sets `plan` and `cache`;
     TFDS then only writes. Under `tfds build` there is neither, and the items are made as TFDS asks
     for them; with `use_beam`, Beam's workers make them.
+
+    TFDS describes the data set with the docstring of the builder's module.
     """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
+    #: The data set's page.
+    HOMEPAGE: str | None = None
+    #: Side of every record's image, px.
+    image_side: int
 
     plan: Plan | None = None
     cache: Path | None = None
@@ -81,26 +92,44 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def __init__(self, *, file_format: Any = None, **kwargs: Any):
         super().__init__(file_format=file_format or "array_record", **kwargs)
 
+    def make_metadata(self) -> tfds.core.MetadataDict:
+        """What is stored beside the records; by default no `AvgSumLen`: only training needs it."""
+        return records.metadata(image_side=self.image_side, bone_length_sum=0.0)
+
     def make_plan(
         self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
     ) -> Plan:
         """Reads what is in a release.
 
+        By default, `make_plan(manual_dir, partial=partial)` of the builder's module does.
+
         Args:
             manual_dir: where the user keeps the official files.
             scratch: a directory for intermediate files, kept until the data set is finished.
-            partial: go on when something is missing, and list it in the plan.
+            partial: continue when something is missing, and list it in the plan.
             trial: only some of the plan will be carried out; what is costly may be left out.
 
         Raises:
             UserError: the release is unreadable, or incomplete and not `partial`.
         """
-        raise NotImplementedError
+        del scratch, trial
+        return sys.modules[type(self).__module__].make_plan(manual_dir, partial=partial)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=sys.modules[type(self).__module__].__doc__,
+            features=records.features(),
+            metadata=self.make_metadata(),
+            homepage=self.HOMEPAGE,
+        )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         if self.plan is None:
             self._scratch = Path(self.data_dir_root) / ".preparing" / f"{self.name}-tfds"
-            self.plan = self.make_plan(Path(dl_manager.manual_dir), self._scratch, partial=False)
+            needs_files = self.MANUAL_DOWNLOAD_INSTRUCTIONS is not None
+            manual_dir = Path(dl_manager.manual_dir) if needs_files else Path()
+            self.plan = self.make_plan(manual_dir, self._scratch, partial=False)
             self.cache = self._scratch / "items"
         self.info.metadata.update(self.plan.metadata)
         splits = collections.defaultdict(list)
@@ -109,7 +138,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {split: self._generate_examples(items) for split, items in splits.items()}
 
     def _generate_examples(self, items: Sequence[work.Item]):
-        # Errors are told by `prepare`; without it, nobody else would.
+        # `prepare` reports errors; without it, nobody else would.
         options = {"make": self.plan.make, "cache": self.cache, "strict": self._scratch is not None}
         if not self.use_beam:
             return itertools.chain.from_iterable(_examples(item, **options) for item in items)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from jaxtyping import Float
 
 from pose3d_jax import geometry, skeleton
-from pose3d_jax.errors import UserError
+from pose3d_jax.data.catalog import open_dataset
+from pose3d_jax.data.sources import open_source
+from pose3d_jax.programs.run import exit_code
 from tfds_builders import summary
-from tfds_builders.catalog import open_dataset
+from tfds_builders.builders import load_builder
 
 _SHEET = 24
 
@@ -29,7 +30,7 @@ def read_labels(source: Sequence[Mapping[str, Any]], limit: int | None = None) -
 
     Args:
         source: a data source with undecoded images.
-        limit: read only so many records, evenly spread; None for all.
+        limit: how many records to read, evenly spread; None for all.
 
     Returns:
         Every feature but the image, stacked: (records, …).
@@ -57,9 +58,9 @@ def projection_error(labels: Mapping[str, Any]) -> Float[np.ndarray, "n 16"] | N
     focal = np.array([(c.fx, c.fy) for c in lens])[:, None]
     center = np.array([(c.cx, c.cy) for c in lens])[:, None]
     joints = labels["joints_3d"].astype(np.float64)
-    joints = labels["joints_3d"]
     projected = focal * joints[..., :2] / joints[..., 2:] + center
-    annotated = geometry.apply_affine(labels["to_source"], labels["joints_2d"])
+    matrix = labels["to_source"].astype(np.float64)
+    annotated = labels["joints_2d"] @ matrix[:, :, :2].swapaxes(1, 2) + matrix[:, None, :, 2]
     return np.linalg.norm(projected - annotated, axis=-1)
 
 
@@ -129,12 +130,14 @@ def inspect(
     Args:
         name: data set or data set/configuration.
         data_dir: where data sets are kept; by default TFDS's own place.
-        limit: read only so many records of each split, evenly spread.
+        limit: how many records of each split to read, evenly spread.
         out: directory for the contact sheets; None for none.
 
     Raises:
         NotPreparedError: it is not there.
+        UnknownDatasetError: no such data set or configuration.
     """
+    load_builder(name)  # Raises where there is no such data set.
     dataset = open_dataset(name, data_dir)
     metadata = dataset.info.metadata
     lines = [f"{name}: {dataset.data_dir}"]
@@ -143,7 +146,7 @@ def inspect(
             lines.append(f"  {key}: {metadata[key]}")
     lines += [f"  missing: {sentence}" for sentence in metadata.get("missing", ())]
     for split in dataset.info.splits:
-        source = dataset.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        source = open_source(dataset, split)
         labels = read_labels(source, limit)
         read = len(labels["frame"])
         of = "" if read == len(source) else f" ({read:,} read)"
@@ -174,16 +177,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("name", metavar="NAME", help="data set, or data set/configuration")
     parser.add_argument("--data_dir", help="where data sets are kept (default: TFDS's own place)")
-    parser.add_argument("--limit", type=int, help="read only so many records of each split")
+    parser.add_argument("--limit", type=int, help="read at most this many records of each split")
     parser.add_argument("--out", default=".", help="directory for the contact sheets (default: .)")
     options = vars(parser.parse_args(arguments))
     logging.getLogger("absl").setLevel(logging.WARNING)
-    try:
-        print(inspect(options.pop("name"), **options))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: print(inspect(options.pop("name"), **options)))
 
 
 if __name__ == "__main__":

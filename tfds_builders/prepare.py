@@ -1,7 +1,7 @@
 """Prepares a data set: `python -m tfds_builders.prepare NAME [--manual_dir DIR]`.
 
 Everything unfinished lives in one hidden directory beside the data sets, `.preparing/NAME`; the
-data set appears in its place whole, by a rename. The same command after an interruption goes on.
+data set appears in its place complete, by a rename. Rerun the command to resume.
 """
 
 import argparse
@@ -22,29 +22,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from pose3d_jax.data.catalog import BUILT_IN
 from pose3d_jax.errors import UserError
+from pose3d_jax.programs.run import exit_code
 from tfds_builders import beam, summary, work
 from tfds_builders.base import RecordBuilder
-from tfds_builders.catalog import (
-    DATASETS,
-    GENERATED,
-    NotPreparedError,
-    UnknownDatasetError,
-    command,
-    has_records,
-    is_prepared,
-    load_builder,
-    open_dataset,
-)
-
-__all__ = [
-    "NotPreparedError",
-    "UnknownDatasetError",
-    "command",
-    "is_prepared",
-    "open_dataset",
-    "prepare",
-]
+from tfds_builders.builders import DATASETS, has_records, load_builder
 
 #: Where unfinished work is kept, in the directory of the data sets.
 HIDDEN = ".preparing"
@@ -69,9 +52,9 @@ def prepare(
         name: data set or data set/configuration.
         data_dir: where data sets are kept; by default TFDS's own place.
         manual_dir: where the official files are.
-        limit: a trial with at most so many records a split.
-        partial: go on with an incomplete release.
-        overwrite: prepare it anew even if it is there.
+        limit: a trial with at most this many records a split.
+        partial: continue with an incomplete release.
+        overwrite: prepare it again even if it is there.
         workers: processes; by default one per CPU.
         beam_runner: carry the work out on Apache Beam, with this runner.
         beam_options: Beam's own command-line options, `--key=value`.
@@ -86,7 +69,7 @@ def prepare(
     builder = load_builder(name, data_dir)
     place = Path(builder.data_dir)
     if has_records(builder) and not overwrite and _is_what_is_asked(builder, limit, partial):
-        print(f"{name} is prepared already: {place} (--overwrite prepares it anew)")
+        print(f"{name} is prepared already: {place} (--overwrite prepares it again)")
         return place
     manual_dir = _check_manual_dir(name, builder, manual_dir)
     if workers is None:
@@ -106,7 +89,7 @@ def prepare(
         items = plan.items
         if not beam_runner:
             made = list(work.do_all(plan.make, items, cache, workers, threads=builder.in_process))
-            # Only now, when all have been tried: all failures are told at once.
+            # Only now, when all have been tried: all failures are reported at once.
             _stop_on_failures(made, partial)
             # TFDS refuses a split without records.
             splits = {item.split for item, receipt in made if receipt.records}
@@ -136,7 +119,7 @@ def _is_what_is_asked(builder: Any, limit: int | None, partial: bool) -> bool:
 
 
 def _check_manual_dir(name: str, builder: Any, manual_dir: str | os.PathLike | None) -> Path:
-    if builder.name in GENERATED:
+    if builder.name == BUILT_IN:
         return Path()
     if manual_dir is None:
         raise UserError(
@@ -175,7 +158,7 @@ def _stop_on_failures(results: Sequence[tuple[work.Item, work.Receipt]], partial
     failures = [error for _, receipt in results for error in receipt.errors]
     if failures and not partial:
         raise UserError(
-            "\n".join(failures) + "\nWhat could be made is kept. Mend these files and run the same "
+            "\n".join(failures) + "\nWhat could be made is kept. Fix these files and run the same "
             "command again, or leave them out with --partial."
         )
     if not any(receipt.records for _, receipt in results):
@@ -216,7 +199,7 @@ def _check_totals(writer: RecordBuilder, results: Sequence[tuple[work.Item, work
 
 
 def _publish(written: Path, place: Path, scratch: Path) -> None:
-    """Puts the finished data set in its place, whole, and an old one out of it."""
+    """Moves the finished data set to its place, and an old one away."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.exists():
         shutil.rmtree(scratch / "replaced", ignore_errors=True)
@@ -225,9 +208,9 @@ def _publish(written: Path, place: Path, scratch: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explained(scratch: str, name: str) -> Iterator[None]:
+def _explained(scratch: Path, name: str) -> Iterator[None]:
     """Turns what may happen to any long run into a sentence."""
-    again = "What is finished is kept; run the same command again to go on."
+    again = "What is finished is kept; rerun the command to resume."
     try:
         yield
     except BrokenProcessPool as error:
@@ -257,10 +240,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("name", metavar="NAME", help=f"{', '.join(DATASETS)}, or NAME/CONFIG")
     parser.add_argument("--manual_dir", help="where the official files are")
     parser.add_argument("--data_dir", help="where data sets are kept (default: TFDS's own place)")
-    parser.add_argument("--limit", type=int, help="a trial: at most so many records a split")
-    parser.add_argument("--partial", action="store_true", help="go on with an incomplete release")
+    parser.add_argument("--limit", type=int, help="a trial: at most this many records a split")
     parser.add_argument(
-        "--overwrite", action="store_true", help="prepare it anew even if it is there"
+        "--partial", action="store_true", help="continue with an incomplete release"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="prepare it again even if it is there"
     )
     parser.add_argument("--workers", type=int, help="processes (default: one per CPU)")
     parser.add_argument("--beam_runner", help="work on Apache Beam: DirectRunner, FlinkRunner, …")
@@ -280,14 +265,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parse(arguments))
     name = options.pop("name")
     logging.getLogger("absl").setLevel(logging.ERROR)
-    try:
-        # `synthetic` stands for what it is trained and tested on.
-        for each in ("synthetic/lab", "synthetic/wild") if name == "synthetic" else (name,):
+    # `synthetic` stands for what it is trained and tested on.
+    names = ("synthetic/lab", "synthetic/wild") if name == "synthetic" else (name,)
+
+    def program() -> None:
+        for each in names:
             prepare(each, **options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_code(program)
 
 
 if __name__ == "__main__":

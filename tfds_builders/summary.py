@@ -1,4 +1,4 @@
-"""What a prepared data set contains, told to a person: a table, what was left out, a picture."""
+"""What a prepared data set contains, for people to read: a table, what was left out, a picture."""
 
 import collections
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pose3d_jax import plotting
+from pose3d_jax.drawing import skeletons
 from tfds_builders import work
 from tfds_builders.base import Plan, RecordBuilder
 
@@ -47,7 +47,7 @@ def finish(writer: RecordBuilder, plan: Plan, results: Results, *, title: str) -
 
 def contact_sheet(records: Sequence[dict], path: Path) -> None:
     """Writes a picture of some records with their joints drawn."""
-    Image.fromarray(plotting.contact_sheet(records)).save(path)
+    Image.fromarray(skeletons.contact_sheet(records)).save(path)
 
 
 def _sample(results: Results, split: str, count: int = 24) -> Iterable[dict]:

@@ -1,7 +1,7 @@
 """Work cut into items: made in parallel, cached as it is finished, never made twice.
 
 An item is a video, a chunk of images, a chunk of indices: what one worker does in some seconds. A
-finished item is two files, written whole or not at all: its records, and a receipt that says how
+finished item is two files, written atomically: its records, and a receipt that says how
 many there are and what was noticed. Whoever runs the same work again, after Ctrl-C, `kill -9` or
 a full disk, makes only what has no receipt.
 """
@@ -26,14 +26,15 @@ from typing import Any, NamedTuple
 import tqdm
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.files import write_text, written_whole
 
 
 class Remark(NamedTuple):
-    """Something that the summary should tell.
+    """Something that the summary should report.
 
     Attributes:
         what: the person, frame or file that it is about.
-        why: what happened to it; remarks with the same words are told together.
+        why: what happened to it; remarks with the same words are grouped.
     """
 
     what: str
@@ -100,20 +101,6 @@ class Receipt:
 Make = Callable[[Item], Made]
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file so that it is never seen half-written, not even after a power cut."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def _fingerprint(make: Make, item: Item) -> str:
     """Names an item by everything its records depend on."""
     files = [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in item.inputs]
@@ -145,14 +132,15 @@ def do(make: Make, item: Item, cache: Path) -> Receipt:
     except UserError as error:
         made = Made([], errors=(str(error),))
     cache.mkdir(parents=True, exist_ok=True)
-    _write(records_path, pickle.dumps(made.records, protocol=pickle.HIGHEST_PROTOCOL))
+    with written_whole(records_path) as file:
+        pickle.dump(made.records, file, protocol=pickle.HIGHEST_PROTOCOL)
     receipt = Receipt(len(made.records), made.remarks, made.errors, str(records_path))
-    _write(receipt_path, json.dumps(dataclasses.asdict(receipt)).encode())
+    write_text(receipt_path, json.dumps(dataclasses.asdict(receipt)))
     return receipt
 
 
 def forget_failures(cache: Path) -> None:
-    """Forgets the items that had errors, so that they are tried anew."""
+    """Forgets the items that had errors, so that they are tried again."""
     for path in cache.glob("*.json"):
         if _read_receipt(path).errors:
             path.unlink()

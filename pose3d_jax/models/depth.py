@@ -1,10 +1,13 @@
 """The depth regression module (Sec. 3.3 of the paper): half an hourglass and a linear layer."""
 
+import itertools
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pose3d_jax.models.layers import max_pool
+from pose3d_jax.models.layers import Rngs, max_pool
 from pose3d_jax.models.residual import residual_chain
 
 
@@ -12,9 +15,10 @@ class DepthHead(nnx.Module):
     """Residual modules and pooling in turn, down to a few pixels; then one depth per joint.
 
     Args:
-        levels: how many times the resolution is halved (4 in the paper: 64 → 4 px).
         modules: residual modules per level (2 in the paper).
-        features: channels.
+        in_features: channels of the input.
+        features: channels of each level; as many levels as times that the resolution is halved (4
+            in the paper: 64 → 4 px).
         side: height and width of the input, px.
         num_joints: depths to predict.
         output_init: initialiser of the linear layer's weights.
@@ -25,28 +29,36 @@ class DepthHead(nnx.Module):
 
     def __init__(
         self,
-        levels: int,
         modules: int,
-        features: int,
+        in_features: int,
+        features: Sequence[int],
         *,
         side: int,
         num_joints: int,
         output_init,
         axis_name,
         dtype,
-        rngs: nnx.Rngs,
+        rngs: Rngs,
     ):
         self.stages = nnx.List(
-            residual_chain(modules, features, features, axis_name=axis_name, dtype=dtype, rngs=rngs)
-            for _ in range(levels)
+            residual_chain(modules, before, after, axis_name=axis_name, dtype=dtype, rngs=rngs)
+            for before, after in itertools.pairwise((in_features, *features))
         )
-        flat = (side // 2**levels) ** 2 * features
+        flat = (side // 2 ** len(features)) ** 2 * features[-1]
         self.output = nnx.Linear(
-            flat, num_joints, kernel_init=output_init, dtype=jnp.float32, rngs=rngs
+            flat,
+            num_joints,
+            kernel_init=output_init,
+            dtype=jnp.promote_types(dtype, jnp.float32),
+            rngs=rngs,
         )
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b joints"]:
-        """Depths in the units of the normalised crop, float32."""
+        """Depths in the units of the normalised crop, at least float32."""
         for residuals in self.stages:
             x = max_pool(residuals(x))
         return self.output(x.reshape(x.shape[0], -1))
+
+
+#: By the names of `PoseNetwork`'s `depth_head`; all are made and called alike.
+HEADS = {"flat": DepthHead}

@@ -1,9 +1,11 @@
 """The hourglass: features at every scale, brought back to full resolution (Newell et al. 2016)."""
 
+from collections.abc import Sequence
+
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pose3d_jax.models.layers import max_pool, upsample
+from pose3d_jax.models.layers import Pointwise, Rngs, max_pool, upsample
 from pose3d_jax.models.residual import residual_chain
 
 
@@ -11,33 +13,32 @@ class Hourglass(nnx.Module):
     """One level of the hourglass; the next, at half the resolution, is its own `inner`.
 
     Args:
-        levels: how many times the resolution is halved (4 in the paper: 64 → 4 px).
-        modules: residual modules per place (2 in the paper).
-        features: channels, the same everywhere.
+        modules: residual modules per place, at each resolution from the input's down: one more
+            than the resolution is halved (4 times in the paper: 64 → 4 px, 2 modules each).
+        features: channels at each resolution. Where they differ, the first residual on the way
+            down changes them, and a 1×1 convolution on the way up changes them back.
         axis_name: see `layers.NormRelu`.
         dtype: of the arithmetic.
         rngs: NNX's random streams.
     """
 
     def __init__(
-        self, levels: int, modules: int, features: int, *, axis_name, dtype, rngs: nnx.Rngs
+        self, modules: Sequence[int], features: Sequence[int], *, axis_name, dtype, rngs: Rngs
     ):
-        def residuals():
-            return residual_chain(
-                modules, features, features, axis_name=axis_name, dtype=dtype, rngs=rngs
-            )
-
-        self.up = residuals()
-        self.low_in = residuals()
-        if levels > 1:
-            self.inner = Hourglass(
-                levels - 1, modules, features, axis_name=axis_name, dtype=dtype, rngs=rngs
-            )
+        shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
+        (here, below, *_), (outer, inner, *_) = modules, features
+        self.up = residual_chain(here, outer, outer, **shared)
+        self.low_in = residual_chain(below, outer, inner, **shared)
+        if len(features) > 2:
+            self.inner = Hourglass(modules[1:], features[1:], **shared)
         else:
-            self.inner = residuals()
-        self.low_out = residuals()
+            self.inner = residual_chain(below, inner, inner, **shared)
+        self.low_out = residual_chain(below, inner, inner, **shared)
+        self.narrow = None if inner == outer else Pointwise(inner, outer, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Applies the module; height and width must be divisible by 2^levels."""
+        """Applies the module; height and width must be divisible by 2 at each resolution."""
         low = self.low_out(self.inner(self.low_in(max_pool(x))))
+        if self.narrow is not None:
+            low = self.narrow(low)
         return self.up(x) + upsample(low)

@@ -5,12 +5,16 @@ Forms that look roundabout were measured to be faster: `benchmarks/README.md`.
 """
 
 import functools
+import types
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from pose3d_jax.models import winograd
+
+#: Random streams: NNX's, or a namespace whose `params` gives keys (`variables.abstract_network`).
+Rngs = nnx.Rngs | types.SimpleNamespace
 
 #: PyTorch's defaults, which the release was trained with: eps 1e-5, running statistics that move
 #: by a tenth of the way to the batch's. (Flax's running variance is the biased one, PyTorch's the
@@ -34,8 +38,28 @@ class RunningStatistic(nnx.BatchStat):
         self.set_value(value)
 
 
+class ScaleShift(nnx.Module):
+    """A factor and an offset for each channel: what `folding` leaves of a batch normalisation.
+
+    Args:
+        scale: factors.
+        shift: offsets.
+        dtype: of the result.
+    """
+
+    def __init__(self, scale: Float[Array, "c"], shift: Float[Array, "c"], *, dtype):
+        self.scale, self.shift = nnx.Param(scale), nnx.Param(shift)
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        """Applies the layer, in float32 whatever the result's type."""
+        return (x * self.scale[...] + self.shift[...]).astype(self.dtype)
+
+
 class NormRelu(nnx.Module):
     """Batch normalisation, then ReLU.
+
+    `folding` replaces `norm` by a `ScaleShift`, or by None where the layer before has taken it in.
 
     Args:
         features: channels.
@@ -45,7 +69,7 @@ class NormRelu(nnx.Module):
         rngs: NNX's random streams.
     """
 
-    def __init__(self, features: int, *, axis_name: str | None, dtype, rngs: nnx.Rngs):
+    def __init__(self, features: int, *, axis_name: str | None, dtype, rngs: Rngs):
         self.norm = nnx.BatchNorm(
             features,
             epsilon=BATCH_NORM_EPSILON,
@@ -58,8 +82,8 @@ class NormRelu(nnx.Module):
         self.norm.var = RunningStatistic(self.norm.var[...])
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-        """Normalises with the batch's statistics in training mode, the running ones else."""
-        return nnx.relu(self.norm(x))
+        """Normalises with the batch's statistics in train mode, the running ones in eval mode."""
+        return nnx.relu(x if self.norm is None else self.norm(x))
 
 
 class Pointwise(nnx.Linear):
@@ -79,18 +103,29 @@ class Conv3x3(nnx.Conv):
     """A 3×3 convolution that keeps the image's size, by Winograd's method where it is faster.
 
     Attributes:
-        winograd: False for XLA's own convolution everywhere, which converters understand.
+        pays: whether Winograd's method is the faster one for an input. `never` stands for XLA's own
+            convolution everywhere, which converters understand.
+        transformed: the kernel as Winograd's method multiplies with it, in place of `kernel`, which
+            then is None; put there by `folding.transform_kernels`.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, dtype, rngs: Rngs):
         super().__init__(in_features, out_features, kernel_size=(3, 3), dtype=dtype, rngs=rngs)
-        self.winograd = True
+        self.pays = winograd.pays
+        self.transformed = None
 
     def __call__(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h w out"]:
         """Applies the layer."""
-        if self.winograd and winograd.pays(x):
+        if self.transformed is not None:
+            return winograd.convolve_transformed(x, self.transformed[...]) + self.bias[...]
+        if self.pays(x):
             return winograd.convolve(x, self.kernel[...]) + self.bias[...]
         return super().__call__(x)
+
+
+def never(x: Float[Array, "b h w in"]) -> bool:
+    """For `Conv3x3.pays`."""
+    return False
 
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:

@@ -1,18 +1,20 @@
 """The whole network: stem, stacked hourglasses with heat-map heads, and the depth module."""
 
+from collections.abc import Sequence
+
+import jax
 import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pose3d_jax.models.depth import DepthHead
+from pose3d_jax.heatmaps import STRIDE
+from pose3d_jax.models.depth import HEADS
 from pose3d_jax.models.hourglass import Hourglass
-from pose3d_jax.models.layers import NormRelu, Pointwise, max_pool
+from pose3d_jax.models.initial_values import draw_torch7
+from pose3d_jax.models.layers import NormRelu, Pointwise, Rngs, max_pool
 from pose3d_jax.models.residual import Residual, residual_chain
 from pose3d_jax.skeleton import NUM_JOINTS
-
-#: Heat-maps have a quarter of the input's resolution.
-STRIDE = 4
 
 
 class ConvStem(nnx.Module):
@@ -21,9 +23,7 @@ class ConvStem(nnx.Module):
     64 and 128 channels at 256 features, in proportion otherwise unless `first` is given.
     """
 
-    def __init__(
-        self, features: int, *, first: int | None = None, axis_name, dtype, rngs: nnx.Rngs
-    ):
+    def __init__(self, features: int, *, first: int | None = None, axis_name, dtype, rngs: Rngs):
         shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
         first = first or features // 4
         self.conv = nnx.Conv(
@@ -47,7 +47,7 @@ class PatchStem(nnx.Module):
     is slowest on a CPU.
     """
 
-    def __init__(self, features: int, *, axis_name, dtype, rngs: nnx.Rngs):
+    def __init__(self, features: int, *, axis_name, dtype, rngs: Rngs):
         self.patch = Pointwise(STRIDE * STRIDE * 3, features, dtype=dtype, rngs=rngs)
         self.residual = Residual(features, features, axis_name=axis_name, dtype=dtype, rngs=rngs)
 
@@ -60,6 +60,7 @@ class PatchStem(nnx.Module):
 
 
 STEMS = {"conv": ConvStem, "patch": PatchStem}
+INITS = ("lecun", "torch7")
 
 
 class Stack(nnx.Module):
@@ -72,18 +73,18 @@ class Stack(nnx.Module):
 
     def __init__(
         self,
-        levels: int,
-        modules: int,
-        features: int,
+        modules: Sequence[int],
+        features: Sequence[int],
         num_joints: int,
         *,
         output_init,
         axis_name,
         dtype,
-        rngs: nnx.Rngs,
+        rngs: Rngs,
     ):
         shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
-        self.hourglass = Hourglass(levels, modules, features, **shared)
+        self.hourglass = Hourglass(modules, features, **shared)
+        modules, features = modules[0], features[0]
         self.residuals = residual_chain(modules, features, features, **shared)
         self.linear = Pointwise(features, features, dtype=dtype, rngs=rngs)
         self.norm = NormRelu(features, **shared)
@@ -106,7 +107,7 @@ class PoseNetwork(nnx.Module):
     """Image to 2D heat-maps and depths (Fig. 2 of the paper).
 
     At 2 stacks, 2 modules, 4 levels and 256 features it has the paper's 14,429,104 parameters.
-    Modules start in training mode; `eval()` and `train()` switch batch normalisation.
+    Modules start in train mode; `eval()` and `train()` switch batch normalisation.
 
     Args:
         input_side: side of the input image, px.
@@ -114,17 +115,24 @@ class PoseNetwork(nnx.Module):
         modules: residual modules per place in an hourglass.
         levels: how many times an hourglass halves the resolution.
         features: channels.
+        level_features: channels at each of the hourglass's `levels` + 1 resolutions, from the
+            highest, instead of `features` at all: low resolutions cost little, and see most.
+        level_modules: the same for `modules`.
+        depth_features: channels at each of the depth module's levels, instead of `features`.
         depth_levels: how many times the depth module halves the resolution.
         depth_modules: residual modules per level of the depth module.
+        depth_head: which depth module, of `depth.HEADS`; "flat" is the paper's.
         stem: "conv" (the paper's) or "patch" (fast on CPUs).
         stem_features: channels of the convolutional stem's first layer, by default a quarter of
             `features`; the release has 64 whatever the rest.
+        init: how parameters start: "lecun" (Flax's defaults: LeCun normal, biases 0, scales 1) or
+            "torch7" (the release's, `initial_values.draw_torch7`).
         zero_init_outputs: start both output layers at zero.
         output_scale: factor on both outputs. With RMSprop, whose steps do not depend on the
             gradient's size, a factor below 1 is a smaller learning rate for the last layers.
         num_joints: heat-maps and depths to predict.
         axis_name: `pmap` axis of synchronised batch statistics, or None.
-        dtype: of the arithmetic; parameters and outputs are float32.
+        dtype: of the arithmetic; parameters are float32, and outputs at least that.
         rngs: NNX's random streams.
 
     Raises:
@@ -139,28 +147,45 @@ class PoseNetwork(nnx.Module):
         modules: int = 2,
         levels: int = 4,
         features: int = 256,
+        level_features: Sequence[int] | None = None,
+        level_modules: Sequence[int] | None = None,
         depth_levels: int = 4,
         depth_modules: int = 2,
+        depth_features: Sequence[int] | None = None,
+        depth_head: str = "flat",
         stem: str = "conv",
         stem_features: int | None = None,
+        init: str = "lecun",
         zero_init_outputs: bool = False,
         output_scale: float = 1.0,
         num_joints: int = NUM_JOINTS,
         axis_name: str | None = None,
         dtype=jnp.float32,
-        rngs: nnx.Rngs,
+        rngs: Rngs,
     ):
         sizes = (stacks, modules, levels, features, depth_levels, depth_modules)
         if min(sizes) < 1:
             raise ValueError(f"All sizes of the network must be positive, but they are {sizes}.")
+        level_features = tuple(level_features or (features,) * (levels + 1))
+        level_modules = tuple(level_modules or (modules,) * (levels + 1))
+        depth_features = tuple(depth_features or (features,) * depth_levels)
+        counts = (len(level_features), len(level_modules), len(depth_features))
+        if counts != (levels + 1, levels + 1, depth_levels) or level_features[0] != features:
+            raise ValueError(
+                f"{levels} levels take as many `level_features` (the first is `features`) and "
+                f"`level_modules` and one more, {depth_levels} depth levels as many "
+                f"`depth_features`; there are {counts[0]}, {counts[1]} and {counts[2]}."
+            )
         divisor = STRIDE * 2 ** max(levels, depth_levels)
         if input_side % divisor:
             raise ValueError(
                 f"The network's input side must be divisible by {divisor} "
                 f"(a quarter, halved {max(levels, depth_levels)} times), but is {input_side}."
             )
-        if stem not in STEMS:
-            raise ValueError(f"Unknown stem {stem!r}; choose one of {', '.join(STEMS)}.")
+        choices = (("stem", stem, STEMS), ("depth head", depth_head, HEADS), ("init", init, INITS))
+        for kind, name, known in choices:
+            if name not in known:
+                raise ValueError(f"Unknown {kind} {name!r}; choose one of {', '.join(known)}.")
         self.input_side = input_side
         self.output_scale = output_scale
         self.dtype = dtype
@@ -171,18 +196,23 @@ class PoseNetwork(nnx.Module):
         stem_options = {} if stem_features is None else {"first": stem_features}
         self.stem = STEMS[stem](features, **stem_options, **shared)
         self.stacks = nnx.List(
-            Stack(levels, modules, features, num_joints, output_init=output_init, **shared)
+            Stack(level_modules, level_features, num_joints, output_init=output_init, **shared)
             for _ in range(stacks)
         )
-        self.depth = DepthHead(
-            depth_levels,
+        self.depth = HEADS[depth_head](
             depth_modules,
             features,
+            depth_features,
             side=input_side // STRIDE,
             num_joints=num_joints,
             output_init=output_init,
             **shared,
         )
+        if init == "torch7":
+            nnx.update(self, draw_torch7(nnx.state(self, nnx.Param), rngs.params()))
+            if zero_init_outputs:
+                for layer in (self.depth.output, *(stack.heatmaps for stack in self.stacks)):
+                    nnx.update(layer, jax.tree.map(jnp.zeros_like, nnx.state(layer, nnx.Param)))
 
     def __call__(
         self, images: Float[Array, "b s s 3"], *, with_depth: bool = True
@@ -195,7 +225,7 @@ class PoseNetwork(nnx.Module):
 
         Returns:
             One array of heat-maps per stack, the last the best; and the depths, in the units of
-            the normalised crop (`geometry`), or None. All float32.
+            the normalised crop (`geometry`), or None. All float32, or finer where `dtype` is.
 
         Raises:
             ValueError: the images are not of the side that the network is built for.
@@ -209,7 +239,8 @@ class PoseNetwork(nnx.Module):
         heatmaps = []
         for stack in self.stacks:
             maps, x = stack(x)
-            heatmaps.append(maps.astype(jnp.float32) * self.output_scale)
+            maps = maps.astype(jnp.promote_types(self.dtype, jnp.float32))
+            heatmaps.append(maps * self.output_scale)
         depth = self.depth(x) * self.output_scale if with_depth else None
         return heatmaps, depth
 

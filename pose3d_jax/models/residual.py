@@ -3,7 +3,7 @@
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pose3d_jax.models.layers import Conv3x3, NormRelu, Pointwise
+from pose3d_jax.models.layers import Conv3x3, NormRelu, Pointwise, Rngs
 
 
 class Residual(nnx.Module):
@@ -20,7 +20,7 @@ class Residual(nnx.Module):
         rngs: NNX's random streams.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, axis_name, dtype, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, *, axis_name, dtype, rngs: Rngs):
         middle = out_features // 2
         norm = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
         conv = {"dtype": dtype, "rngs": rngs}
@@ -42,7 +42,7 @@ class Residual(nnx.Module):
 
 
 def residual_chain(
-    count: int, in_features: int, out_features: int, *, axis_name, dtype, rngs: nnx.Rngs
+    count: int, in_features: int, out_features: int, *, axis_name, dtype, rngs: Rngs
 ) -> nnx.Sequential:
     """`count` residual modules in a row; the first changes the number of channels."""
     return nnx.Sequential(

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pose3d_jax.arrays import AnyArray
+
 _KERNEL = 3
 _TILE = 4
 _PATCH = _TILE + _KERNEL - 1
@@ -57,7 +59,7 @@ def pays(x: Float[Array, "b h w in"]) -> bool:
 
 @jax.custom_vjp
 def convolve(
-    x: Float[Array, "b h w in"], kernel: Float[Array, "3 3 in out"]
+    x: Float[AnyArray, "b h w in"], kernel: Float[AnyArray, "3 3 in out"]
 ) -> Float[Array, "b h w out"]:
     """A 3×3 convolution with zeros around the image, and with gradients of the same kind.
 
@@ -66,6 +68,22 @@ def convolve(
         kernel: weights.
     """
     return jax.lax.platform_dependent(x, kernel, cpu=_convolve, default=_plain)
+
+
+def transform(kernel: Float[Array, "3 3 in out"]) -> Float[Array, "36 in out"]:
+    """A kernel as `convolve_transformed` takes it: for prediction, once and for all."""
+    return (_WEIGHT @ kernel.reshape(_KERNEL**2, -1)).reshape(-1, *kernel.shape[2:])
+
+
+def convolve_transformed(
+    x: Float[Array, "b h w in"], weights: Float[Array, "36 in out"]
+) -> Float[Array, "b h w out"]:
+    """`convolve` with a kernel from `transform`; without a gradient of its own kind."""
+    batch, height, width, _ = x.shape
+    products = jnp.einsum("pni,pio->pno", _transformed_patches(x), weights)
+    tiles = _OUTPUT @ products.reshape(_PATCH**2, -1)
+    tiles = tiles.reshape(_TILE, _TILE, batch, height // _TILE, width // _TILE, -1)
+    return tiles.transpose(2, 3, 0, 4, 1, 5).reshape(batch, height, width, -1)
 
 
 def _forward(x, kernel):
@@ -85,18 +103,13 @@ convolve.defvjp(_forward, _backward)
 
 
 def _convolve(
-    x: Float[Array, "b h w in"], kernel: Float[Array, "3 3 in out"]
+    x: Float[AnyArray, "b h w in"], kernel: Float[AnyArray, "3 3 in out"]
 ) -> Float[Array, "b h w out"]:
-    batch, height, width, _ = x.shape
-    weights = (_WEIGHT @ kernel.reshape(_KERNEL**2, -1)).reshape(-1, *kernel.shape[2:])
-    products = jnp.einsum("pni,pio->pno", _transformed_patches(x), weights)
-    tiles = _OUTPUT @ products.reshape(_PATCH**2, -1)
-    tiles = tiles.reshape(_TILE, _TILE, batch, height // _TILE, width // _TILE, -1)
-    return tiles.transpose(2, 3, 0, 4, 1, 5).reshape(batch, height, width, -1)
+    return convolve_transformed(x, transform(kernel))
 
 
 def _kernel_gradient(
-    x: Float[Array, "b h w in"], gradient: Float[Array, "b h w out"]
+    x: Float[AnyArray, "b h w in"], gradient: Float[AnyArray, "b h w out"]
 ) -> Float[Array, "3 3 in out"]:
     """The transpose of `_convolve`, which is linear in the kernel, step by step."""
     batch, height, width, features = gradient.shape
@@ -108,7 +121,7 @@ def _kernel_gradient(
     return of_kernel.reshape(_KERNEL, _KERNEL, -1, features)
 
 
-def _transformed_patches(x: Float[Array, "b h w in"]) -> Float[Array, "36 n in"]:
+def _transformed_patches(x: Float[AnyArray, "b h w in"]) -> Float[Array, "36 n in"]:
     _, height, width, features = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     rows = [padded[:, i : i + height - _TILE + 1 : _TILE] for i in range(_PATCH)]
@@ -119,7 +132,7 @@ def _transformed_patches(x: Float[Array, "b h w in"]) -> Float[Array, "36 n in"]
 
 
 def _plain(
-    x: Float[Array, "b h w in"], kernel: Float[Array, "3 3 in out"]
+    x: Float[AnyArray, "b h w in"], kernel: Float[AnyArray, "3 3 in out"]
 ) -> Float[Array, "b h w out"]:
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -127,7 +140,7 @@ def _plain(
 
 
 def _plain_kernel_gradient(
-    x: Float[Array, "b h w in"], gradient: Float[Array, "b h w out"]
+    x: Float[AnyArray, "b h w in"], gradient: Float[AnyArray, "b h w out"]
 ) -> Float[Array, "3 3 in out"]:
     kernel = jax.ShapeDtypeStruct((_KERNEL, _KERNEL, x.shape[-1], gradient.shape[-1]), x.dtype)
     (of_kernel,) = jax.linear_transpose(lambda kernel: _plain(x, kernel), kernel)(gradient)

@@ -59,22 +59,16 @@ def make_config(name: str) -> Config:
 class Builder(base.RecordBuilder):
     """Builder of `human36m`; see the module."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
+    HOMEPAGE = "http://vision.imar.ro/human3.6m"
     BUILDER_CONFIGS = [make_config("every_5"), make_config("every_64")]  # noqa: RUF012
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=__doc__,
-            features=records.features(),
-            metadata=records.metadata(
-                image_side=IMAGE_SIDE,
-                bone_length_sum=skeleton.HUMAN36M_BONE_LENGTH_SUM,
-                step=self.builder_config.step,
-            ),
-            homepage="http://vision.imar.ro/human3.6m",
+    def make_metadata(self) -> tfds.core.MetadataDict:
+        """See `base.RecordBuilder`."""
+        return records.metadata(
+            image_side=IMAGE_SIDE,
+            bone_length_sum=skeleton.HUMAN36M_BONE_LENGTH_SUM,
+            step=self.builder_config.step,
         )
 
     def make_plan(

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import errno
 import gzip
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 import tqdm
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.untrusted import reason
 
 TRAIN_SUBJECTS = ("S1", "S5", "S6", "S7", "S8")
 TEST_SUBJECTS = ("S9", "S11")
@@ -148,7 +150,7 @@ def unpack_all(
 
 
 def _unpack(archive: Path, directory: Path, suffix: str) -> None:
-    """Writes an archive's files of one kind into a directory, which appears when it is whole."""
+    """Writes an archive's files of one kind into a directory, which appears when it is complete."""
     if directory.exists():
         return
     temporary = directory.with_name(directory.name + ".part")
@@ -166,9 +168,12 @@ def _unpack(archive: Path, directory: Path, suffix: str) -> None:
             while stream.read(1 << 20):  # To the checksum at the end.
                 pass
         temporary.rename(directory)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+        # Without a number: gzip's. Others are the disk's, but for a name that no disk takes.
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
+            raise
         raise UserError(
-            f"{archive} is truncated or damaged ({error}); download it again."
+            f"{archive} is truncated or damaged ({reason(error)}); download it again."
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pose3d_jax import records, skeleton
+from pose3d_jax import skeleton
 from pose3d_jax.errors import UserError
+from pose3d_jax.images import videos
+from pose3d_jax.images.crop import crop_square, square_around, to_crop
+from pose3d_jax.images.jpeg import encode_image
+from pose3d_jax.untrusted import read_apart, reason
 from tfds_builders import work
-from tfds_builders.crop import crop_square, square_around, to_crop
 from tfds_builders.human36m.release import Sequence36m
 
 #: The network's input: a record is the box, without resampling in training or evaluation.
@@ -57,7 +60,7 @@ def make_records(item: work.Item) -> work.Made:
     made, seen = [], 0
     for frame in itertools.islice(read_frames(video), last + 1):
         if seen % task.step == 0:
-            image = frame.to_ndarray(format="rgb24")
+            image = videos.pixels(video, frame)
             made.append(_record(task, seen, image, joints_2d[seen], joints_3d[seen]))
         seen += 1
     if seen <= last:
@@ -80,7 +83,7 @@ def _record(
     sequence = task.sequence
     name = f"{sequence.subject}_{sequence.name.replace(' ', '-')}_{sequence.camera}_{index:06d}"
     return {
-        "image": records.encode_image(crop),
+        "image": encode_image(crop),
         "joints_2d": in_crop,
         "joints_valid": np.ones(skeleton.NUM_JOINTS, bool),
         "joints_3d": joints_3d.astype(np.float32),
@@ -117,16 +120,26 @@ def read_poses(path: str | Path, dimensions: int) -> Float[np.ndarray, "frames 3
     Raises:
         UserError: damaged, or not poses of 32 joints.
     """
+    # Apart: damage can make cdflib take minutes and gigabytes.
+    poses = read_apart(_read_cdf, path, memory=1 << 30, seconds=10, needs="cdflib")
+    try:
+        # (1, T, n), (T, n) or (1, 1, T, n), depending on how the file was written.
+        return poses.reshape(-1, NUM_SOURCE_JOINTS, dimensions)
+    except ValueError as error:
+        raise UserError(f"{path} holds no such poses, or is damaged: {reason(error)}.") from error
+
+
+def _read_cdf(path: str) -> np.ndarray:
     try:
         import cdflib
     except ImportError as error:
         raise UserError("Reading .cdf needs cdflib: pip install 'pose3d_jax[prepare]'") from error
     try:
-        pose = np.asarray(cdflib.CDF(path).varget("Pose"), np.float64)
-        # (1, T, n), (T, n) or (1, 1, T, n), depending on how the file was written.
-        return pose.reshape(-1, NUM_SOURCE_JOINTS, dimensions)
+        return np.asarray(cdflib.CDF(path).varget("Pose"), np.float64)
+    except MemoryError:
+        raise
     except Exception as error:  # Whatever cdflib runs into: a damaged file has many faces.
-        raise UserError(f"{path} is damaged or holds no such poses ({error}).") from error
+        raise UserError(f"{path} holds no such poses, or is damaged: {reason(error)}.") from error
 
 
 def read_frames(path: str | Path) -> Iterator[Any]:
@@ -137,14 +150,6 @@ def read_frames(path: str | Path) -> Iterator[Any]:
     Raises:
         UserError: not a whole video.
     """
-    try:
-        import av
-    except ImportError as error:
-        raise UserError("Reading video needs PyAV: pip install 'pose3d_jax[prepare]'") from error
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # Workers are processes: one core each.
-            yield from container.decode(stream)
-    except (av.error.FFmpegError, IndexError) as error:
-        raise UserError(f"{path} is damaged or no video ({error}).") from error
+    # Workers are processes: one core each.
+    with videos.open_stream(path, threads=1) as (_, frames):
+        yield from frames

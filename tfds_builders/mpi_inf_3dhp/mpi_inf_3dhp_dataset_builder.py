@@ -1,8 +1,8 @@
 """MPI-INF-3DHP's test set (Mehta et al., 3DV 2017): for evaluation only.
 
 One split, `test`: the valid frames of the six sequences TS1 to TS6 (2,929 in the official files).
-`subject` is the sequence, which tells the scene: TS1 and TS2 are a studio with green screen, TS3
-and TS4 one without, TS5 and TS6 are outdoors (`SCENES`). `action` is one of the seven activities.
+`subject` is the sequence, which decides the scene: TS1 and TS2 are a studio with green screen, TS3
+and TS4 one without, TS5 and TS6 are outdoors. `action` is one of the seven activities.
 
 `joints_2d` are `annot2`. `joints_3d` are `univ_annot3`, scaled to a common height, against which
 the paper and its predecessors score; they do not project onto `joints_2d`. Joint 7 is the spine of
@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
-from PIL import Image
 
-from pose3d_jax import records, skeleton
+from pose3d_jax import skeleton
 from pose3d_jax.errors import UserError
+from pose3d_jax.images.crop import crop_square, square_around, to_crop
+from pose3d_jax.images.files import read_image
+from pose3d_jax.images.jpeg import encode_image
+from pose3d_jax.untrusted import read_apart, reason
 from tfds_builders import base, work
-from tfds_builders.crop import crop_square, square_around, to_crop
 
 IMAGE_SIDE = 256
 BOX_MARGIN = 1.25
@@ -35,11 +36,7 @@ ACTIVITIES = (
 #: Frames of the official sequences, annotated or not.
 FRAMES = {"TS1": 6151, "TS2": 6080, "TS3": 5838, "TS4": 6007, "TS5": 320, "TS6": 492}
 VALID_FRAMES = 2929
-SCENES = {
-    "Studio GS": ("TS1", "TS2"),
-    "Studio no GS": ("TS3", "TS4"),
-    "Outdoor": ("TS5", "TS6"),
-}
+_ADVICE = "Unpack or download the test set again."
 INSTRUCTIONS = """
 From http://gvv.mpi-inf.mpg.de/3dhp-dataset download the test set (mpi_inf_3dhp_test_set.zip, 7 GB)
 and unpack it in the manual directory:
@@ -51,26 +48,9 @@ and so on to TS6 (DIR/TS1/… is found as well).
 class Builder(base.RecordBuilder):
     """Builder of `mpi_inf_3dhp`; see the module."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=__doc__,
-            features=records.features(),
-            # Nothing is trained on it: the protocol takes each person's true bone lengths.
-            metadata=records.metadata(image_side=IMAGE_SIDE, bone_length_sum=0.0),
-            homepage="http://gvv.mpi-inf.mpg.de/3dhp-dataset",
-        )
-
-    def make_plan(
-        self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
-    ) -> base.Plan:
-        """See `base.RecordBuilder.make_plan`."""
-        del scratch, trial
-        return make_plan(manual_dir, partial=partial)
+    HOMEPAGE = "http://gvv.mpi-inf.mpg.de/3dhp-dataset"
+    image_side = IMAGE_SIDE
 
 
 def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
@@ -156,6 +136,20 @@ def read_annotation(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: damaged, or not that file.
     """
+    # Apart: damage can crash HDF5's library.
+    arrays = read_apart(_read_hdf5, path, memory=1 << 30, seconds=20, needs="h5py", advice=_ADVICE)
+    joints_2d, joints_3d, valid, activity = arrays
+    if not len(joints_2d) == len(joints_3d) == len(valid) == len(activity):
+        raise UserError(f"{path}: its arrays differ in their number of frames.")
+    return {
+        "joints_2d": joints_2d[:, JOINTS],
+        "joints_3d": joints_3d[:, JOINTS],
+        "valid": valid,
+        "activity": activity,
+    }
+
+
+def _read_hdf5(path: str) -> tuple[np.ndarray, ...]:
     try:
         import h5py
     except ImportError as error:
@@ -169,19 +163,13 @@ def read_annotation(path: str | Path) -> dict[str, Any]:
             joints_3d = file["univ_annot3"][:].reshape(-1, NUM_SOURCE_JOINTS, 3)
             valid = file["valid_frame"][:].reshape(-1).astype(bool)
             activity = file["activity_annotation"][:].reshape(-1).astype(int)
-    except (OSError, KeyError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Whatever h5py runs into: a damaged file has many faces.
         raise UserError(
-            f"{path} is damaged or not MPI-INF-3DHP's annot_data.mat ({error}); unpack or download "
-            "the test set again."
+            f"{path} is damaged or not MPI-INF-3DHP's annot_data.mat ({reason(error)}). {_ADVICE}"
         ) from error
-    if not len(joints_2d) == len(joints_3d) == len(valid) == len(activity):
-        raise UserError(f"{path}: its arrays differ in their number of frames.")
-    return {
-        "joints_2d": joints_2d[:, JOINTS],
-        "joints_3d": joints_3d[:, JOINTS],
-        "valid": valid,
-        "activity": activity,
-    }
+    return joints_2d, joints_3d, valid, activity
 
 
 def make_records(item: work.Item) -> work.Made:
@@ -191,10 +179,9 @@ def make_records(item: work.Item) -> work.Made:
     made, errors = [], []
     for index, path in list(zip(item.task, item.inputs[1:], strict=True))[: item.limit]:
         try:
-            with Image.open(path) as file:
-                image = np.asarray(file.convert("RGB"))
-        except OSError as error:
-            errors.append(f"{path} is damaged ({error})")
+            image = read_image(path, upright=False)
+        except UserError as error:
+            errors.append(str(error))
             continue
         joints_2d = annotation["joints_2d"][index]
         center, side = square_around(joints_2d, BOX_MARGIN)
@@ -203,7 +190,7 @@ def make_records(item: work.Item) -> work.Made:
         head = in_crop[skeleton.HEAD_TOP] - in_crop[skeleton.NECK]
         made.append(
             {
-                "image": records.encode_image(crop),
+                "image": encode_image(crop),
                 "joints_2d": in_crop,
                 "joints_valid": np.ones(skeleton.NUM_JOINTS, bool),
                 "joints_3d": annotation["joints_3d"][index].astype(np.float32),

@@ -3,13 +3,15 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.untrusted import read_apart, reason
 from tfds_builders.work import Remark
 
+_ADVICE = "Unpack or download mpii_human_pose_v1_u12_2.zip again."
 #: A person of 10,000 px: no image has one.
 _MAX_SCALE = 50.0
 
@@ -51,12 +53,31 @@ def person_box(center: tuple[float, float], scale: float) -> tuple[tuple[float, 
     return (center[0], center[1] + 15 * scale), 1.25 * scale
 
 
-def read_release(path: Path) -> Any:
-    """The struct `RELEASE` of the annotations.
+class Release(NamedTuple):
+    """What the annotations hold.
+
+    Attributes:
+        names: image files, in the order of `annolist`.
+        people: everyone in the training images: usable people, and remarks on the others.
+    """
+
+    names: list[str]
+    people: list[Person | Remark]
+
+
+def read_release(path: Path) -> Release:
+    """Reads the struct `RELEASE` of the annotations.
 
     Raises:
         UserError: not that file, or not a whole one.
     """
+    # Apart: damage can crash SciPy.
+    return read_apart(
+        _read_mat, path, memory=4 << 30, seconds=300, needs="scipy.io", advice=_ADVICE
+    )
+
+
+def _read_mat(path: str) -> Release:
     try:
         import scipy.io
     except ImportError as error:
@@ -65,33 +86,29 @@ def read_release(path: Path) -> Any:
         content = scipy.io.loadmat(
             path, squeeze_me=True, struct_as_record=False, variable_names=["RELEASE"]
         )
+        release = content.get("RELEASE")
+        missing = [name for name in ("annolist", "img_train") if not hasattr(release, name)]
+        if not missing:
+            entries = np.atleast_1d(release.annolist)
+            return Release([str(entry.image.name) for entry in entries], list(_people(release)))
+    except MemoryError:
+        raise
     except NotImplementedError as error:
         raise UserError(
             f"{path} is a MATLAB v7.3 file; the official annotations are v5. Use the file from "
             "mpii_human_pose_v1_u12_2.zip as it is."
         ) from error
-    except Exception as error:  # Whatever SciPy runs into: a truncated file has many faces.
+    except Exception as error:  # Whatever SciPy runs into, and the fields of what it makes of it.
         raise UserError(
-            f"{path} is damaged or no MATLAB file ({error}). Unpack or download "
-            "mpii_human_pose_v1_u12_2.zip again."
+            f"{path} is damaged or no MATLAB file ({reason(error)}). {_ADVICE}"
         ) from error
-    release = content.get("RELEASE")
-    for name in ("annolist", "img_train"):
-        if not hasattr(release, name):
-            raise UserError(
-                f"{path} has no RELEASE.{name}: these are not the annotations of "
-                "mpii_human_pose_v1_u12_2.zip."
-            )
-    return release
+    raise UserError(
+        f"{path} has no RELEASE.{missing[0]}: these are not the annotations of "
+        "mpii_human_pose_v1_u12_2.zip."
+    )
 
 
-def image_names(release: Any) -> list[str]:
-    """File names, in the order of `annolist`."""
-    return [str(entry.image.name) for entry in np.atleast_1d(release.annolist)]
-
-
-def people(release: Any) -> Iterator[Person | Remark]:
-    """Everyone in the training images: usable people, and remarks on the others."""
+def _people(release: Any) -> Iterator[Person | Remark]:
     train = np.atleast_1d(release.img_train)
     for i, entry in enumerate(np.atleast_1d(release.annolist)):
         if not train[i]:
@@ -136,6 +153,20 @@ def read_validation(path: Path, names: list[str]) -> set[tuple[int, int]]:
     Raises:
         UserError: not that file, or it belongs to other annotations.
     """
+    # Apart: damage can crash HDF5's library.
+    rows = read_apart(_read_hdf5, path, memory=1 << 30, seconds=20, needs="h5py")
+    for index, _, name in rows:
+        if not 0 <= index < len(names) or names[index] != name:
+            there = names[index] if 0 <= index < len(names) else "nothing"
+            raise UserError(
+                f"{path} says that image {index} is {name}; the annotations have {there} there. "
+                "The two files belong to different releases."
+            )
+    return {(index, person) for index, person, _ in rows}
+
+
+def _read_hdf5(path: str) -> list[tuple[int, int, str]]:
+    """The rows of `valid.h5`: image index, person index, file name."""
     try:
         import h5py
     except ImportError as error:
@@ -145,15 +176,11 @@ def read_validation(path: Path, names: list[str]) -> set[tuple[int, int]]:
             images = file["index"][:].astype(int).tolist()
             persons = file["person"][:].astype(int).tolist()
             files = [bytes(name).decode() for name in file["imgname"][:]]
-    except (OSError, KeyError) as error:
+            return list(zip(images, persons, files, strict=True))
+    except MemoryError:
+        raise
+    except Exception as error:  # Whatever h5py runs into: a damaged file has many faces.
         raise UserError(
-            f"{path} is damaged, or not the valid.h5 of the Stacked Hourglass release ({error})."
+            f"{path} is damaged, or not the valid.h5 of the Stacked Hourglass release "
+            f"({reason(error)})."
         ) from error
-    for index, name in zip(images, files, strict=True):
-        if index >= len(names) or names[index] != name:
-            there = names[index] if index < len(names) else "nothing"
-            raise UserError(
-                f"{path} says that image {index} is {name}; the annotations have {there} there. "
-                "The two files belong to different releases."
-            )
-    return set(zip(images, persons, strict=True))

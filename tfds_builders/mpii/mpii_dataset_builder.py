@@ -16,17 +16,15 @@ import collections
 from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
-from PIL import Image
 
-from pose3d_jax import records
+from pose3d_jax.errors import UserError
+from pose3d_jax.images.crop import crop_square, to_crop
+from pose3d_jax.images.files import read_image
+from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.skeleton import NUM_JOINTS
 from tfds_builders import base, work
-from tfds_builders.crop import crop_square, to_crop
 from tfds_builders.mpii.annotations import (
     Person,
-    image_names,
-    people,
     person_box,
     read_release,
     read_validation,
@@ -55,25 +53,9 @@ release (https://github.com/princeton-vl/pose-hg-train, data/mpii/annot/valid.h5
 class Builder(base.RecordBuilder):
     """Builder of `mpii`; see the module."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=__doc__,
-            features=records.features(),
-            metadata=records.metadata(image_side=IMAGE_SIDE, bone_length_sum=0.0),
-            homepage="http://human-pose.mpi-inf.mpg.de",
-        )
-
-    def make_plan(
-        self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
-    ) -> base.Plan:
-        """See `base.RecordBuilder.make_plan`."""
-        del scratch, trial
-        return make_plan(manual_dir, partial=partial)
+    HOMEPAGE = "http://human-pose.mpi-inf.mpg.de"
+    image_side = IMAGE_SIDE
 
 
 def _find(manual_dir: Path, *candidates: str) -> Path | None:
@@ -97,7 +79,7 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
     if absent:  # Without one of these there is nothing, not a part.
         base.stop_if_missing(absent, INSTRUCTIONS)
     release = read_release(annotations)
-    names = image_names(release)
+    names = release.names
     validation = read_validation(split, names)
     there = {entry.name for entry in images.iterdir()}
     remarks: list[work.Remark] = []
@@ -111,7 +93,7 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
     by_image: dict[tuple[str, str], list[Person]] = collections.defaultdict(list)
     expected = {("train",): 0, ("validation",): 0}
     needed = set()
-    for person in people(release):
+    for person in release.people:
         if isinstance(person, work.Remark):
             remarks.append(person)
             continue
@@ -167,10 +149,10 @@ def make_records(item: work.Item) -> work.Made:
         if item.limit is not None and len(made) >= item.limit:
             break
         try:
-            with Image.open(path) as file:
-                image = np.asarray(file.convert("RGB"))
-        except OSError as error:
-            errors.append(f"{path} is damaged ({error})")
+            # As the annotators saw it: their pixels are those of the file.
+            image = read_image(path, upright=False)
+        except UserError as error:
+            errors.append(str(error))
             continue
         made += [_record(person, image) for person in group]
     return work.Made(made[: item.limit], errors=tuple(errors))
@@ -188,7 +170,7 @@ def _record(person: Person, image: np.ndarray) -> dict:
         joints[joint] = to_crop(np.array(xy) - 0.5, to_source)
         valid[joint] = True
     return {
-        "image": records.encode_image(crop),
+        "image": encode_image(crop),
         "joints_2d": joints,
         "joints_valid": valid,
         "joints_3d": np.zeros((NUM_JOINTS, 3), np.float32),

@@ -1,1 +1,1 @@
-"""The embedded benchmark: synthetic people with exact labels, rendered by this package."""
+"""The built-in synthetic benchmark: people with exact labels, rendered by this package."""

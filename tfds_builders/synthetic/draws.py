@@ -34,7 +34,9 @@ class Draws:
         """Standard normal numbers (within ±5, so that none is infinite)."""
         return jax.scipy.special.ndtri(self.uniform(3e-7, 1 - 3e-7, shape))
 
-    def chance(self, probability: float, shape: tuple[int, ...] = ()) -> Bool[Array, "*shape"]:
+    def chance(
+        self, probability: float | Float[Array, ""], shape: tuple[int, ...] = ()
+    ) -> Bool[Array, "*shape"]:
         """True with the given probability."""
         return self.uniform(shape=shape) < probability
 

@@ -4,11 +4,9 @@ Record i of a split is a function of the seed, the split and i alone: however ma
 whatever order or company, it is the same, bit by bit on the same machine and version of JAX.
 """
 
-import collections
 import functools
-import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent import futures
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Real
 
-from pose3d_jax import records
+from pose3d_jax.images.jpeg import JPEG_QUALITY, encode_image
 from tfds_builders.synthetic import (
     actions,
     body,
@@ -47,8 +45,6 @@ _WHOLE = np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)
 #: Random numbers that one record may use.
 _POOL = {"lab": 512, "wild": 512, "varied": 896}
 _COMPILING = threading.Lock()
-#: A compiled program keeps one core busy.
-_THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -139,7 +135,7 @@ def _sample(
     return scene, labels
 
 
-def _inside(points: Float[Array, "*n 2"], border: Float[Array, "2 2"]) -> Bool[Array, "*n"]:
+def _inside(points: Real[Array, "*n 2"], border: Float[Array, "2 2"]) -> Bool[Array, "*n"]:
     """Which points lie within corners (low, high)."""
     return ((points >= border[0]) & (points < border[1])).all(-1)
 
@@ -249,11 +245,11 @@ def _record(
 ) -> dict[str, Any]:
     domain = benchmark.domain
     has_3d = domain != "wild" or split == "test"
-    quality = labels["photograph"].quality if domain == "varied" else records.JPEG_QUALITY
+    quality = labels["photograph"].quality if domain == "varied" else JPEG_QUALITY
     half = benchmark.image_side / 2
     valid = labels["joints_valid"]
     return {
-        "image": photographs.encode_jpeg(picture, quality),
+        "image": encode_image(picture, quality),
         "joints_2d": np.where(valid[:, None], labels["joints_2d"], np.float32(0)),
         "joints_valid": valid,
         "joints_3d": labels["joints_3d"] if has_3d else np.zeros_like(labels["joints_3d"]),
@@ -267,20 +263,3 @@ def _record(
         "frame": index,
         "to_source": np.eye(2, 3, dtype=np.float32),
     }
-
-
-def iterate_records(benchmark: Benchmark, split: str) -> Iterator[dict[str, Any]]:
-    """All records of a split, in order, made by `_THREADS` threads."""
-    chunks = [
-        range(first, min(first + CHUNK, benchmark.size(split)))
-        for first in range(0, benchmark.size(split), CHUNK)
-    ]
-    with futures.ThreadPoolExecutor(_THREADS) as pool:
-        pending: collections.deque[futures.Future] = collections.deque()
-        for chunk in chunks:
-            pending.append(pool.submit(render_records, benchmark, split, chunk))
-            # Bounded: a slow disk must not fill the memory with pictures.
-            if len(pending) > 2 * _THREADS:
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from pose3d_jax.arrays import AnyArray
 from tfds_builders.synthetic.kinematics import MIRROR_ANGLES, MIRROR_SIGNS
 
 #: Shoulder plane, elevation, rotation, and elbow. Named by where the hand is.
@@ -143,7 +144,7 @@ def pose(arms: str, legs: str, trunk=(3, 0, 0), neck=(5, 0, 0), root=(0, 0)) -> 
     )
 
 
-def mirror(angles: Float[Array, "*batch 24"]) -> Float[Array, "*batch 24"]:
+def mirror(angles: Float[AnyArray, "*batch 24"]) -> Float[AnyArray, "*batch 24"]:
     """The same pose seen in a mirror."""
     return MIRROR_SIGNS * angles[..., MIRROR_ANGLES]
 

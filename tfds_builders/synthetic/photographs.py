@@ -1,13 +1,11 @@
 """What a lens, a sensor and a file add to a rendered picture, so that it resembles a photograph."""
 
-import io
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
-from PIL import Image
 
 from tfds_builders.synthetic.draws import Draws
 
@@ -104,10 +102,3 @@ def take(
         noise = _grain(number, photograph.place, picture.shape[0])
         shown = shown + photograph.grain[number] * noise
     return jnp.moveaxis((jnp.clip(shown, 0, 1) * 255 + 0.5).astype(jnp.uint8), 0, -1)
-
-
-def encode_jpeg(picture: UInt8[np.ndarray, "h w 3"], quality: float) -> bytes:
-    """The JPEG file of a picture; quality in Pillow's scale, 0–100."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=round(float(quality)))
-    return buffer.getvalue()

@@ -79,7 +79,7 @@ def nearest(
     rays: Vector,
     corners: Int[Array, "n 2"] | None = None,
     square: int = 0,
-) -> tuple[Array, Int[Array, "h w"]]:
+) -> tuple[Float[Array, "*rays"], Int[Array, "*rays"]]:
     """The nearest hit among bodies: its distance and the body's index, per ray.
 
     Args:

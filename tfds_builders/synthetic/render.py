@@ -11,15 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from tfds_builders.synthetic.raycast import (
-    Vector,
-    dot,
-    hit_box,
-    hit_cone,
-    lamp_seen,
-    nearest,
-    turn,
-)
+from tfds_builders.synthetic.raycast import Vector, dot, hit_box, hit_cone, lamp_seen, nearest, turn
 from tfds_builders.synthetic.scenes import Film, Light, Scene
 
 _TILE = 256

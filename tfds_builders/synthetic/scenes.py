@@ -115,7 +115,7 @@ def _facing(draws: Draws, frontal: float) -> Float[Array, ""]:
     """How far a person is turned away from the camera, radians.
 
     People mostly face who takes their picture, a share `frontal` of them. The others face
-    anywhere, so that left and right have to be told by more than their side of the image.
+    anywhere, so that left and right have to be recognised by more than their side of the image.
     """
     return jnp.where(draws.chance(frontal), 0.6 * draws.normal(), draws.uniform(-jnp.pi, jnp.pi))
 

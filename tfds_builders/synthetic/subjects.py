@@ -102,11 +102,11 @@ def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
     bones = Bones(*(scale * v * length for v, length in zip(vary, CANONICAL_BONES, strict=True)))
     skin = _colour(draws, linear(_SKINS))
     hair = _colour(draws, linear(_HAIRS))
-    # Hair that is hardly told from skin is darker, so that the back of a head is no face.
+    # Hair close to the skin's colour is made darker, so that the back of a head is no face.
     hair = jnp.where(jnp.abs(hair - skin).mean() < 0.08, 0.25 * hair, hair)
     hair = jnp.where(draws.chance(0.06), skin, hair)
     shirt, second = _colour(draws, linear(_CLOTHES)), _colour(draws, linear(_CLOTHES))
-    # What shows at the front is told from the shirt, or the front could not be told from the back.
+    # The colour at the front differs from the shirt, or front and back would look the same.
     alike = jnp.abs(second - shirt).mean() < 0.12
     second = jnp.where(alike, jnp.where(shirt.mean() > 0.2, 0.1 * shirt, 0.85), second)
     trousers, shoes = _colour(draws, linear(_TROUSERS)), _colour(draws, linear(_SHOES))

@@ -1,4 +1,4 @@
-"""The embedded benchmark as a TFDS data set: people rendered by this package itself.
+"""The built-in synthetic benchmark as a TFDS data set: people rendered by this package itself.
 
     python -m tfds_builders.prepare synthetic
 
@@ -8,15 +8,18 @@ truth, which no real data set of photographs has. `varied` is the laboratory of 
 to work on real photographs: 3D labels on every record, and people of sport among all others.
 """
 
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from pose3d_jax import records
+from tfds_builders import base, work
 from tfds_builders.synthetic import generate, subjects
 from tfds_builders.synthetic.generate import Benchmark
 
+#: Some seconds of rendering.
+_RECORDS_PER_ITEM = 4 * generate.CHUNK
 #: The benchmarks by the name of their config: full size, and for a laptop.
 BENCHMARKS = {
     "lab": Benchmark("lab", box_side=256, image_side=272, train=40_000, test=2_000),
@@ -35,11 +38,9 @@ class SyntheticConfig(tfds.core.BuilderConfig):
         self.benchmark = benchmark
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(base.RecordBuilder):
     """Synthetic people with exact labels; see `generate` for how a record is made."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
         SyntheticConfig(
             name,
@@ -48,29 +49,43 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
         for name, benchmark in BENCHMARKS.items()
     ]
+    in_process = True
 
-    def _info(self) -> tfds.core.DatasetInfo:
+    def make_metadata(self) -> tfds.core.MetadataDict:
+        """See `base.RecordBuilder`."""
         benchmark = self.builder_config.benchmark
         # Poses of the wild are scaled to the size of the laboratory's people, who were trained on.
         measured = "lab" if benchmark.domain == "wild" else benchmark.domain
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=__doc__,
-            features=records.features(),
-            metadata=records.metadata(
-                image_side=benchmark.image_side,
-                bone_length_sum=subjects.bone_length_sum(benchmark.seed, measured),
-                box_side=benchmark.box_side,
-                domain=benchmark.domain,
-                seed=benchmark.seed,
-            ),
+        return records.metadata(
+            image_side=benchmark.image_side,
+            bone_length_sum=subjects.bone_length_sum(benchmark.seed, measured),
+            box_side=benchmark.box_side,
+            domain=benchmark.domain,
+            seed=benchmark.seed,
         )
 
-    def _split_generators(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        return {split: self._generate_examples(split) for split in ("train", "test")}
+    def make_plan(
+        self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
+    ) -> base.Plan:
+        """See `base.RecordBuilder.make_plan`; there is nothing to read."""
+        benchmark = self.builder_config.benchmark
+        expected = {(split,): benchmark.size(split) for split in ("train", "test")}
+        items = [
+            work.Item(
+                split=split,
+                name=f"{split} {first}",
+                row=(),
+                inputs=(),
+                task=(benchmark, first, min(first + _RECORDS_PER_ITEM, size)),
+            )
+            for (split,), size in expected.items()
+            for first in range(0, size, _RECORDS_PER_ITEM)
+        ]
+        return base.Plan(tuple(items), make_records, unit="records", expected=expected)
 
-    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        for record in generate.iterate_records(self.builder_config.benchmark, split):
-            yield record["image_id"], record
+
+def make_records(item: work.Item) -> work.Made:
+    """Renders some records."""
+    benchmark, first, stop = item.task
+    indices = range(first, stop)[: item.limit]
+    return work.Made(generate.render_records(benchmark, item.split, indices))

@@ -1,0 +1,96 @@
+"""The programs that the faults hit, on a few records with a very small network."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tests import programs
+
+DATA = ("synthetic/lab_tiny", "synthetic/wild_tiny")
+STAGES = {1: 6, 2: 8, 3: 4}
+#: Seconds after which a program hangs, even on a busy machine.
+PATIENCE = 900
+
+
+def prepare_command(name: str, data_dir: Path) -> list[str]:
+    """The command line that prepares a few records."""
+    module = [sys.executable, "-m", "tfds_builders.prepare"]
+    return [*module, name, "--limit", "16", "--workers", "1", "--data_dir", str(data_dir)]
+
+
+def train_command(workdir: Path, data_dir: Path) -> list[str]:
+    """The command line that trains all three stages."""
+    return programs.command(workdir, data_dir)
+
+
+def run(command: list[str], **environment: str) -> tuple[int, str]:
+    """Runs a program to its end; returns its exit code and what it said."""
+    done = subprocess.run(
+        command,
+        cwd=programs.ROOT,
+        env=programs.environment() | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=PATIENCE,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def run_well(command: list[str]) -> None:
+    """Runs a program that must succeed."""
+    code, output = run(command)
+    if code:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{output}")
+
+
+def prepare_data(folder: Path) -> Path:
+    """Both data sets, prepared."""
+    for name in DATA:
+        run_well(prepare_command(name, folder))
+    return folder
+
+
+def is_a_sentence(output: str) -> bool:
+    """Whether a program ended with one sentence, as for a user's mistake."""
+    lines = output.strip().splitlines()
+    return bool(lines) and lines[-1].startswith("error: ") and "Traceback" not in output
+
+
+def difference(one: Path, other: Path) -> str | None:
+    """How two finished work directories differ, apart from times; None where they do not.
+
+    Their checkpoints' arrays, scalars, pictures, results and configs must be the same bit for bit,
+    and nothing unfinished may be left.
+    """
+    for path in other.rglob("*"):
+        if "partial" in path.name or "tmp" in path.name or path.name == ".lock":
+            return f"{path.relative_to(other)} is left"
+    files = [_kept(one), _kept(other)]
+    if differ := set(files[0].items()) ^ set(files[1].items()):
+        return f"{min(differ)[0]} differs"
+    for stage, step in STAGES.items():
+        arrays = [programs.checkpoint(place, stage, step) for place in (one, other)]
+        for name in arrays[0].keys() | arrays[1].keys():
+            if not np.array_equal(*(found.get(name) for found in arrays)):
+                return f"{name} of stage{stage} differs"
+    return None
+
+
+def _kept(workdir: Path) -> dict[str, bytes]:
+    kept = (".json", ".jsonl", ".png", ".md")
+    return {
+        str(path.relative_to(workdir)): path.read_bytes()
+        for path in workdir.rglob("*")
+        if path.suffix in kept and "checkpoints" not in path.parts
+    }
+
+
+def count_files(folder: Path) -> int:
+    """How many files and directories there are below a folder that may change meanwhile."""
+    return sum(len(names) + len(places) for _, places, names in os.walk(folder))

@@ -1,0 +1,206 @@
+"""A disk that fails: changed bytes in what a run keeps, and errors of the system.
+
+Bytes are changed in every kind of file that is read again. Errors come from `failing.c`, which lets
+one call of a program fail, or all from one on: full, read-only or broken disks and servers that do
+not answer. The program must do without or end with a sentence, and succeed when it is rerun.
+"""
+
+import errno
+import functools
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+
+from benchmarks.faults import runs
+from benchmarks.faults.rows import Row
+from pose3d_jax.errors import UserError
+from pose3d_jax.evaluation import predictions, report
+from pose3d_jax.files import write_json
+from pose3d_jax.training.directory import CONFIG_FILE, read_config
+from pose3d_jax.training.progress import METRICS_FILE, MetricsLog
+from tests import small_checkpoint
+
+#: What calls that read, and calls that write, can fail with.
+READING = (errno.EMFILE, errno.EIO, errno.ESTALE, errno.EACCES)
+WRITING = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT, errno.ESTALE)
+
+SPLIT = SimpleNamespace(name="synthetic/lab_tiny", source=range(2))
+RESULTS = {"network": "af01", "flip": False, "data": {SPLIT.name: {"images": 2, "MPJPE": 61.25}}}
+
+
+def rows(seed: int, rounds: int, folder: Path) -> Iterator[Row]:
+    """A row for each kind of file, and for reading and writing of each program."""
+    stage = folder / "stage3"
+    small_checkpoint.write(stage)
+    write_json(stage / report.RESULTS_FILE, RESULTS, sealed=True)
+    with MetricsLog(stage, 0) as metrics:
+        for step in range(1, 9):
+            metrics.write(step, {"loss": 1 / step})
+    for name, files, read in (
+        ("changed bytes, checkpoints", "checkpoints/*/**/*", _same_network),
+        ("changed bytes, configs", CONFIG_FILE, _same_config),
+        ("changed bytes, scalars", METRICS_FILE, _some_scalars),
+        ("changed bytes, results", report.RESULTS_FILE, _same_results),
+    ):
+        yield _change(name, stage, files, read, seed, rounds, folder / "changed")
+    yield from _errors(seed, rounds, folder)
+
+
+def _change(
+    name: str,
+    stage: Path,
+    files: str,
+    read: Callable[[Path], None],
+    seed: int,
+    rounds: int,
+    place: Path,
+) -> Row:
+    """Flips a bit, or cuts a file off, and reads the stage."""
+    row = Row(name)
+    for number in range(rounds):
+        rng = np.random.default_rng((seed, number))
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(stage, place)
+        found = sorted(path for path in place.glob(files) if path.is_file() and path.stat().st_size)
+        path = rng.choice(found)
+        content = bytearray(path.read_bytes())
+        position = int(rng.integers(len(content)))
+        if rng.integers(2):
+            content[position] ^= 1 << int(rng.integers(8))
+        else:
+            del content[position:]
+        path.write_bytes(content)
+        began = time.monotonic()
+        try:
+            read(place)
+            row.survived += 1
+        except UserError as error:
+            one = "\n" not in str(error)
+            row.refused += one
+            row.wrong += [] if one else [f"attempt {number}: {error}"]
+        except Exception as error:
+            row.wrong.append(f"attempt {number}, {path.relative_to(place)}: {error!r}"[:300])
+        row.seconds = max(row.seconds, time.monotonic() - began)
+    return row
+
+
+@functools.cache
+def _network() -> list[np.ndarray]:
+    state = small_checkpoint.state()
+    return [np.asarray(leaf) for leaf in jax.tree.leaves((state.params, state.stats))]
+
+
+def _same_network(stage: Path) -> None:
+    state = predictions.load(stage).state
+    for one, other in zip(jax.tree.leaves((state.params, state.stats)), _network(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def _same_config(stage: Path) -> None:
+    if read_config(stage).model != small_checkpoint.config().model:
+        raise AssertionError("another network")
+
+
+def _some_scalars(stage: Path) -> None:
+    with MetricsLog(stage, 8) as metrics:
+        metrics.write(9, {"loss": 0.1})
+    if not (stage / METRICS_FILE).read_text().endswith('{"step": 9, "loss": 0.1}\n'):
+        raise AssertionError("not written")
+
+
+def _same_results(stage: Path) -> None:
+    found = report.kept(stage, [SPLIT], {"network": "af01", "flip": False})
+    if found not in (None, RESULTS):  # None: they are computed anew.
+        raise AssertionError(f"other results: {found}")
+
+
+def build(library: Path) -> None:
+    """Compiles `failing.c`."""
+    source = Path(__file__).with_name("failing.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+
+
+def _errors(seed: int, rounds: int, folder: Path) -> Iterator[Row]:
+    library = folder / "failing.so"
+    build(library)
+    data_dir = runs.prepare_data(folder / "data")
+    trained = folder / "trained"
+    runs.run_well(runs.train_command(trained, data_dir))
+    common = {"LD_PRELOAD": str(library), "FAULT_BELOW": str(folder)}
+    place, count = folder / "attempt", folder / "count"
+    for number, (name, command) in enumerate(_programs(trained, data_dir)):
+        _empty(place)
+        code, output = runs.run(command(place), **common, FAULT_COUNT=str(count))
+        if code:
+            raise RuntimeError(output)
+        for writes, calls in enumerate(map(int, count.read_text().split())):
+            row = Row(f"errors while {('reading', 'writing')[writes]}: {name}")
+            kind = common | {"FAULT_WRITES": str(writes)}
+            for attempt in range(rounds):
+                _fail(
+                    row, command, place, kind, calls, np.random.default_rng((seed, number, attempt))
+                )
+            yield row
+
+
+def _programs(trained: Path, data_dir: Path) -> Iterator[tuple[str, Callable[[Path], list[str]]]]:
+    """Command lines that work in a directory, by name."""
+
+    def train(place: Path) -> list[str]:
+        # Everything but the last stage is there already.
+        for name in ("stage1", "stage2"):
+            if not (place / name).exists():
+                shutil.copytree(trained / name, place / name)
+        return runs.train_command(place, data_dir)
+
+    def program(name: str, *words: str) -> Callable[[Path], list[str]]:
+        checkpoint = f"--checkpoint={trained / 'stage3'}"
+        module = [sys.executable, "-m", f"pose3d_jax.{name}", checkpoint]
+        return lambda place: [*module, f"--out={place / 'out'}", *words]
+
+    picture = next(iter(sorted(trained.rglob("*.png"))))
+    yield "train", train
+    yield "prepare", functools.partial(runs.prepare_command, runs.DATA[0])
+    yield "evaluate", program("evaluate", f"--data_dir={data_dir}", f"--data={runs.DATA[1]}")
+    yield "predict", program("predict", str(picture))
+    yield "export", program("export")
+
+
+def _fail(
+    row: Row,
+    command: Callable[[Path], list[str]],
+    place: Path,
+    environment: dict[str, str],
+    calls: int,
+    rng: np.random.Generator,
+) -> None:
+    """Runs a program of which a random call fails, and reruns it where it ended early."""
+    writes = environment["FAULT_WRITES"] == "1"
+    error = int(rng.choice(WRITING if writes else READING))
+    at, stays = int(rng.integers(calls)) + 1, int(rng.integers(2))
+    what = f"{errno.errorcode[error]} at call {at} of {calls}{' and all after' * stays}"
+    fault = {"FAULT_AT": str(at), "FAULT_ERROR": str(error), "FAULT_STAYS": str(stays)}
+    _empty(place)
+    began = time.monotonic()
+    code, output = runs.run(command(place), **environment, **fault)
+    row.seconds = max(row.seconds, time.monotonic() - began)
+    if code == 0:
+        row.survived += 1
+    elif not runs.is_a_sentence(output):
+        row.wrong.append(f"{what}: exit code {code}, {output[-600:]!r}")
+    else:
+        again, output = runs.run(command(place))
+        row.refused += again == 0
+        row.wrong += [f"{what}, rerun: {output[-600:]!r}"] if again else []
+
+
+def _empty(place: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()

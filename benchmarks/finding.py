@@ -1,0 +1,259 @@
+"""How well people are found without boxes: `python -m benchmarks.finding [--checkpoint open]`.
+
+Test photographs of Leeds Sports Pose, which `tfds_builders.prepare` has prepared, are pasted into
+larger pictures that show nobody: backgrounds of other photographs beside their person, enlarged and
+mirrored until they fill the picture, gradients, and noise. Each kind of scene tells
+
+- PCK@0.2 of the torso over the 12 limb joints, with squares around the true joints × 1.3 and with
+  `boxes="auto"`, where a person who is not found has every joint wrong;
+- the share of people who are found: half of their joints within that distance, either side
+  accepted;
+- finds per picture that are of nobody, others in the photographs among them;
+- the seconds of a picture, search and prediction.
+
+Then for several thresholds the share of one-person scenes in which the person is found, and of
+empty ones in which somebody is: `pose3d_jax.prediction.finding.THRESHOLD` is chosen by it. One line
+of JSON, with the machine in words, comes last.
+"""
+
+import argparse
+import json
+import time
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from benchmarks import measure
+from pose3d_jax import trained
+from pose3d_jax.data.catalog import open_dataset
+from pose3d_jax.data.sources import open_source, spread
+from pose3d_jax.images.crop import square_around
+from pose3d_jax.images.jpeg import decode_image
+from pose3d_jax.prediction.finding import MARGIN, THRESHOLD, as_boxes
+from pose3d_jax.prediction.predictor import Predictor
+from pose3d_jax.skeleton import LEFT_SHOULDER, MIRROR_ORDER, PCKH_GROUPS, RIGHT_HIP
+
+WIDTH, HEIGHT = 640, 480
+LIMBS = [joint for name, group in PCKH_GROUPS.items() if name != "head" for joint in group]
+#: Heights of the people in each kind of scene, in heights of the picture.
+SCENES = {
+    "fifth": (0.2,),
+    "third": (1 / 3,),
+    "half": (0.5,),
+    "all": (0.95,),
+    "two": (0.45, 0.6),
+    "three": (0.4, 0.35, 0.45),
+    "empty": (),
+}
+THRESHOLDS = np.round(np.arange(0.05, 0.8, 0.05), 2)
+#: Finds of a scene that are looked at, from the surest.
+MOST = 8
+#: Darker than this is the black around a photograph, as JPEG leaves it.
+BLACK = 12
+
+
+class Photograph(NamedTuple):
+    """One person's photograph.
+
+    Attributes:
+        pixels: RGB.
+        joints: px.
+    """
+
+    pixels: UInt8[np.ndarray, "h w 3"]
+    joints: Float[np.ndarray, "16 2"]
+
+
+class Scene(NamedTuple):
+    """A picture and the people in it."""
+
+    pixels: UInt8[np.ndarray, "h w 3"]
+    joints: Float[np.ndarray, "n 16 2"]
+
+
+def main() -> None:
+    """The program."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", default=trained.DEFAULT, help="default: open")
+    parser.add_argument("--data_dir", help="where lsp is prepared; default: TFDS's place")
+    parser.add_argument("--scenes", type=int, default=100, help="of each kind")
+    parser.add_argument("--threshold", type=float, default=THRESHOLD, help="of the first table")
+    options = parser.parse_args()
+
+    predictor = Predictor.from_checkpoint(options.checkpoint)
+    photographs = read_photographs(options.data_dir, 4 * options.scenes)
+    print(f"{options.checkpoint}, {options.scenes} scenes of each kind of {WIDTH} × {HEIGHT} px, "
+          f"on {measure.machine()}\n")  # fmt: skip
+    columns = ("people", "PCK, true boxes", "PCK, auto", "found, %", "others", "s")
+    print(f"| scenes | {' | '.join(columns)} |\n|{' --- |' * (1 + len(columns))}")
+    rows, sureness = {}, {}
+    for name, heights in SCENES.items():
+        rng = np.random.default_rng(0)
+        scenes = [make_scene(photographs, heights, rng) for _ in range(options.scenes)]
+        rows[name], sureness[name] = measure_scenes(predictor, scenes, options.threshold)
+        cells = (f"{rows[name][column]:.4g}" for column in columns)
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    print("\n| threshold | found, third | finds, empty |\n| ---: | ---: | ---: |")
+    sweep = {
+        str(threshold): {
+            kind: float(100 * np.mean(np.array(sureness[kind]) >= threshold))
+            for kind in ("third", "empty")
+        }
+        for threshold in THRESHOLDS
+    }
+    for threshold, shares in sweep.items():
+        print(f"| {threshold} | {shares['third']:.1f} | {shares['empty']:.1f} |")
+    result = {
+        "benchmark": "finding",
+        "machine": measure.machine(),
+        "checkpoint": options.checkpoint,
+        "threshold": options.threshold,
+        "scenes": options.scenes,
+        "rows": rows,
+        "sweep": sweep,
+    }
+    print("\n" + json.dumps(result, ensure_ascii=False))
+
+
+def read_photographs(data_dir: str | None, count: int) -> list[Photograph]:
+    """Photographs of the test split, evenly spaced, without the black around them."""
+    builder = open_dataset("lsp", data_dir)
+    source = open_source(builder, "test")
+    photographs = []
+    for index in spread(len(source), count):
+        record = source[int(index)]
+        pixels = decode_image(record["image"])
+        bright = pixels.max(axis=-1) > BLACK
+        rows, columns = (np.flatnonzero(bright.mean(axis=axis) > 0.02) for axis in (1, 0))
+        # A seam beside the black is dark as well.
+        pixels = pixels[rows[0] + 3 : rows[-1] - 2, columns[0] + 3 : columns[-1] - 2]
+        joints = np.asarray(record["joints_2d"], np.float64) - (columns[0] + 3, rows[0] + 3)
+        photographs.append(Photograph(pixels, joints))
+    return photographs
+
+
+def make_scene(
+    photographs: list[Photograph], heights: tuple[float, ...], rng: np.random.Generator
+) -> Scene:
+    """A picture with people of these heights, each in a column of its own."""
+    pixels = background(photographs, rng)
+    everybody, columns = [], np.linspace(0, WIDTH, len(heights) + 1).astype(int)
+    for left, right, height in zip(columns[:-1], columns[1:], rng.permutation(heights)):
+        photograph = photographs[rng.integers(len(photographs))]
+        everybody.append(paste(pixels, photograph, height, left, right, rng))
+    return Scene(pixels, np.array(everybody).reshape(-1, 16, 2))
+
+
+def paste(pixels, photograph: Photograph, height: float, left: int, right: int, rng) -> np.ndarray:
+    """Puts a photograph into a column of a picture, somewhere; returns the joints."""
+    extent = np.ptp(photograph.joints, axis=0).max()
+    zoom = height * HEIGHT / extent
+    size = np.maximum(np.round(zoom * np.array(photograph.pixels.shape[1::-1])), 1).astype(int)
+    resized = np.asarray(Image.fromarray(photograph.pixels).resize(tuple(size), Image.BICUBIC))
+    joints = photograph.joints * (size / photograph.pixels.shape[1::-1])
+    # The person stays in the column; of the photograph, what lies beyond is cut off.
+    low, high = joints.min(axis=0), joints.max(axis=0)
+    first, last = (left, 0) - low, (right, HEIGHT) - high
+    offset = np.round(np.where(first < last, rng.uniform(np.minimum(first, last),
+                      np.maximum(first, last)), (first + last) / 2)).astype(int)  # fmt: skip
+    x0, y0 = np.maximum(offset, (left, 0))
+    x1, y1 = np.minimum(offset + size, (right, HEIGHT))
+    inner = resized[y0 - offset[1] : y1 - offset[1], x0 - offset[0] : x1 - offset[0]]
+    pixels[y0:y1, x0:x1] = inner
+    return joints + offset
+
+
+def background(photographs: list[Photograph], rng: np.random.Generator) -> np.ndarray:
+    """Nobody: what is beside somebody, a gradient, or noise."""
+    kind = rng.integers(5)
+    if kind == 3:
+        corners = rng.integers(0, 256, (2, 2, 3)).astype(np.uint8)
+        return np.array(Image.fromarray(corners).resize((WIDTH, HEIGHT), Image.BILINEAR))
+    if kind == 4:
+        cell = rng.integers(1, 40)
+        noise = rng.integers(0, 256, (HEIGHT // cell + 1, WIDTH // cell + 1, 3)).astype(np.uint8)
+        return np.array(Image.fromarray(noise).resize((WIDTH, HEIGHT), Image.BICUBIC))
+    while True:
+        strip = beside(photographs[rng.integers(len(photographs))])
+        if min(strip.shape[:2]) >= 24:
+            break
+    zoom = rng.uniform(1.5, 3.0)
+    size = tuple(int(zoom * extent) for extent in strip.shape[1::-1])
+    strip = np.asarray(Image.fromarray(strip).resize(size, Image.BICUBIC))
+    room = ((0, max(HEIGHT - size[1], 0)), (0, max(WIDTH - size[0], 0)), (0, 0))
+    return np.pad(strip, room, "symmetric")[:HEIGHT, :WIDTH].copy()
+
+
+def beside(photograph: Photograph) -> np.ndarray:
+    """The larger part of a photograph left or right of the person, or above."""
+    extent = np.ptp(photograph.joints, axis=0).max()
+    x, y = photograph.joints.min(axis=0) - 0.1 * extent
+    x1 = photograph.joints[:, 0].max() + 0.1 * extent
+    pixels = photograph.pixels
+    parts = (pixels[:, : max(int(x), 0)], pixels[:, int(x1) :], pixels[: max(int(y), 0)])
+    return max(parts, key=lambda part: part.shape[0] * part.shape[1])
+
+
+def measure_scenes(
+    predictor: Predictor, scenes: list[Scene], threshold: float
+) -> tuple[dict[str, float], list[float]]:
+    """The row of a kind of scene.
+
+    Returns:
+        The row, and of each scene the highest score of a find that is the person: of any find,
+        where there is nobody.
+    """
+    correct = {"true": [], "auto": []}
+    found, others, sureness = [], 0, []
+    predictor.find(scenes[0].pixels)  # Compiles.
+    seconds = 0.0
+    for scene in scenes:
+        start = time.perf_counter()
+        squares, scores = (part[:MOST] for part in predictor.find(scene.pixels, threshold=-np.inf))
+        poses = predictor(scene.pixels, as_boxes(squares)).joints_2d
+        seconds += time.perf_counter() - start
+        hits = np.array([within(truth, poses) for truth in scene.joints]).reshape(-1, len(poses))
+        sureness.append(max(scores[hits.any(axis=0) if len(hits) else ...], default=-np.inf))
+        sure = scores >= threshold
+        poses, hits = poses[sure], hits[:, sure]
+        others += int((~hits.any(axis=0)).sum()) if len(hits) else int(sure.sum())
+        found += hits.any(axis=1).tolist()
+        around = [square_around(truth, MARGIN) for truth in scene.joints]
+        boxes = as_boxes(np.array([[*centre, side] for centre, side in around]).reshape(-1, 3))
+        with_boxes = predictor(scene.pixels, boxes).joints_2d
+        for truth, own, boxed in zip(scene.joints, hits, with_boxes):
+            correct["true"].append(close(truth, boxed[None])[0])
+            # The surest find of this person counts.
+            auto = close(truth, poses[own][:1])
+            correct["auto"].append(auto[0] if len(auto) else np.zeros(len(LIMBS), bool))
+    row = {
+        "people": len(found) / len(scenes),
+        "PCK, true boxes": _percent(correct["true"]),
+        "PCK, auto": _percent(correct["auto"]),
+        "found, %": _percent(found),
+        "others": others / len(scenes),
+        "s": seconds / len(scenes),
+    }
+    return row, sureness
+
+
+def close(truth: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """Which limb joints of poses are within 0.2 of the true torso, (n, 12)."""
+    torso = np.linalg.norm(truth[LEFT_SHOULDER] - truth[RIGHT_HIP])
+    return np.linalg.norm(poses - truth, axis=-1)[:, LIMBS] <= 0.2 * torso
+
+
+def within(truth: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """Which poses are of this person, (n,)."""
+    either = [close(truth, poses), close(truth[MIRROR_ORDER], poses)]
+    return np.max([flags.mean(axis=1) for flags in either], axis=0) >= 0.5
+
+
+def _percent(flags: list) -> float:
+    return float(100 * np.mean(flags)) if flags else float("nan")
+
+
+if __name__ == "__main__":
+    measure.run(main)

@@ -1,1 +1,0 @@
-"""Experiments: `stageN.py` trains up to and including stage N; see `curriculum`."""

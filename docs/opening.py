@@ -1,0 +1,66 @@
+"""Makes the picture that README.md opens with: `python docs/opening.py [--checkpoint open]`.
+
+The photograph around the largest person who is found in it, the same with the joints that the
+network finds, and the skeleton in 3D from the side, all without any box given.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pose3d_jax import trained
+from pose3d_jax.drawing.axes import plot_bones
+from pose3d_jax.images import read_image
+from pose3d_jax.prediction.predictor import Pose, Predictor
+
+DOCS = Path(__file__).parent
+#: Of the person, which the pictures show around them, in sides of the network's square.
+SHOWN = 1.15
+SIDE = 3.2  # of a picture, inches
+
+
+def main() -> None:
+    """The program."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", default=trained.DEFAULT)
+    parser.add_argument("--photo", default=DOCS / "photos" / "balancing.jpg")
+    parser.add_argument("--out", default=DOCS / "opening.png")
+    options = parser.parse_args()
+    image = read_image(options.photo)
+    pose = Predictor.from_checkpoint(options.checkpoint)(image, "auto")
+    if not len(pose):
+        raise SystemExit(f"Nobody is found in {options.photo}.")
+    largest = int(np.argmax(pose.squares[:, 2]))
+    draw(image, pose, largest).savefig(options.out, dpi=120)
+    print(f"{options.out}: person {largest} of {len(pose)}, sides {np.round(pose.squares[:, 2])}")
+
+
+def draw(image: np.ndarray, pose: Pose, person: int) -> Figure:
+    """One person three times."""
+    figure = Figure(figsize=(3 * SIDE, SIDE), layout="constrained")
+    plain, joints, side = figure.subplots(1, 3)
+    x, y, extent = pose.squares[person]
+    reach = np.array([-1, 1]) * SHOWN * extent / 2
+    for axes in (plain, joints):
+        axes.imshow(image, extent=(0, image.shape[1], image.shape[0], 0))
+        axes.set(xlim=x + reach, ylim=(y + reach)[::-1], xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    plot_bones(joints, pose.joints_2d[person], edge=4.0, linewidth=2.5)
+    # From the camera's right: what is further right is nearer, and away is to the right.
+    upright = pose.joints_3d[person] * (1, -1, 1)
+    plot_bones(side, upright[:, [2, 1]], nearness=upright[:, 0], linewidth=3.5)
+    middle = (upright.min(0) + upright.max(0)) / 2
+    room = np.array([-1, 1]) * 0.6 * np.ptp(upright, axis=0).max()
+    side.set(aspect="equal", xlim=middle[2] + room, ylim=middle[1] + room)
+    side.set(xlabel="away from the camera (mm)", ylabel="up (mm)")
+    side.grid(color="0.92")
+    side.set_axisbelow(True)
+    side.spines[:].set_color("0.8")
+    side.tick_params(labelsize=8, color="0.8")
+    return figure
+
+
+if __name__ == "__main__":
+    main()

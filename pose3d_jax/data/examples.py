@@ -1,0 +1,163 @@
+"""From record to network input, on the device: one affine crop, augmentation, and the targets.
+
+Training, evaluation and prediction share the crop (`images.crop`); only training draws an
+`Augmentation`.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from jaxtyping import Array, Bool, Float, Key, Shaped
+
+from pose3d_jax import geometry, heatmaps
+from pose3d_jax.arrays import AnyArray
+from pose3d_jax.images.crop import crop_to_image, sample
+from pose3d_jax.skeleton import MIRROR_ORDER, ROOT
+
+#: Where the 2D joints of a 3D-labelled image may be said to be; see `make_examples`.
+LAB_JOINTS = ("projection", "weak_perspective")
+
+
+class Augmentation(NamedTuple):
+    """What happens to each image of a batch.
+
+    Attributes:
+        scale: factor on the crop's side (above 1 the person becomes smaller).
+        rotation: clockwise turn of the person in the crop, before mirroring, radians.
+        mirror: whether left and right change places.
+        colour: factor on each channel.
+    """
+
+    scale: Float[Array, "b"]
+    rotation: Float[Array, "b"]
+    mirror: Bool[Array, "b"]
+    colour: Float[Array, "b 3"]
+
+
+class Example(NamedTuple):
+    """What the network is trained on.
+
+    Attributes:
+        images: the crop, RGB in [0, 1].
+        heatmaps: targets of Eq. 1.
+        joints: positions in the crop, normalised to [−1, 1].
+        valid: annotated joints.
+        depth: targets of Eq. 2, normalised; zeros without `has_3d`.
+        has_3d: which images have depth labels.
+    """
+
+    images: Float[Array, "b s s 3"]
+    heatmaps: Float[Array, "b s/4 s/4 16"]
+    joints: Float[Array, "b 16 2"]
+    valid: Bool[Array, "b 16"]
+    depth: Float[Array, "b 16"]
+    has_3d: Bool[Array, "b"]
+
+
+def no_augmentation(batch_size: int) -> Augmentation:
+    """The augmentation that changes nothing."""
+    return Augmentation(
+        scale=jnp.ones(batch_size),
+        rotation=jnp.zeros(batch_size),
+        mirror=jnp.zeros(batch_size, bool),
+        colour=jnp.ones((batch_size, 3)),
+    )
+
+
+def draw_augmentation(
+    keys: Key[Array, "b"], apply: Bool[AnyArray, "b"], config: ml_collections.ConfigDict
+) -> Augmentation:
+    """Draws the 2D augmentation of Newell et al., as the release has it.
+
+    Args:
+        keys: one random key per image, so that an image's augmentation does not depend on how
+            the batch is spread over devices.
+        apply: which images are augmented; the others stay as they are.
+        config: `scale_sigma` and `scale_limit` (exponents of 2), `rotation_sigma`,
+            `rotation_limit` (degrees) and `rotation_probability`, `mirror_probability`,
+            `colour_range` (lowest and highest factor).
+    """
+
+    def draw(key: Key[Array, ""]) -> Augmentation:
+        scale_key, rotation_key, turn_key, mirror_key, colour_key = jax.random.split(key, 5)
+        exponent = config.scale_sigma * jax.random.normal(scale_key)
+        degrees = config.rotation_sigma * jax.random.normal(rotation_key)
+        degrees = jnp.clip(degrees, -config.rotation_limit, config.rotation_limit)
+        turned = jax.random.bernoulli(turn_key, config.rotation_probability)
+        lowest, highest = config.colour_range
+        return Augmentation(
+            scale=2.0 ** jnp.clip(exponent, -config.scale_limit, config.scale_limit),
+            rotation=jnp.where(turned, jnp.deg2rad(degrees), 0.0),
+            mirror=jax.random.bernoulli(mirror_key, config.mirror_probability),
+            colour=jax.random.uniform(colour_key, (3,), minval=lowest, maxval=highest),
+        )
+
+    def choose(drawn, neutral):
+        return jnp.where(apply.reshape(-1, *(1 for _ in drawn.shape[1:])), drawn, neutral)
+
+    return jax.tree.map(choose, jax.vmap(draw)(keys), no_augmentation(len(apply)))
+
+
+def mirror_joints(
+    joints: Shaped[AnyArray, "b 16 *d"], mirror: Bool[AnyArray, "b"]
+) -> Shaped[Array, "b 16 *d"]:
+    """Exchanges left and right, joints on axis 1, where `mirror` is true."""
+    swap = mirror.reshape(-1, *(1 for _ in joints.shape[1:]))
+    return jnp.where(swap, joints[:, MIRROR_ORDER], joints)
+
+
+def make_examples(
+    batch: Mapping[str, AnyArray],
+    side: int,
+    augmentation: Augmentation,
+    *,
+    sigma: float,
+    lab_joints: str,
+) -> Example:
+    """Crops, colours and labels a batch of records.
+
+    The heat-maps, the 2D joints of the geometric loss and the scale of the depth labels all come
+    from the same 2D positions. Those of 3D-labelled images are either where the joints are in the
+    image ("projection"), or where weak perspective draws the 3D pose ("weak_perspective", as in
+    the release). With the latter the targets are the pose itself, scaled: its bones have the true
+    ratios, and a network that predicts them makes no error but in size.
+
+    Args:
+        batch: `image`, `box`, `joints_2d`, `joints_valid`, `joints_3d`, `has_3d` of the records
+            (`records`), stacked.
+        side: of the network's input, px.
+        augmentation: one per image.
+        sigma: of the Gaussians, heat-map px.
+        lab_joints: 2D positions of 3D-labelled images, one of `LAB_JOINTS`.
+    """
+    if lab_joints == "weak_perspective":
+        batch = batch | {"joints_2d": _weak_perspective_joints(batch)}
+    matrix = crop_to_image(
+        batch["box"], side, augmentation.scale, augmentation.rotation, augmentation.mirror
+    )
+    images = sample(batch["image"], matrix, side) * augmentation.colour[:, None, None, :]
+    joints = geometry.apply_affine(geometry.invert_affine(matrix), batch["joints_2d"])
+    joints = mirror_joints(joints, augmentation.mirror)
+    valid = mirror_joints(batch["joints_valid"], augmentation.mirror)
+    joints_3d = mirror_joints(batch["joints_3d"], augmentation.mirror)
+    return Example(
+        images=jnp.clip(images, 0.0, 1.0),
+        heatmaps=heatmaps.render(joints / heatmaps.STRIDE, valid, side // heatmaps.STRIDE, sigma),
+        joints=geometry.normalise(joints, side),
+        valid=valid,
+        # Bone lengths do not change when the camera turns about its axis: no need to turn these.
+        depth=geometry.depth_target(joints, joints_3d, side, valid),
+        has_3d=batch["has_3d"],
+    )
+
+
+def _weak_perspective_joints(batch: dict[str, Array]) -> Float[Array, "b 16 2"]:
+    """2D joints in image px: weak perspective's where there is 3D, as annotated elsewhere."""
+    joints, valid = batch["joints_2d"], batch["joints_valid"]
+    drawn = geometry.weak_perspective(joints, batch["joints_3d"], valid)
+    # The root anchors the pose; without its annotation nothing says where to draw it.
+    known = batch["has_3d"] & valid[:, ROOT]
+    return jnp.where(known[:, None, None], drawn, joints)

@@ -1,0 +1,1 @@
+"""Pictures of skeletons: on pixels with Pillow, on axes with Matplotlib."""

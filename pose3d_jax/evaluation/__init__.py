@@ -1,0 +1,1 @@
+"""Predictions of a split beside its labels: protocols, scores, tables and charts."""

@@ -1,0 +1,283 @@
+"""The pictures of an evaluation: from predictions, labels and errors to Matplotlib figures.
+
+Entries of one picture are methods or baselines, by name and in order; an entry has the same colour
+in every picture that names the same ones. "truth" is grey, and takes no other's colour.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Real
+
+from pose3d_jax.files import written_whole
+from pose3d_jax.skeleton import BONE_GROUP_WEIGHTS, BONE_GROUPS, JOINT_NAMES
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+TRUTH = "truth"
+
+#: Okabe and Ito's colours, which colour-blind people tell apart; without yellow, faint on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+LINES = ("-", "--", "-.", ":")
+
+#: Width in inches at which text of 8 to 10 points is readable in a README.
+WIDTH = 10.0
+DPI = 150
+
+#: Joints in the order in which they are shown: from head to foot, left beside right.
+SHOWN_JOINTS = (9, 8, 7, 13, 12, 14, 11, 15, 10, 3, 2, 4, 1, 5, 0)
+
+#: What the columns of `sweep` are measured in; mm where nothing is said.
+UNITS = {
+    "PCKh@0.5": "%",
+    "3DPCK": "%",
+    "AUC": "%",
+    "bone sum": "truth = 1",
+    "bone sum true 2D": "truth = 1",
+    "depth spread": "truth = 1",
+    "depth correlation": "truth = 1",
+}
+
+
+def save(figure: "matplotlib.figure.Figure", path: str | os.PathLike) -> None:
+    """Writes a figure as PNG, atomically."""
+    with written_whole(path) as file:
+        # The layout does not see to the last pixel of a label at the figure's edge.
+        figure.savefig(file, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.08)
+
+
+def joint_errors(
+    errors: Mapping[str, Float[np.ndarray, "n 16"]], title: str
+) -> "matplotlib.figure.Figure":
+    """Mean error of each joint, one bar per entry.
+
+    The root is left out: poses are aligned there, and its error is 0 by definition.
+
+    Args:
+        errors: mm, by entry; NaN where a joint does not count.
+        title: of the picture.
+    """
+    figure = new_figure((WIDTH, 3.6))
+    axes = _plain_axes(figure.subplots())
+    width, styles = 0.84 / len(errors), _styles(errors)
+    for number, (name, values) in enumerate(errors.items()):
+        places = np.arange(len(SHOWN_JOINTS)) - 0.42 + (number + 0.5) * width
+        means = [_mean(values[:, joint]) for joint in SHOWN_JOINTS]
+        axes.bar(places, means, width, label=name, color=styles[name]["color"])
+    names = [JOINT_NAMES[joint].replace("_", "\n") for joint in SHOWN_JOINTS]
+    axes.set_xticks(np.arange(len(names)), names, fontsize=8)
+    axes.tick_params("x", length=0)
+    axes.margins(x=0.01)
+    axes.set(ylabel="mean error (mm)")
+    columns = len(errors) if len(errors) <= 4 else -(-len(errors) // 2)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def pck_curves(
+    errors: Mapping[str, Float[np.ndarray, "n 16"]],
+    *,
+    limit: float,
+    unit: str,
+    mark: float,
+    title: str,
+) -> "matplotlib.figure.Figure":
+    """Percentage of joints within a threshold, over the threshold.
+
+    Args:
+        errors: by entry; NaN where a joint does not count.
+        limit: the largest threshold.
+        unit: of the errors.
+        mark: the threshold whose value is written in the legend.
+        title: of the picture.
+    """
+    figure = new_figure((WIDTH * 0.9, 3.8))
+    axes = _plain_axes(figure.subplots())
+    axes.axvline(mark, color="0.6", linewidth=0.8)
+    thresholds, styles = np.linspace(0.0, limit, 301), _styles(errors)
+    for name, values in errors.items():
+        at_mark = share_within(values, np.array([mark]))[0]
+        axes.plot(
+            thresholds,
+            share_within(values, thresholds),
+            label=f"{name}: {at_mark:.1f} %",
+            **styles[name],
+        )
+    axes.set(xlim=(0, limit), ylim=(0, 100))
+    axes.set(xlabel=f"threshold ({unit})", ylabel="joints within the threshold (%)")
+    axes.legend(
+        title=f"within {mark:g} {unit}",
+        loc="center left",
+        bbox_to_anchor=(1.02, 0.5),
+        alignment="left",
+        frameon=False,
+    )
+    axes.set_title(title, loc="left")
+    return figure
+
+
+def share_within(
+    errors: Float[np.ndarray, "n 16"], thresholds: Real[np.ndarray, "t"]
+) -> Float[np.ndarray, "t"]:
+    """Percentage of the joints that count whose error is at most each threshold."""
+    counted = np.sort(errors[~np.isnan(errors)])
+    if not len(counted):
+        return np.full(len(thresholds), np.nan)
+    return 100.0 * np.searchsorted(counted, thresholds, side="right") / len(counted)
+
+
+def bones(
+    poses: Mapping[str, Float[np.ndarray, "n 16 3"]],
+    sum_ratios: Mapping[str, Float[np.ndarray, "n"]],
+    title: str,
+) -> "matplotlib.figure.Figure":
+    """What the geometric loss lowers, and what it may raise: bone-length ratios, and their sum.
+
+    Eq. 3 has a degenerate minimum: equal, large depth differences along every limb's bone make all
+    ratios of a group agree, and every bone too long. The ratios alone prove nothing, so there is no
+    picture of them without the sum.
+
+    Args:
+        poses: mm, by entry; an image with a NaN is left out.
+        sum_ratios: the sum of the 14 bones over the truth's, 1 where right, of entries of `poses`
+            (not of the truth); NaN where there is no truth.
+        title: of the picture.
+    """
+    figure = new_figure((WIDTH, 5.2))
+    panels = figure.subplots(2, 3)
+    styles = _styles(poses)
+    bins = np.linspace(0.0, 2.0, 82)  # One of them has 1 in its middle.
+    for axes, group in zip(panels.flat, BONE_GROUPS):
+        values = {name: bone_ratios(pose, group) for name, pose in poses.items()}
+        numbers = {name: f"{_or_nan(np.std, v):.3f}" for name, v in values.items()}
+        _outline_histograms(axes, values, bins, styles, numbers, "standard deviation")
+        axes.set_title(group, loc="left")
+        axes.set(ylabel="density")
+        axes.set_xlabel("length ÷ canonical length ÷ group's mean", fontsize=9)
+    axes = panels[1, 1]
+    values = {name: ratio[~np.isnan(ratio)] for name, ratio in sum_ratios.items()}
+    numbers = {name: f"{_or_nan(np.median, v):.2f}" for name, v in values.items()}
+    together = np.concatenate([[0.9, 1.1], *values.values()])
+    bins = np.linspace(*np.quantile(together, [0.002, 0.998]), 81)
+    axes.axvline(1.0, color="0.6", linewidth=0.8)
+    _outline_histograms(axes, values, bins, styles, numbers, "median")
+    axes.set_title("all bones", loc="left")
+    axes.set(ylabel="density")
+    axes.set_xlabel("sum of bone lengths ÷ the truth's", fontsize=9)
+    panels[1, 2].set_axis_off()
+    handles, _ = panels[0, 0].get_legend_handles_labels()
+    panels[1, 2].legend(handles, poses.keys(), loc="center left", frameon=False)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def bone_ratios(pose: Float[np.ndarray, "n 16 3"], group: str) -> Float[np.ndarray, "m bones"]:
+    """l_e / l̄_e of a group of Eq. 3, relative to the group's mean in the same image.
+
+    Images without an answer (a NaN, or a group of length 0) are left out.
+    """
+    ends = np.asarray(BONE_GROUPS[group])
+    lengths = np.linalg.norm(pose[:, ends[:, 0]] - pose[:, ends[:, 1]], axis=-1)
+    ratios = lengths * np.asarray(BONE_GROUP_WEIGHTS[group])
+    means = ratios.mean(-1, keepdims=True)
+    known = means[:, 0] > 0  # NaN is not.
+    return ratios[known] / means[known]
+
+
+def _outline_histograms(
+    axes: "matplotlib.axes.Axes",
+    values: Mapping[str, np.ndarray],
+    bins: Float[np.ndarray, "edges"],
+    styles: Mapping[str, Mapping[str, Any]],
+    numbers: Mapping[str, str],
+    what: str,
+) -> None:
+    """Densities of several entries; what lies beyond the bins counts, but is not shown."""
+    _plain_axes(axes)
+    peaks = {}
+    for name, own in values.items():
+        density = np.histogram(own, bins)[0] / (max(own.size, 1) * np.diff(bins))
+        axes.stairs(density, bins, fill=name == TRUTH, label=numbers[name], **styles[name])
+        peaks[name] = density.max()
+    # The truth may be a needle, beside which nothing else would be seen: it is cut off.
+    shown = [peak for name, peak in peaks.items() if name != TRUTH] or list(peaks.values())
+    axes.set(xlim=bins[[0, -1]], ylim=(0, 1.3 * max([*shown, 1e-9])))
+    axes.legend(title=what, fontsize=8, title_fontsize=8, frameon=False, loc="upper right")
+
+
+def sweep(
+    table: Mapping[float, Mapping[str, tuple[float, float]]], columns: Sequence[str], title: str
+) -> "matplotlib.figure.Figure":
+    """Several numbers over the weight of the geometric loss, one panel each.
+
+    Args:
+        table: by λ_geo, then by column: mean and standard deviation.
+        columns: to show; of `scores.SUMMARY`, for the sake of their units.
+        title: of the picture.
+    """
+    weights = sorted(table)
+    positive = [weight for weight in weights if weight > 0]
+    rows = -(-len(columns) // 2)
+    figure = new_figure((WIDTH * 0.85, 0.4 + 2.5 * rows))
+    panels = figure.subplots(rows, 2, squeeze=False).flat
+    for column, axes in zip(columns, panels):
+        _plain_axes(axes)
+        unit = UNITS.get(column, "mm")
+        if unit == "truth = 1":
+            axes.axhline(1.0, color="0.6", linewidth=0.8)
+        means, deviations = zip(*(table[weight][column] for weight in weights))
+        axes.errorbar(weights, means, deviations, color=COLOURS[0], marker="o", capsize=3)
+        axes.set_xscale("symlog", linthresh=positive[0] if positive else 1.0, linscale=0.6)
+        axes.set_xticks(weights, [f"{weight:g}" for weight in weights])
+        axes.minorticks_off()
+        axes.set(
+            xlabel=r"weight of the geometric loss, $\lambda_{\mathrm{geo}}$",
+            ylabel=f"{column} ({unit})",
+        )
+    for axes in list(panels):
+        axes.set_axis_off()
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def new_figure(size: tuple[float, float]) -> "matplotlib.figure.Figure":
+    """An empty figure of a width and height in inches."""
+    from matplotlib.figure import Figure  # Slow to import, and not all who import this draw.
+
+    return Figure(figsize=size, layout="constrained")
+
+
+def _plain_axes(axes: "matplotlib.axes.Axes") -> "matplotlib.axes.Axes":
+    """Axes with a faint grid, and without a frame."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """How each entry is drawn; lines differ in their dashes too once colours run out."""
+    others = [name for name in names if name != TRUTH]
+    styles = {
+        name: {
+            "color": COLOURS[number % len(COLOURS)],
+            "linestyle": LINES[number // len(COLOURS) % len(LINES)],
+            "linewidth": 1.6,
+        }
+        for number, name in enumerate(others)
+    }
+    return {name: styles.get(name, {"color": "0.8"}) for name in names}
+
+
+def _mean(values: Float[np.ndarray, "n"]) -> float:
+    return _or_nan(np.mean, values[~np.isnan(values)])
+
+
+def _or_nan(statistic: Any, values: np.ndarray) -> float:
+    """A statistic of some values, NaN of none."""
+    return float(statistic(values)) if values.size else float("nan")

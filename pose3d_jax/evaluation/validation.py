@@ -1,0 +1,106 @@
+"""The scores of a network that is being trained, and its final table."""
+
+import logging
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from pose3d_jax.data.sources import Chosen, spread
+from pose3d_jax.drawing.skeletons import contact_sheet
+from pose3d_jax.evaluation import report, scores
+from pose3d_jax.evaluation.baselines import training_labels
+from pose3d_jax.evaluation.poses import Poses
+from pose3d_jax.evaluation.predictions import Split, Trained, predict
+from pose3d_jax.files import written_whole
+from pose3d_jax.images.crop import out_of_square
+from pose3d_jax.skeleton import NUM_JOINTS
+from pose3d_jax.stages import Stage
+from pose3d_jax.training.loop import Run
+from pose3d_jax.training.progress import MetricsLog
+from pose3d_jax.training.run import trained_state
+from pose3d_jax.training.state import TrainState, replicate
+
+log = logging.getLogger(__name__)
+
+#: Images predicted at once, at least: no gradients need memory.
+BATCH_SIZE = 32
+
+
+def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: MetricsLog) -> None:
+    """Scores some held-out records of both domains, and draws a few, where that is not done yet."""
+    trained = _trained(run, stage, state)
+    for name, split in _splits(run, run.config.run.evaluate_images).items():
+        path = run.workdir / stage.name / "pictures" / f"{name}-{step:06d}.png"
+        scored = metrics.has(step, f"{name}-test ")
+        if scored and path.exists():
+            continue
+        predicted = predict(trained, split, _batch_size(run))
+        row = scores.summarise(predicted.poses, predicted.labels, trained.setting(split.name))
+        text = ", ".join(f"{key} {value:.4g}" for key, value in row.items())
+        images = len(split.source)
+        log.info("%s %d · %s-test (%d images): %s", stage.name, step, name, images, text)
+        if jax.process_index() == 0:
+            path.parent.mkdir(exist_ok=True)
+            sheet = prediction_sheet(split.source, predicted.poses, run.config.model.input_side)
+            with written_whole(path) as file:
+                Image.fromarray(sheet).save(file, format="PNG")
+        if not scored:
+            metrics.write(step, {f"{name}-test {key}": value for key, value in row.items()})
+
+
+def final_results(run: Run, stage: Stage) -> report.Results:
+    """The evaluation of a finished stage on all held-out records, kept as `evaluate` keeps it."""
+    trained = _trained(run, stage, replicate(trained_state(run, stage.number)))
+    splits = list(_splits(run).values())
+    out = run.workdir / stage.name / report.DIRECTORY
+    source = report.source_of(trained)
+    return report.kept(out, splits, source) or report.evaluate(
+        trained,
+        splits,
+        out if jax.process_index() == 0 else None,
+        source=source,
+        training_labels=training_labels(run.domains["lab"].train, run.config.model.input_side),
+        batch_size=_batch_size(run),
+    )
+
+
+def _trained(run: Run, stage: Stage, state: TrainState) -> Trained:
+    return Trained(run.config, state, run.predict, stage.with_depth)
+
+
+def _splits(run: Run, limit: int | None = None) -> dict[str, Split]:
+    # Images of one size for all: the program that predicts is compiled once.
+    return {
+        name: Split(domain.name, Chosen(domain.test, limit), run.image_side)
+        for name, domain in run.domains.items()
+    }
+
+
+def _batch_size(run: Run) -> int:
+    return max(run.config.data.batch_size, BATCH_SIZE)
+
+
+def prediction_sheet(
+    source: Sequence, poses: Poses, side: int, count: int = 8
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture of some records: the labelled joints above, the predicted ones below.
+
+    Args:
+        source: the records, in the order of the poses.
+        poses: their predictions.
+        side: of the network's input, px.
+        count: how many records, spread evenly.
+    """
+    places = spread(len(source), count)
+    records = [source[int(i)] for i in places]
+    boxes = np.stack([record["box"] for record in records])
+    in_images = out_of_square(poses.joints[places], boxes, side)
+    everywhere = np.ones(NUM_JOINTS, bool)
+    ours = [
+        dict(record, joints_2d=joints, joints_valid=everywhere)
+        for record, joints in zip(records, in_images)
+    ]
+    return contact_sheet([*records, *ours], columns=len(records))

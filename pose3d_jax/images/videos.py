@@ -1,0 +1,155 @@
+"""Videos in and out, frame by frame (extra `video`: PyAV)."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from pose3d_jax.errors import UserError
+from pose3d_jax.untrusted import check_file, reason
+
+SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+#: FFmpeg's names of what is opened, whatever a file is called. It knows more, among them play lists
+#: that have it open other files.
+CONTAINERS = ("mov", "mp4", "avi", "matroska", "webm", "mpeg", "mpegvideo", "mpegts")
+#: Of a frame, at most: twice those of 8K. A header can ask for any number.
+MAX_PIXELS = 1 << 26
+
+
+class Video(NamedTuple):
+    """An opened video.
+
+    Attributes:
+        rate: frames per second.
+        count: of frames according to the header; 0 where it does not say.
+        frames: RGB, upright, in order; to be read once.
+    """
+
+    rate: Fraction
+    count: int
+    frames: Iterator[UInt8[np.ndarray, "height width 3"]]
+
+
+def _av() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise UserError("Videos need PyAV: pip install 'pose3d_jax[video]'.") from error
+    return av
+
+
+@contextlib.contextmanager
+def open_stream(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """Opens a video file by its content, which must be in one of `CONTAINERS`.
+
+    Args:
+        path: the file.
+        threads: that decode; 0 for as many as are useful.
+
+    Yields:
+        PyAV's stream, and an iterator over its frames, PyAV's too.
+
+    Raises:
+        UserError: PyAV is missing, or the file is no video or damaged (while reading, too).
+    """
+    av = _av()
+    check_file(path)
+    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+    with contextlib.ExitStack() as stack:
+        with _explained(f"{path} cannot be read as a video, or is damaged"):
+            # Absolute, for FFmpeg takes what stands before a colon for a protocol.
+            container = stack.enter_context(av.open(os.path.abspath(path), options=options))
+            if not container.streams.video:
+                raise UserError(f"{path} has no video in it.")
+            stream = container.streams.video[0]
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            stream.codec_context.thread_count = threads
+            stream.thread_type = "AUTO"
+        yield stream, _decode(path, container, stream)
+
+
+def _decode(path: str | os.PathLike, container: Any, stream: Any) -> Iterator[Any]:
+    with _explained(f"{path} cannot be read as a video, or is damaged"):
+        yield from container.decode(stream)
+
+
+@contextlib.contextmanager
+def _explained(what_failed: str) -> Iterator[None]:
+    """Turns whatever FFmpeg and PyAV run into, and they have many names for it, into a sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what_failed}: {reason(error)}.") from error
+
+
+@contextlib.contextmanager
+def open_video(path: str | os.PathLike) -> Iterator[Video]:
+    """Opens a video to read its frames.
+
+    Raises:
+        UserError: PyAV is missing, or the file is no video or damaged (while reading, too).
+    """
+    with open_stream(path) as (stream, frames):
+        rate = stream.average_rate
+        if not rate or not 0.01 <= rate <= 1000:  # A header's word, which may be anything.
+            rate = Fraction(25)
+        yield Video(rate, max(stream.frames, 0), _upright(path, frames))
+
+
+def pixels(path: str | os.PathLike, frame: Any) -> UInt8[np.ndarray, "height width 3"]:
+    """PyAV's frame of a file as RGB, as it lies there.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    with _explained(f"{path} cannot be read as a video, or is damaged"):
+        return frame.to_ndarray(format="rgb24")
+
+
+def _upright(path: str | os.PathLike, frames: Iterator[Any]) -> Iterator[np.ndarray]:
+    for frame in frames:
+        # Counter-clockwise, as np.rot90's.
+        yield np.rot90(pixels(path, frame), round(frame.rotation / 90))
+
+
+@contextlib.contextmanager
+def write_video(path: str | os.PathLike, rate: Fraction) -> Iterator[Callable[[np.ndarray], None]]:
+    """Opens an H.264 video for writing; calling what it gives adds an RGB frame.
+
+    The first frame decides the size, which becomes even. The file appears when it is complete.
+
+    Raises:
+        UserError: PyAV is missing, or the file cannot be written.
+    """
+    av = _av()
+    partial = Path(path).with_name(f".{Path(path).name}.partial")
+    try:
+        with av.open(str(partial), "w", format="mp4") as container:
+            # Half of the default's work, and on such pictures no larger.
+            quality = {"crf": "20", "preset": "veryfast"}
+            stream = container.add_stream("libx264", rate=rate, options=quality)
+            stream.pix_fmt = "yuv420p"
+
+            def add(image: np.ndarray) -> None:
+                height, width = (size - size % 2 for size in image.shape[:2])
+                if not stream.codec_context.is_open:
+                    stream.width, stream.height = width, height
+                pixels = np.ascontiguousarray(image[:height, :width])
+                for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                    container.mux(packet)
+
+            yield add
+            for packet in stream.encode():
+                container.mux(packet)
+        partial.rename(path)
+    except av.FFmpegError as error:  # Of writing alone: `open_video` has its own words for reading.
+        raise UserError(f"{path} cannot be written: {reason(error)}.") from error
+    finally:
+        partial.unlink(missing_ok=True)

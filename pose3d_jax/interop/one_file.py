@@ -1,0 +1,138 @@
+"""A network as one self-contained file: StableHLO or ONNX."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from pose3d_jax import geometry
+from pose3d_jax.errors import UserError
+from pose3d_jax.models.layers import never
+from pose3d_jax.models.variables import Network, predict
+from pose3d_jax.prediction.batches import predict_patches
+from pose3d_jax.prediction.predictor import Predictor
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+#: Of images and boxes, and of crops, to the joints in px and mm, and the scores.
+Program = Callable[[UInt8[Array, "n h w 3"], Float[Array, "n 4"]], tuple[Array, Array, Array]]
+CropProgram = Callable[[UInt8[Array, "n s s 3"]], tuple[Array, Array, Array]]
+
+
+def make_program(predictor: Predictor) -> Program:
+    """A predictor as a pure function of images and boxes; see the module."""
+    network, side = predictor.network, predictor.input_side
+
+    def predict_one(image: UInt8[Array, "h w 3"], box: Float[Array, "4"]):
+        extent = jnp.maximum(box[2], box[3])
+        centre = box[:2] + box[2:] / 2
+        square = jnp.concatenate([centre, extent[None]])
+        joints, millimetres, scores = predict_patches(
+            network,
+            side,
+            network.params,
+            network.stats,
+            image[None],
+            square[None],
+            jnp.full((1,), predictor.bone_length_sum),
+        )
+        in_image = centre - extent / 2 + joints[0] * (extent / side)
+        return in_image, millimetres[0], scores[0]
+
+    return jax.vmap(predict_one)
+
+
+def make_crop_program(predictor: Predictor) -> CropProgram:
+    """A predictor as a pure function of crops; see the module."""
+    network, side = _with_plain_convolutions(predictor.network), predictor.input_side
+
+    def predict_crops(crops: UInt8[Array, "n s s 3"]):
+        images = crops.astype(jnp.float32) / 255.0
+        joints, scores, depth = predict(network, network.params, network.stats, images)
+        sizes = predictor.bone_length_sum
+        return joints, geometry.to_millimetres(joints, depth, side, sizes), scores
+
+    return predict_crops
+
+
+def export(predictor: Predictor, path: str | os.PathLike) -> int:
+    """Writes a StableHLO program; see the module.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        UserError: its directory does not exist, or flatbuffers, which writes it, is missing.
+    """
+    path = _checked(path)
+    count, height, width = jax.export.symbolic_shape("n, height, width")
+    images = jax.ShapeDtypeStruct((count, height, width, 3), jnp.uint8)
+    boxes = jax.ShapeDtypeStruct((count, 4), jnp.float32)
+    program = jax.jit(make_program(predictor))
+    exported = jax.export.export(program, platforms=PLATFORMS)(images, boxes)
+    try:
+        data = exported.serialize()
+    except ImportError as error:
+        raise UserError("Exporting needs flatbuffers: pip install 'pose3d_jax[export]'.") from error
+    return _write(path, data)
+
+
+def export_onnx(predictor: Predictor, path: str | os.PathLike) -> int:
+    """Writes an ONNX model; see the module.
+
+    Args:
+        predictor: that computes in float32.
+        path: of the file.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        UserError: its directory does not exist, or jax2onnx is missing.
+    """
+    path = _checked(path)
+    for converter in ("jax2onnx", "onnx_ir"):
+        # They warn of what they do without, and of shapes that ONNX Runtime finds by itself.
+        logging.getLogger(converter).setLevel(logging.ERROR)
+    try:
+        from jax2onnx import to_onnx
+    except ImportError as error:
+        raise UserError("ONNX needs jax2onnx: pip install 'pose3d_jax[onnx]'.") from error
+    side = predictor.input_side
+    model = to_onnx(
+        make_crop_program(predictor),
+        [jax.ShapeDtypeStruct(("n", side, side, 3), jnp.uint8)],
+        model_name="pose3d_jax",
+        input_names=["crops"],
+        output_names=["joints_2d", "joints_3d", "scores"],
+    )
+    return _write(path, model.SerializeToString())
+
+
+def _with_plain_convolutions(network: Network) -> Network:
+    """The same network without what is particular to JAX on a CPU."""
+    model = nnx.merge(*network, copy=True)
+    model.set_attributes(pays=never)
+    return network._replace(graphdef=nnx.graphdef(model))
+
+
+def _checked(path: str | os.PathLike) -> Path:
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise UserError(f"There is no directory {path.parent}.")
+    if path.is_dir():
+        raise UserError(f"{path} is a directory; name a file.")
+    return path
+
+
+def _write(path: Path, data: bytes) -> int:
+    """Writes a file atomically."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    partial.rename(path)
+    return len(data)

@@ -1,0 +1,35 @@
+"""Initial values of the parameters as the paper's releases drew them."""
+
+import math
+
+import jax
+from flax import nnx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import PRNGKeyArray
+
+
+def draw_torch7(params: nnx.State, key: PRNGKeyArray) -> nnx.State:
+    """Initial values by the defaults of Torch7, which PyTorch kept until 2019.
+
+    Weights and biases are uniform within ±1/√fan_in, where fan_in counts the inputs of one output;
+    the scales of batch normalisation are uniform in [0, 1), and its biases 0. The deviation of a
+    weight is a √3 of LeCun's, so that a deep network begins with much smaller outputs.
+
+    Args:
+        params: a network's parameters, of which only names and shapes are read.
+        key: random key.
+    """
+    vector, restore = ravel_pytree(params)
+    uniform = jax.random.uniform(key, vector.shape, vector.dtype, minval=-1.0)
+    shapes = {path: param.shape for path, param in nnx.to_flat_state(params)}
+
+    def value(path, drawn):
+        *layer, name = path
+        if name == "scale":
+            return drawn.replace((drawn[...] + 1.0) / 2.0)
+        kernel = shapes.get((*layer, "kernel"))
+        if kernel is None:  # The bias of a batch normalisation.
+            return drawn.replace(0.0 * drawn[...])
+        return drawn.replace(drawn[...] / math.sqrt(math.prod(kernel[:-1])))
+
+    return nnx.map_state(value, restore(uniform))

@@ -1,0 +1,1 @@
+"""From a trained network to poses in photographs and videos."""

@@ -1,0 +1,226 @@
+"""Images, videos and folders of them: which files there are, and how each becomes results."""
+
+import contextlib
+import functools
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from pose3d_jax.drawing.skeletons import draw_people
+from pose3d_jax.errors import UserError
+from pose3d_jax.images import videos
+from pose3d_jax.images.files import read_image
+from pose3d_jax.prediction import outputs
+from pose3d_jax.prediction.finding import AUTO
+from pose3d_jax.prediction.following import Follower
+from pose3d_jax.prediction.outputs import Job
+from pose3d_jax.prediction.pipeline import Frame, Seen, ahead, mapped, predict_frames
+from pose3d_jax.prediction.predictor import Pose, Predictor
+from pose3d_jax.prediction.smoothing import OneEuro
+
+log = logging.getLogger(__name__)
+
+#: What a folder is searched for.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff")
+#: Pictures of larger images are reduced to this side, px: they are to be looked at.
+LONGEST = 2048
+#: How much faster the One-Euro filter follows, Hz per (unit/s); px of a person of 200 px, and mm.
+BETA_2D, BETA_3D = 0.03, 0.005
+#: Seconds from one line about a video to the next.
+TELLING = 5.0
+
+
+class Options(NamedTuple):
+    """How to predict.
+
+    Attributes:
+        checkpoint: as given; for `poses.json`.
+        boxes: of people in every input, px; "auto" to find them, None for the centred square.
+        margin: factor on the boxes.
+        bone_length_sum: everybody's, mm; None for the average skeleton's.
+        smooth: whether to smooth videos over time.
+        figures: whether to draw the people of images in 3D.
+    """
+
+    checkpoint: str = ""
+    boxes: Any = None
+    margin: float = 1.0
+    bone_length_sum: float | None = None
+    smooth: bool = False
+    figures: bool = True
+
+    def of_calls(self) -> dict[str, Any]:
+        """Those of a `Predictor`'s calls."""
+        return {"margin": self.margin, "bone_length_sum": self.bone_length_sum}
+
+
+def list_jobs(paths: Sequence[Path], out: Path) -> list[Job]:
+    """Files, and what images and videos there are in folders, each with a place of its own.
+
+    Raises:
+        UserError: a folder is empty, or two inputs would share a place.
+    """
+    jobs: dict[Path, Job] = {}
+    for path in paths:
+        if path.name == "..":  # Below its parent, by name, lies nothing but the parent.
+            path = path.resolve()
+        files = _files_below(path) if path.is_dir() else [path]
+        for file in files:
+            place = out / file.relative_to(path.parent)
+            if place in jobs:
+                raise UserError(
+                    f"{file} and {jobs[place].source} have the same name; name their folder "
+                    "instead, or predict one at a time."
+                )
+            jobs[place] = Job(file, place)
+    return list(jobs.values())
+
+
+def _files_below(folder: Path) -> list[Path]:
+    suffixes = IMAGE_SUFFIXES + videos.SUFFIXES
+    files = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in suffixes and not path.is_dir()
+    )
+    if not files:
+        raise UserError(f"There are no images or videos in {folder}.")
+    return files
+
+
+def predict_files(
+    predictor: Predictor, jobs: Iterable[Job], options: Options
+) -> Iterator[tuple[Job, str | UserError]]:
+    """Predicts inputs in their order, and writes their results.
+
+    Yields:
+        Each input, and what there was to see, or why it failed.
+    """
+    for is_video, some in itertools.groupby(jobs, _is_video):
+        if is_video:
+            for job in some:
+                try:
+                    yield job, predict_video(predictor, job, options)
+                except UserError as error:
+                    yield job, error
+        else:
+            yield from predict_photos(predictor, some, options)
+
+
+def _is_video(job: Job) -> bool:
+    return job.source.suffix.lower() in videos.SUFFIXES
+
+
+def predict_photos(
+    predictor: Predictor, jobs: Iterable[Job], options: Options
+) -> Iterator[tuple[Job, str | UserError]]:
+    """Predicts images side by side, in batches; as `predict_files`."""
+    frames = (
+        Frame(functools.partial(read_image, job.source), options.boxes, LONGEST, note=job)
+        for job in jobs
+    )
+    # Written by this thread alone: Matplotlib is not for several.
+    for seen in ahead(predict_frames(predictor, frames, **options.of_calls())):
+        try:
+            yield seen.note, _write_photo(seen, options)
+        except UserError as error:
+            yield seen.note, error
+
+
+def _write_photo(seen: Seen, options: Options) -> str:
+    if isinstance(seen.pose, UserError):
+        raise seen.pose
+    head = outputs.describe(seen.note, options.checkpoint, seen.size)
+    with outputs.results(seen.note) as folder:
+        outputs.write_photo(folder, head, seen.picture, seen.pose, figure=options.figures)
+    if not len(seen.pose):
+        return "nobody found; name a box, or take the centre with --nofind"
+    return f"{len(seen.pose)} {'person' if len(seen.pose) == 1 else 'people'}"
+
+
+def predict_video(predictor: Predictor, job: Job, options: Options) -> str:
+    """Predicts a video frame by frame, and writes its results; a few frames are in memory at once.
+
+    Returns:
+        What there was to see.
+
+    Raises:
+        UserError: it cannot be read, a box is of no use in it, or a result cannot be written.
+    """
+    with videos.open_video(job.source) as video:
+        frames = ahead(video.frames)
+        first = next(frames, None)
+        if first is None:
+            raise UserError(f"{job.source} has no frames.")
+        frames = itertools.chain([first], frames)
+        rate = float(video.rate)
+        poses = _poses(predictor, frames, options)
+        if options.smooth:
+            poses = map(_smoother(rate), poses)
+        drawn = mapped(lambda seen: (seen.pose, _drawn(seen)), ahead(poses))
+        head = outputs.describe(job, options.checkpoint, first.shape[1::-1])
+        tell = _teller(job, video.count)
+        with (
+            contextlib.closing(drawn),
+            outputs.results(job) as folder,
+            outputs.write_frames(folder, head, rate) as add_people,
+            videos.write_video(folder / outputs.VIDEO, video.rate) as add_picture,
+        ):
+            for count, (pose, picture) in enumerate(drawn, 1):
+                add_people(pose)
+                add_picture(picture)
+                tell(count)
+    return f"{count} frames"
+
+
+def _poses(predictor: Predictor, frames: Iterable[np.ndarray], options: Options) -> Iterator[Seen]:
+    """The people of each frame: followed where they are to be found, else predicted in batches."""
+    if isinstance(options.boxes, str) and options.boxes == AUTO:
+        follow = Follower(predictor, **options.of_calls())
+        for image in frames:
+            yield Seen(None, image, image.shape[1::-1], follow([image]))
+        return
+    named = (Frame(lambda image=image: image, options.boxes) for image in frames)
+    for seen in predict_frames(predictor, named, **options.of_calls()):
+        if isinstance(seen.pose, UserError):
+            raise seen.pose
+        yield seen
+
+
+def _drawn(seen: Seen) -> UInt8[np.ndarray, "h w 3"]:
+    return draw_people(seen.picture, seen.pose.joints_2d)
+
+
+def _teller(job: Job, total: int) -> Callable[[int], None]:
+    """Tells from time to time how far a video is."""
+    start = last = time.monotonic()
+
+    def tell(count: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > TELLING:
+            last, rate = now, count / (now - start)
+            log.info("%s: frame %d of %s, %.1f a second", job.source, count, total or "?", rate)
+
+    return tell
+
+
+def _smoother(rate: float) -> Callable[[Seen], Seen]:
+    """Smooths the poses of the same people in frame after frame; anew when their number changes."""
+    filter_2d, filter_3d, people_before = None, None, -1
+
+    def smooth(seen: Seen) -> Seen:
+        nonlocal filter_2d, filter_3d, people_before
+        pose = seen.pose
+        if len(pose) != people_before:
+            filter_2d, filter_3d = OneEuro(rate, beta=BETA_2D), OneEuro(rate, beta=BETA_3D)
+            people_before = len(pose)
+        joints_2d, joints_3d = filter_2d(pose.joints_2d), filter_3d(pose.joints_3d)
+        smoothed = Pose(joints_2d, joints_3d, pose.scores, pose.squares, pose.image)
+        return seen._replace(pose=smoothed)
+
+    return smooth

@@ -1,0 +1,173 @@
+"""The interactive view: skeletons on their image, and beside it in 3D, to be turned (Plotly)."""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from pose3d_jax import skeleton
+from pose3d_jax.drawing.skeletons import joint_colour
+from pose3d_jax.errors import UserError
+from pose3d_jax.images.files import reduce_image
+from pose3d_jax.prediction.predictor import Pose
+
+#: Beside each other people would stand inside one another: every pelvis is an origin. mm.
+SPACING = 1200.0
+#: Of 100, in Pillow's scale.
+JPEG_QUALITY = 90
+#: A larger image would make notebooks of many megabytes. px.
+MAX_SIDE = 1024
+
+
+def view(image: UInt8[np.ndarray, "height width 3"], pose: Pose) -> Any:
+    """Shows the people of one image, in 2D on it and in 3D beside it.
+
+    In a notebook, the result as a cell's last line is shown; elsewhere `.write_html(path)` makes a
+    page that works without a network. Axes are the camera's; people stand beside each other in the
+    order of their boxes, since how far apart they are is not known. A click on a side's name in
+    the legend hides that side.
+
+    Args:
+        image: RGB.
+        pose: of this image (`Pose.of_image` takes one of several).
+
+    Returns:
+        A `plotly.graph_objects.Figure`.
+
+    Raises:
+        UserError: Plotly is missing.
+    """
+    try:
+        import plotly.graph_objects as go
+        from plotly.subplots import make_subplots
+    except ImportError as error:
+        raise UserError("The 3D view needs Plotly: pip install 'pose3d_jax[notebook]'.") from error
+
+    height, width = image.shape[:2]
+    reduced, factors = reduce_image(image, MAX_SIDE)
+    dx, dy = 1.0 / factors
+    figure = make_subplots(
+        cols=2, specs=[[{"type": "xy"}, {"type": "scene"}]], horizontal_spacing=0.02
+    )
+    figure.add_trace(
+        # Plotly names pixels by their centres; ours cover [i, i + 1).
+        go.Image(source=_data_uri(reduced), x0=dx / 2, dx=dx, y0=dy / 2, dy=dy,
+                 zsmooth="fast", hoverinfo="skip"),
+        row=1, col=1,
+    )  # fmt: skip
+    for person in range(len(pose)):
+        for side, (lines, points) in _parts().items():
+            style = {
+                "legendgroup": side,
+                "line": {"color": f"rgb{joint_colour(points[0])}"},
+                "marker": {"color": f"rgb{joint_colour(points[0])}"},
+            }
+            _add_2d(figure, pose, person, lines, points, style)
+            style |= {"name": side, "showlegend": person == 0}
+            _add_3d(figure, pose, person, lines, points, style)
+    figure.update_xaxes(visible=False, range=[0, width], constrain="domain")
+    figure.update_yaxes(
+        visible=False, range=[height, 0], constrain="domain", scaleanchor="x", scaleratio=1
+    )
+    figure.update_scenes(**_scene(pose))
+    legend = {"orientation": "h", "x": 0.51, "y": 1, "yanchor": "bottom", "itemsizing": "constant"}
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 40, "b": 0}, height=520, legend=legend)
+    return figure
+
+
+def _add_2d(figure, pose, person, lines, points, style) -> None:
+    joints, scores = pose.joints_2d[person], pose.scores[person]
+    x, y = _path(joints, lines)
+    style = style | {"showlegend": False, "row": 1, "col": 1}
+    bones, dots = style | {"line": style["line"] | {"width": 3}}, style
+    figure.add_scatter(x=x, y=y, mode="lines", hoverinfo="skip", **bones)
+    figure.add_scatter(
+        x=joints[points, 0], y=joints[points, 1], mode="markers",
+        text=[_title(pose, person, j) for j in points], customdata=scores[points],
+        hovertemplate=(
+            "<b>%{text}</b><br>x %{x:.1f}, y %{y:.1f} px<br>score %{customdata:.2f}<extra></extra>"
+        ),
+        **dots,
+    )  # fmt: skip
+
+
+def _add_3d(figure, pose, person, lines, points, style) -> None:
+    joints = pose.joints_3d[person]
+    # Plotly's vertical axis is the last, and points up.
+    places = joints[:, [0, 2, 1]] * (1, 1, -1) + (SPACING * person, 0, 0)
+    x, y, z = _path(places, lines)
+    bones = style | {"line": style["line"] | {"width": 8}, "row": 1, "col": 2}
+    dots = style | {"marker": style["marker"] | {"size": 4}, "row": 1, "col": 2}
+    figure.add_scatter3d(x=x, y=y, z=z, mode="lines", hoverinfo="skip", **bones)
+    x, y, z = places[points].T
+    figure.add_scatter3d(
+        x=x, y=y, z=z, mode="markers",
+        text=[_title(pose, person, j) for j in points], customdata=joints[points],
+        hovertemplate=(
+            "<b>%{text}</b><br>x %{customdata[0]:.0f}, y %{customdata[1]:.0f}, "
+            "z %{customdata[2]:.0f} mm<extra></extra>"
+        ),
+        **dots | {"showlegend": False},
+    )  # fmt: skip
+
+
+def _scene(pose: Pose) -> dict[str, Any]:
+    """Axes, the same for every direction, and the camera's own view from a little above."""
+    people = len(pose)
+    reach = 1.1 * float(np.abs(pose.joints_3d).max(initial=500.0))
+    axis = {"dtick": 500, "tickfont": {"size": 10}, "range": [-reach, reach]}
+
+    def named(text: str) -> dict[str, Any]:
+        return axis | {"title": {"text": text, "font": {"size": 12}}}
+
+    x = named("x (mm)") | {"range": [-reach, SPACING * max(people - 1, 0) + reach]}
+    if people > 1:
+        numbers = np.arange(people)
+        x |= {
+            "title": named("person")["title"],
+            "tickvals": SPACING * numbers,
+            "ticktext": numbers + 1,
+        }
+    return {
+        "aspectmode": "data",
+        "xaxis": x,
+        "yaxis": named("away (mm)"),
+        "zaxis": named("up (mm)"),
+        "camera": {
+            "eye": {"x": 0.6, "y": -2.4, "z": 0.4},
+            "center": {"x": 0, "y": 0, "z": -0.1},
+            "up": {"x": 0, "y": 0, "z": 1},
+        },
+    }
+
+
+def _title(pose: Pose, person: int, joint: int) -> str:
+    name = skeleton.JOINT_NAMES[joint].replace("_", " ")
+    return name if len(pose) == 1 else f"{name}, person {person + 1}"
+
+
+def _parts() -> dict[str, tuple[list[tuple[int, int]], list[int]]]:
+    """Bones and joints of the person's right and left side and of the middle."""
+    names, bones = skeleton.JOINT_NAMES, [tuple(bone) for bone in skeleton.BONES.tolist()]
+    parts = {}
+    for side in ("right", "left"):
+        joints = [j for j, name in enumerate(names) if name.startswith(side)]
+        parts[side] = ([b for b in bones if set(b) & set(joints)], joints)
+    # The thorax is on no bone.
+    middle = [skeleton.PELVIS, skeleton.NECK, skeleton.HEAD_TOP]
+    return parts | {"middle": ([b for b in bones if set(b) <= set(middle)], middle)}
+
+
+def _path(places: np.ndarray, bones: list[tuple[int, int]]) -> list[list[float | None]]:
+    """The coordinates of a pen that draws bones; None lifts it."""
+    path = [joint for bone in bones for joint in (*bone, None)]
+    return [[None if j is None else float(along[j]) for j in path] for along in places.T]
+
+
+def _data_uri(image: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

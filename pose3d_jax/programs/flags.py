@@ -1,0 +1,16 @@
+"""Flags that several programs share; absl lets a flag be defined only once in a process."""
+
+from absl import flags
+
+from pose3d_jax import trained
+
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", trained.DEFAULT, "A network of this package by its name, a stage's directory, a "
+    "converted one, or a .safetensors file."
+)  # fmt: skip
+OUT = flags.DEFINE_string("out", None, "Where the results go.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Where data sets are. Default: TFDS's place.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "People predicted at once, at most.")
+COMPILATION_CACHE = flags.DEFINE_string(
+    "compilation_cache", "~/.cache/pose3d_jax", "Where compiled programs are kept; empty for none."
+)

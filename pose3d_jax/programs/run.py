@@ -1,0 +1,82 @@
+"""How a program starts, and how it ends when something is wrong."""
+
+import logging
+import sys
+from collections.abc import Callable
+
+from absl import app
+
+from pose3d_jax.errors import Interrupted, UserError, system_error
+
+
+def run_program(main: Callable[[list[str]], None]) -> None:
+    """Runs a program; a user's mistake becomes one sentence and an exit code, not a traceback.
+
+    Flags are parsed by absl, which reports unknown ones in the same way.
+    """
+    parsed = False
+
+    def program(argv: list[str]) -> None:
+        nonlocal parsed
+        parsed = True
+        _log_plainly()
+        main(argv)
+
+    try:
+        app.run(program)
+    except UserError as error:
+        _stop(f"error: {error}", 1)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # What ml_collections raises for a config's unknown keys and values of another type.
+        if parsed:
+            raise
+        _stop(f"error: {config_mistake(error)}", 1)
+    except Interrupted as interrupted:
+        _stop(str(interrupted), interrupted.exit_code)
+    except OSError as error:
+        if error.errno is None:  # A library's own, which may be our mistake.
+            raise
+        _stop(f"error: {system_error(error)}", 1)
+
+
+def exit_code(program: Callable[[], None]) -> int:
+    """Runs a program that has parsed its own command line, and shows a mistake in the same way."""
+    try:
+        program()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno is None:  # A library's own, which may be our mistake.
+            raise
+        print(f"error: {system_error(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def config_mistake(error: Exception) -> str:
+    """What ml_collections says, without the exceptions and quotes that it wraps it in."""
+    unknown = isinstance(error, AttributeError | KeyError)
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    reason = ". ".join(str(error.args[0] if error.args else error).splitlines())
+    if unknown:
+        return f"There is no such key in the config: {reason} (pose3d_jax/presets.py has them all)"
+    return f"The command line: {reason}"
+
+
+def _log_plainly() -> None:
+    """Time and message, instead of absl's format; libraries speak up only when they must."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
+    )
+    for handler in logging.getLogger().handlers:
+        # Orbax logs the exceptions of its threads with a traceback, and raises them as well.
+        handler.addFilter(lambda record: not record.exc_info)
+    logging.getLogger("pose3d_jax").setLevel(logging.INFO)
+    logging.getLogger("__main__").setLevel(logging.INFO)
+
+
+def _stop(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,130 @@
+"""Which trained network does a checkpoint argument mean?
+
+- A name, `open`: a network of this package, from `pose3d_jax/weights`.
+- A file that ends in `.safetensors`: what `pose3d_jax.export` has packed.
+- Anything else: the directory of a stage, trained or converted.
+
+A name comes first, wherever the program runs; a directory of the same name is `./open`.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import ml_collections
+
+from pose3d_jax.errors import UserError
+from pose3d_jax.interop.weight_files import SUFFIX, read_weights, write_weights
+from pose3d_jax.models.variables import Network, abstract_network, flatten, unflatten
+from pose3d_jax.stages import get_stage
+
+#: The network of all commands that are not told another.
+DEFAULT = "open"
+#: Of the package's networks; README.md there says how each was made, and what it can do.
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class TrainedNetwork(NamedTuple):
+    """A trained network with the config that made it.
+
+    Attributes:
+        config: of the stage, and of those before it.
+        network: structure, parameters and statistics.
+    """
+
+    config: ml_collections.ConfigDict
+    network: Network
+
+    @property
+    def with_depth(self) -> bool:
+        """Whether its last stage trained the depth module."""
+        return get_stage(self.config, len(self.config.stages)).with_depth
+
+
+def names() -> list[str]:
+    """The networks of this package."""
+    return sorted(path.stem for path in WEIGHTS.glob(f"*{SUFFIX}"))
+
+
+def load(checkpoint: str | os.PathLike, *, compute: str | None = None) -> TrainedNetwork:
+    """Loads what a checkpoint argument means; see the module.
+
+    Args:
+        checkpoint: a name, a packed file, or a stage's directory, whose newest checkpoint counts.
+        compute: type of the arithmetic, "float32" or "bfloat16"; by default that of training.
+
+    Raises:
+        UserError: there is no such network, or it is damaged.
+    """
+    text = os.fspath(checkpoint)
+    if text in names():
+        return _load_file(WEIGHTS / f"{text}{SUFFIX}", compute)
+    if text.endswith(SUFFIX):
+        return _load_file(Path(text), compute)
+    return _load_stage(Path(text), compute)
+
+
+def load_named(name: str, *, compute: str | None = None) -> TrainedNetwork:
+    """Loads a network of this package, as `load`.
+
+    Raises:
+        UserError: the package has none of that name, or its file is damaged.
+    """
+    if name not in names():
+        raise UserError(f"There is no network {name!r} in this package; {_have()}.")
+    return load(name, compute=compute)
+
+
+def pack(checkpoint: str | os.PathLike, path: str | os.PathLike) -> int:
+    """Writes a network as one `.safetensors` file, which `load` takes.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        UserError: there is no such network, or the file cannot be written there.
+    """
+    config, network = load(checkpoint)
+    arrays = flatten({"params": network.params, "stats": network.stats})
+    return write_weights(path, config, arrays)
+
+
+def results_place(checkpoint: str | os.PathLike) -> Path:
+    """Where results of a network go by default: a stage's directory, or one below `runs`."""
+    text = os.fspath(checkpoint)
+    if text in names() or text.endswith(SUFFIX):
+        return Path("runs", Path(text).stem)
+    return Path(text)
+
+
+def _load_file(path: Path, compute: str | None) -> TrainedNetwork:
+    config, arrays = read_weights(path)
+    network = _structure(config, compute)
+    restored = unflatten(arrays, {"params": network.params, "stats": network.stats})
+    return TrainedNetwork(config, network._replace(**restored))
+
+
+def _load_stage(directory: Path, compute: str | None) -> TrainedNetwork:
+    # Orbax takes long to import, and nothing else here needs it.
+    from pose3d_jax.training.checkpoints import restore_network
+    from pose3d_jax.training.directory import read_config
+
+    if not directory.exists():
+        raise UserError(
+            f"{directory} is no stage of a run: there is no such directory, and no network of "
+            f"that name in this package ({_have()})."
+        )
+    config = read_config(directory)
+    network = _structure(config, compute)
+    params, stats = restore_network(directory, network.params, network.stats)
+    return TrainedNetwork(config, network._replace(params=params, stats=stats))
+
+
+def _structure(config: ml_collections.ConfigDict, compute: str | None) -> Network:
+    if compute:
+        config.precision.compute = compute
+    return abstract_network(config)
+
+
+def _have() -> str:
+    return f"it has {', '.join(names()) or 'none'}"

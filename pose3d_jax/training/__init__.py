@@ -1,0 +1,1 @@
+"""One training run: its state, its steps, its loop, and what it keeps on disk."""

@@ -1,0 +1,238 @@
+"""The training loop of one stage, with progress, checkpoints and checks."""
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+import optax
+
+from pose3d_jax.data.batches import batch_ids, training_batches
+from pose3d_jax.data.sources import Domain, WithoutDepth
+from pose3d_jax.errors import Interrupted, UserError
+from pose3d_jax.models.variables import Network
+from pose3d_jax.stages import Stage
+from pose3d_jax.training.checkpoints import StageCheckpoints
+from pose3d_jax.training.interruption import Interruption
+from pose3d_jax.training.progress import MetricsLog, Pace
+from pose3d_jax.training.state import (
+    Metrics,
+    TrainState,
+    hyperparameters,
+    replicate,
+    split_over_devices,
+)
+from pose3d_jax.training.steps import make_loss_step, make_train_step
+
+log = logging.getLogger(__name__)
+
+#: Held-out batches on which eval mode is compared with train mode after a stage.
+COMPARED_BATCHES = 20
+#: The scalar that tells of it.
+MODES = "evaluation_to_training_mode"
+
+#: How far the wild images' ratio of 3D to 2D bone lengths may leave the lab's, as a factor: healthy
+#: runs of the built-in synthetic benchmark stay within 1.19, collapsed ones reach 1.21 to 1.31
+#: (docs/results.md).
+BONE_RATIO_DRIFT = 1.2
+
+
+class Run(NamedTuple):
+    """What all stages of a run share."""
+
+    config: ml_collections.ConfigDict
+    workdir: Path
+    domains: dict[str, Domain]
+    image_side: int
+    network: Network
+    optimizer: optax.GradientTransformation
+    predict: Callable[[TrainState, dict], dict]
+
+
+#: Scores a run's network after an iteration of a stage, and logs it.
+Validate = Callable[[Run, Stage, TrainState, int, MetricsLog], None]
+
+
+def iterate(
+    run: Run,
+    stage: Stage,
+    state: TrainState,
+    checkpoints: StageCheckpoints,
+    metrics: MetricsLog,
+    interruption: Interruption,
+    validate: Validate,
+) -> None:
+    """The training loop: from a state to the stage's last iteration.
+
+    What the state's own iteration owes, because a run ended between saving it and scoring it, is
+    done first. What is there already is not done again.
+
+    Args:
+        run: what all stages share.
+        stage: to train.
+        state: to start or resume from.
+        checkpoints: the stage's.
+        metrics: the stage's scalars.
+        interruption: asked between iterations.
+        validate: scores the network on held-out records, every `run.evaluate_every` iterations and
+            after the last; what `metrics` and the stage's directory have already, it leaves out.
+
+    Raises:
+        Interrupted: a signal came; the state is saved.
+        UserError: the loss is not finite.
+    """
+    settings = run.config.run
+    train_step = make_train_step(run.config, run.network, run.optimizer, stage)
+    start = int(state.step)
+    state = replicate(state)
+    pace = Pace(stage.steps, start, run.config.data.batch_size)
+    pending: list[Metrics] = []
+
+    def score(done: int) -> None:
+        if done and (done == stage.steps or done % settings.evaluate_every == 0):
+            validate(run, stage, state, done, metrics)
+        if done == stage.steps and not metrics.has(done, MODES):
+            compare_modes(run, stage, state, metrics)
+
+    score(start)
+    for step, batch in zip(range(start, stage.steps), batches(run, stage, "train", start)):
+        batch = split_over_devices(batch)
+        state, scalars = train_step(state, batch, hyperparameters(stage, step))
+        pending.append(scalars)
+        done = step + 1
+        if done == start + 1:
+            jax.block_until_ready(scalars)
+            pace.restart(done)  # The first step compiles.
+
+        last = done == stage.steps
+        reports = last or done % settings.log_every == 0
+        stop = interruption.asked(collectively=reports)
+        saves = last or stop or done % settings.save_every == 0
+        if reports or saves:
+            # Here the host waits for the devices, and only here.
+            means = collect(run, stage, pending, done, checkpoints)
+            pending.clear()
+            metrics.write(done, {**means, "learning_rate": stage.learning_rate(step)})
+            summary = " · ".join(f"{name} {value:.4g}" for name, value in means.items())
+            log.info("%s %d/%d · %s · %s", stage.name, done, stage.steps, summary, pace.text(done))
+            warn_of_collapse(means)
+        if saves:
+            checkpoints.save(done, state)
+        if stop:
+            checkpoints.wait()
+            raise Interrupted(
+                stop,
+                f"stopped after iteration {done} of {stage.name}, which is saved; "
+                "rerun the command to resume",
+            )
+        score(done)
+        if last or done % settings.evaluate_every == 0:
+            pace.restart(done)
+
+
+def batches(run: Run, stage: Stage, split: str, start: int = 0) -> Iterator[dict]:
+    """This host's batches of a stage, of its training records or of held-out ones like them."""
+    sources = [getattr(run.domains[name], split) for name in stage.domains]
+    if split == "test":
+        # Wild test records may carry the truth; what is trained on does not.
+        sources = [
+            WithoutDepth(source) if name == "wild" else source
+            for name, source in zip(stage.domains, sources)
+        ]
+    return training_batches(
+        sources,
+        batch_size=run.config.data.batch_size,
+        seed=stream_seed(run, stage),
+        start=start,
+        image_side=run.image_side,
+        threads=run.config.run.reading_threads,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def stream_seed(run: Run, stage: Stage) -> int:
+    """The seed of a stage's order of records; no two of a run's stages read the same stream."""
+    return 1000 * run.config.seed + 10 * stage.number
+
+
+def collect(
+    run: Run,
+    stage: Stage,
+    pending: list[Metrics],
+    done: int,
+    checkpoints: StageCheckpoints,
+) -> dict[str, float]:
+    """Means of the scalars since the last call.
+
+    Raises:
+        UserError: one is not finite; the message names the iteration, its records, and the last
+            good checkpoint.
+    """
+    fetched = jax.device_get(pending)
+    for step, scalars in enumerate(fetched, done - len(fetched)):
+        if not (np.isfinite(scalars["loss"]) and np.isfinite(scalars["update_norm"])):
+            names = batch_ids(
+                [run.domains[name].train for name in stage.domains],
+                batch_size=run.config.data.batch_size,
+                seed=stream_seed(run, stage),
+                step=step,
+            )
+            good = checkpoints.steps()
+            raise UserError(
+                f"The loss or the update is not finite in iteration {step + 1} of {stage.name} "
+                f"(loss {scalars['loss']}, update {scalars['update_norm']}). Its records: "
+                f"{', '.join(names)}. The last good checkpoint is "
+                + (f"that of iteration {good[-1]}" if good else "that of the stage before")
+                + f" in {checkpoints.directory}. If the records are sound, lower "
+                f"--config.stages.{stage.name}.learning_rate."
+            )
+    return {
+        name: float(np.mean([scalars[name] for scalars in fetched]))
+        for name in fetched[0]
+        if np.isfinite(fetched[0][name])
+    }
+
+
+def warn_of_collapse(means: dict[str, float]) -> None:
+    """Warns where depths of wild images grow or vanish beside those of lab images.
+
+    Eq. 3 has a degenerate minimum, in which every limb's bone has the same large depth difference:
+    symmetry improves while poses get worse.
+    """
+    if not {"bone_ratio_lab", "bone_ratio_wild"} <= means.keys():
+        return
+    drift = means["bone_ratio_wild"] / means["bone_ratio_lab"]
+    if not 1 / BONE_RATIO_DRIFT < drift < BONE_RATIO_DRIFT:
+        log.warning(
+            "the bones of wild images are %.2f times as long in 3D as in 2D, those of lab images "
+            "%.2f times: the geometric loss may be collapsing; a smaller lambda_geo prevents it",
+            means["bone_ratio_wild"],
+            means["bone_ratio_lab"],
+        )
+
+
+def compare_modes(run: Run, stage: Stage, state: TrainState, metrics: MetricsLog) -> None:
+    """Compares the loss with running statistics to that with the batches' own, on held-out data.
+
+    Running statistics that lag behind are the defect most reported of hourglass ports: a network
+    that trains well and predicts badly.
+    """
+    hyper = hyperparameters(stage, stage.steps - 1)
+    losses = []
+    for running in (True, False):
+        step = make_loss_step(run.config, run.network, stage, running=running)
+        held_out = itertools.islice(batches(run, stage, "test"), COMPARED_BATCHES)
+        results = [step(state, split_over_devices(b), hyper)["loss"] for b in held_out]
+        losses.append(float(np.mean(jax.device_get(results))))
+    ratio = losses[0] / losses[1]
+    metrics.write(stage.steps, {MODES: ratio})
+    log.log(
+        logging.INFO if 0.9 <= ratio <= 1.1 else logging.WARNING,
+        "%s: held-out loss %.4g in eval mode, %.4g in train mode: ratio %.3f",
+        stage.name, *losses, ratio,
+    )  # fmt: skip

@@ -1,0 +1,159 @@
+"""A run: its stages in order, each from the network of the one before."""
+
+import logging
+import zlib
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from pose3d_jax import config_values
+from pose3d_jax.data.sources import Domain, open_domain, spread
+from pose3d_jax.errors import UserError
+from pose3d_jax.models.variables import make_network
+from pose3d_jax.stages import Stage, get_stage
+from pose3d_jax.training import hosts
+from pose3d_jax.training.checkpoints import StageCheckpoints, restore_network
+from pose3d_jax.training.directory import check_directory, check_shared, claim_directory, owned
+from pose3d_jax.training.interruption import Interruption
+from pose3d_jax.training.loop import Run, Validate, iterate
+from pose3d_jax.training.progress import MetricsLog
+from pose3d_jax.training.state import (
+    TrainState,
+    check_batch_size,
+    check_targets,
+    initial_state,
+    make_optimizer,
+)
+from pose3d_jax.training.steps import make_predict_step
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    interruption: Interruption,
+    validate: Validate,
+) -> Run:
+    """Trains what is missing of a run's stages.
+
+    Args:
+        config: the whole config.
+        workdir: holds a directory for each stage.
+        interruption: asked between iterations.
+        validate: see `loop.iterate`.
+
+    Raises:
+        Interrupted: a signal came; the state is saved.
+        UserError: something is not as it should be.
+    """
+    run = set_up(config, workdir)
+    hosts.agree("data", {name: _summary(domain) for name, domain in run.domains.items()})
+    stages = [get_stage(config, number) for number in range(1, config.last_stage + 1)]
+    with owned(workdir):
+        for stage in stages:
+            claim_directory(workdir / stage.name, config, stage.number)
+        hosts.meet("directories claimed")
+        check_shared(workdir / stages[0].name)
+        trained = [train_stage(run, stage, interruption, validate) for stage in stages]
+    if not any(trained):
+        log.info("nothing left to do: %s has all of %s", workdir, ", ".join(s.name for s in stages))
+    return run
+
+
+def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
+    """Checks everything, opens the data, and builds the network; writes nothing.
+
+    Raises:
+        UserError: a data set, the work directory or the config is not as it should be.
+    """
+    try:
+        config_values.check(config.to_dict())
+    except ValueError as error:
+        raise UserError(f"{error}.".replace(" is ", " in the config is ", 1)) from error
+    numbers = range(1, config.last_stage + 1)
+    check_targets(**config.targets)
+    for number in numbers:
+        check_batch_size(config.data.batch_size, get_stage(config, number).domains)
+    try:
+        network = make_network(config)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    domains = open_domains(config)
+    for number in numbers:
+        check_directory(workdir / f"stage{number}", config, number)
+    return Run(
+        config=config,
+        workdir=workdir,
+        domains=domains,
+        image_side=max(domain.image_side for domain in domains.values()),
+        network=network,
+        optimizer=make_optimizer(config),
+        predict=make_predict_step(network, config.model.input_side),
+    )
+
+
+def open_domains(config: ml_collections.ConfigDict) -> dict[str, Domain]:
+    """Opens the data, and completes the config with it.
+
+    Raises:
+        UserError: a data set is not prepared, or has no records.
+    """
+    domains = {
+        name: open_domain(config.data[name], config.run.data_dir) for name in ("lab", "wild")
+    }
+    # What turns a prediction into mm belongs to the network that learnt from this data.
+    config.data.bone_length_sum = config.data.bone_length_sum or domains["lab"].bone_length_sum
+    return domains
+
+
+def train_stage(run: Run, stage: Stage, interruption: Interruption, validate: Validate) -> bool:
+    """Trains one stage to its end.
+
+    Returns:
+        False where there was nothing left to do.
+    """
+    directory = run.workdir / stage.name
+    settings = run.config.run
+    with StageCheckpoints(directory, settings.keep_checkpoints, settings.keep_every) as checkpoints:
+        state = checkpoints.restore(fresh_state(run)) or starting_point(run, stage)
+        start = int(state.step)
+        finished = start == stage.steps
+        if finished:
+            log.info("%s: finished", stage.name)
+        else:
+            log.info("%s: iterations %d to %d", stage.name, start + 1, stage.steps)
+        with MetricsLog(directory, start) as metrics:
+            iterate(run, stage, state, checkpoints, metrics, interruption, validate)
+    return not finished
+
+
+def _summary(domain: Domain) -> dict[str, Any]:
+    """Enough of a data set to tell it from another of the same name."""
+    records = [domain.train[int(i)] for i in spread(len(domain.train), 8)]
+    return {
+        "name": domain.name,
+        "training records": len(domain.train),
+        "held-out records": len(domain.test),
+        "image side": domain.image_side,
+        "bone length sum": domain.bone_length_sum,
+        "some images": [zlib.crc32(record["image"]) for record in records],
+    }
+
+
+def fresh_state(run: Run) -> TrainState:
+    """The state of an untrained network."""
+    return initial_state(run.network, run.optimizer)
+
+
+def starting_point(run: Run, stage: Stage) -> TrainState:
+    """A stage's first state: the network of the stage before, with a fresh optimizer."""
+    return fresh_state(run) if stage.number == 1 else trained_state(run, stage.number - 1)
+
+
+def trained_state(run: Run, number: int) -> TrainState:
+    """The network of a finished stage, with a fresh optimizer."""
+    directory = run.workdir / f"stage{number}"
+    params, stats = restore_network(directory, run.network.params, run.network.stats)
+    return fresh_state(run)._replace(params=params, stats=stats)

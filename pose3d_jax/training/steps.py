@@ -1,0 +1,210 @@
+"""The train state and the steps over all devices. Everything about `pmap` and hosts is here.
+
+The state lives replicated on every device, as ordinary arrays without a device axis
+(`in_axes=None`, `out_axes=None`); batches have one. A step's randomness comes from the seed, the
+stage and the step alone, and each image's from its place in the global batch, so that neither a
+restart nor the number of devices changes what is computed.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from flax import nnx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from pose3d_jax import geometry, losses
+from pose3d_jax.data.examples import (
+    Example,
+    draw_augmentation,
+    make_examples,
+    no_augmentation,
+)
+from pose3d_jax.images.crop import crop_to_image, sample
+from pose3d_jax.models.variables import AXIS, Network, predict
+from pose3d_jax.stages import Stage
+from pose3d_jax.training.state import Batch, Hyperparameters, Metrics, TrainState
+
+
+def _average(tree):
+    """Mean over the devices, as one all-reduce of one vector instead of one per array."""
+    vector, restore = ravel_pytree(tree)
+    return restore(jax.lax.pmean(vector, AXIS))
+
+
+def _loss(
+    params,
+    stats,
+    network: Network,
+    stage: Stage,
+    example: Example,
+    hyper: Hyperparameters,
+    *,
+    unlabelled_joints: str,
+    running: bool = False,
+) -> tuple[Float[Array, ""], tuple[Metrics, nnx.State]]:
+    """The loss of Eq. 4 with its parts, and the updated statistics."""
+    # NNX refuses to mutate what was created outside a transformation: copy.
+    model = nnx.merge(network.graphdef, params, stats, copy=True)
+    model.eval() if running else model.train()
+    maps, depth = model(example.images, with_depth=stage.with_depth)
+    counted = {"empty": None, "ignored": example.valid}[unlabelled_joints]
+    metrics = {"heatmap_loss": losses.heatmap_loss(maps, example.heatmaps, counted)}
+    metrics["loss"] = metrics["heatmap_loss"]
+    if stage.with_depth:
+        metrics["depth_loss"] = losses.depth_loss(
+            depth,
+            example.depth,
+            example.joints,
+            example.valid,
+            example.has_3d,
+            hyper.lambda_reg,
+            hyper.lambda_geo,
+            geometric_on_3d=stage.geometric_on_3d,
+        )
+        metrics["loss"] += metrics["depth_loss"]
+        metrics |= depth_diagnostics(example, depth)
+    return metrics["loss"], (metrics, nnx.state(model, nnx.BatchStat))
+
+
+def depth_diagnostics(example: Example, depth: Float[Array, "b 16"]) -> Metrics:
+    """How far bones leave the image plane: mean ratio of 3D to 2D bone-length sums, per domain.
+
+    When Eq. 3 collapses to its degenerate minimum, the wild ratio leaves the lab's behind. Per
+    device, the mean is over the images of the domain that have an annotated bone; NaN where there
+    is none.
+    """
+    pose = jnp.concatenate([example.joints, depth[..., None]], axis=-1)
+    flat = geometry.bone_length_sum(example.joints, example.valid)
+    ratio = geometry.bone_length_sum(pose, example.valid) / jnp.maximum(flat, 1e-6)
+
+    def mean(chosen):
+        chosen &= flat > 0
+        return jnp.where(chosen, ratio, 0.0).sum() / chosen.sum()
+
+    return {"bone_ratio_lab": mean(example.has_3d), "bone_ratio_wild": mean(~example.has_3d)}
+
+
+def augmented_examples(
+    config: ml_collections.ConfigDict, batch: Batch, keys: PRNGKeyArray
+) -> Example:
+    """What a network is trained on of a batch of records: augmented crops and their targets.
+
+    Args:
+        config: the whole config.
+        batch: records, stacked.
+        keys: one random key per image.
+    """
+    chosen = ~batch["has_3d"] | config.augmentation.lab
+    drawn = draw_augmentation(keys, chosen, config.augmentation)
+    return make_examples(batch, config.model.input_side, drawn, **config.targets)
+
+
+def make_train_step(
+    config: ml_collections.ConfigDict,
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    stage: Stage,
+    examples: Callable[..., Example] = augmented_examples,
+) -> Callable[[TrainState, Batch, Hyperparameters], tuple[TrainState, Metrics]]:
+    """The training step over all devices of all hosts.
+
+    Args:
+        config: the whole config.
+        network: from `make_network`.
+        optimizer: from `make_optimizer`.
+        stage: decides which terms the loss has; their weights are hyperparameters.
+        examples: makes inputs and targets from config, batch and random keys; other inputs than
+            crops of records, or other targets than ours, come in here.
+
+    Returns:
+        `step(state, batch, hyper)`, where `batch` has leading axes (local devices, images per
+        device). It consumes `state`.
+    """
+
+    def step(state: TrainState, batch: Batch, hyper: Hyperparameters):
+        images = len(jax.tree.leaves(batch)[0])
+        place = jax.lax.axis_index(AXIS) * images + jnp.arange(images)
+        key = jax.random.fold_in(jax.random.key(config.seed), hyper.stage)
+        key = jax.random.fold_in(key, state.step)
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, place)
+        example = examples(config, batch, keys)
+
+        loss = functools.partial(_loss, unlabelled_joints=config.loss.unlabelled_joints)
+        gradients, (metrics, stats) = jax.grad(loss, has_aux=True)(
+            state.params, state.stats, network, stage, example, hyper
+        )
+        gradients, stats, metrics = _average((gradients, stats, metrics))
+        gradient, restore = ravel_pytree(gradients)
+        update, opt_state = optimizer.update(gradient, state.opt_state)
+        update = hyper.learning_rate * update
+        metrics["update_norm"] = optax.global_norm(update)
+        params = optax.apply_updates(state.params, restore(update))
+        return TrainState(state.step + 1, params, stats, opt_state), metrics
+
+    return jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, 0, None),
+        out_axes=(None, None),
+        donate_argnums=(0,),
+    )
+
+
+def make_loss_step(
+    config: ml_collections.ConfigDict, network: Network, stage: Stage, *, running: bool
+) -> Callable[[TrainState, Batch, Hyperparameters], Metrics]:
+    """The loss without augmentation and without learning, over this host's devices.
+
+    Args:
+        config: the whole config.
+        network: from `make_network`.
+        stage: see `make_train_step`.
+        running: normalise with running statistics (eval mode) or the batch's own.
+    """
+
+    def step(state: TrainState, batch: Batch, hyper: Hyperparameters):
+        neutral = no_augmentation(len(batch["image"]))
+        example = make_examples(batch, config.model.input_side, neutral, **config.targets)
+        _, (metrics, _) = _loss(
+            state.params,
+            state.stats,
+            network,
+            stage,
+            example,
+            hyper,
+            unlabelled_joints=config.loss.unlabelled_joints,
+            running=running,
+        )
+        return _average(metrics)
+
+    return jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, 0, None),
+        out_axes=None,
+        devices=jax.local_devices(),
+    )
+
+
+def make_predict_step(
+    network: Network, side: int, *, flip: bool = False
+) -> Callable[[TrainState, Batch], dict[str, Array]]:
+    """Predictions for a batch of records, in crop px, over this host's devices.
+
+    Args:
+        network: from `make_network`.
+        side: of the network's input, px.
+        flip: see `predict`.
+    """
+
+    def step(state: TrainState, batch: Batch):
+        images = sample(batch["image"], crop_to_image(batch["box"], side), side)
+        joints, scores, depth = predict(network, state.params, state.stats, images, flip=flip)
+        return {"joints": joints, "scores": scores, "depth": depth}
+
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), devices=jax.local_devices())

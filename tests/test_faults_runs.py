@@ -1,0 +1,72 @@
+"""The campaign's faults in what a run keeps, in labels and in system calls, once each."""
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from benchmarks.faults import kills, labels, runs, storage
+
+
+def test_changed_bytes_give_the_same_network_or_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_errors", lambda *_: iter(()))
+    rows = list(storage.rows(seed=0, rounds=3, folder=tmp_path))
+    assert len(rows) == 4
+    assert not [row.wrong for row in rows if row.wrong]
+
+
+def test_odd_labels_are_trained_or_named(tmp_path, monkeypatch, data_dir, compile_quickly):
+    monkeypatch.setattr(runs, "prepare_data", lambda _: data_dir)
+    rows = {row.name: row for row in labels.rows(seed=0, rounds=1, folder=tmp_path)}
+    assert not [row.wrong for row in rows.values() if row.wrong]
+    assert rows["all joints unlabelled"].survived == rows["one record"].survived == 1
+
+
+WRITES = """
+import sys
+from pose3d_jax.files import write_json
+from pose3d_jax.programs.run import run_program
+place = sys.argv.pop()
+run_program(lambda _: write_json(place, {"a": 1}))
+"""
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+@pytest.mark.parametrize("stays", [False, True])
+def test_each_call_that_fails_leaves_the_file_that_was_there(tmp_path, stays):
+    library, path, count = tmp_path / "failing.so", tmp_path / "below" / "a.json", tmp_path / "n"
+    storage.build(library)
+    path.parent.mkdir()
+    fault = {"LD_PRELOAD": str(library), "FAULT_BELOW": str(path.parent), "FAULT_WRITES": "1"}
+    command = [sys.executable, "-c", WRITES, str(path)]
+    code, output = runs.run(command, **fault, FAULT_COUNT=str(count))
+    assert code == 0, output
+    calls = int(count.read_text().split()[1])
+    assert calls >= 4  # open, write, fsync, rename
+    before = path.read_text()
+    for call in range(1, calls + 1):
+        fails = fault | {"FAULT_AT": str(call), "FAULT_ERROR": "28", "FAULT_STAYS": f"{stays:d}"}
+        code, output = runs.run(command, **fails)
+        assert code == 1 and runs.is_a_sentence(output), output
+        assert "No space left" in output
+        assert [file.name for file in path.parent.iterdir()] == ["a.json"]
+        assert path.read_text() == before and json.loads(before) == {"a": 1}
+
+
+def test_a_program_is_killed_until_it_ends_by_itself(tmp_path):
+    """With a program that makes three files, one after another, where they are not there yet."""
+    script = (
+        "import pathlib, sys, time\n"
+        "place = pathlib.Path(sys.argv[1])\n"
+        "place.mkdir(exist_ok=True)\n"
+        "for name in 'abc':\n"
+        "    time.sleep(0.2)\n"
+        "    (place / f'{name}.txt').write_text('x')\n"
+    )
+    row = kills._kill(
+        "slow", lambda place: [sys.executable, "-c", script, str(place)], kills._difference,
+        seed=0, rounds=2, folder=tmp_path,
+    )  # fmt: skip
+    assert not row.wrong
+    assert row.survived <= 2

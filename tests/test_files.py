@@ -1,0 +1,46 @@
+import json
+import math
+
+import pytest
+
+from pose3d_jax.files import differences, read_json, write_json
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_numbers_that_are_not_finite_are_valid_json(tmp_path, sealed):
+    path = tmp_path / "results.json"
+    write_json(path, {"a": [math.nan, {"b": (math.inf, 1.5)}]}, sealed=sealed)
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    json.loads(path.read_text(), parse_constant=refuse)
+    found = read_json(path, sealed=sealed)["a"]
+    assert math.isnan(found[0]) and found[1]["b"][1] == 1.5
+
+
+def test_a_sealed_file_tells_of_a_changed_digit(tmp_path):
+    path = tmp_path / "results.json"
+    write_json(path, {"MPJPE": 61.25}, sealed=True)
+    assert read_json(path, sealed=True) == {"MPJPE": 61.25}
+    path.write_text(path.read_text().replace("61.25", "31.25"))
+    with pytest.raises(ValueError, match="checksum differs"):
+        read_json(path)
+    path.write_text('{"MPJPE": 31.25}')
+    with pytest.raises(ValueError, match="no checksum"):
+        read_json(path, sealed=True)
+
+
+@pytest.mark.parametrize("data", [b"", b"[", b"\xff", b"[" * 100_000])
+def test_what_is_no_json_is_a_value_error(tmp_path, data):
+    path = tmp_path / "results.json"
+    path.write_bytes(data)
+    with pytest.raises(ValueError):
+        read_json(path)
+
+
+def test_differences_are_named():
+    there, here = {"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}
+    assert list(differences(there, here)) == [
+        "a.c is 2 there, 3 here", "d is 'absent' there, 4 here"
+    ]  # fmt: skip

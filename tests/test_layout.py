@@ -1,0 +1,66 @@
+"""The architecture: which part may import which, and how long a program may be."""
+
+import ast
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROGRAMS = ("train", "evaluate", "predict", "convert", "export", "ablate")
+
+
+def modules() -> dict[str, Path]:
+    files = [
+        path for folder in ("pose3d_jax", "tfds_builders") for path in (ROOT / folder).rglob("*.py")
+    ]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in files}
+
+
+def imports(path: Path, *, everywhere: bool) -> set[str]:
+    """Names of modules, and of what is imported from them."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if everywhere else tree.body
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_builders_import_the_package_and_not_the_other_way_round():
+    for name, path in modules().items():
+        for imported in imports(path, everywhere=True):
+            assert imported.split(".")[0] != "configs", name
+            if name.startswith("pose3d_jax") and imported.split(".")[0] == "tfds_builders":
+                assert name == "pose3d_jax.train", f"{name} imports {imported}"
+
+
+def test_nothing_imports_a_program():
+    programs = {f"pose3d_jax.{name}" for name in PROGRAMS}
+    for name, path in modules().items():
+        assert not programs & imports(path, everywhere=True), name
+
+
+def test_imports_make_no_circle():
+    files = modules()
+    graph = {name: imports(path, everywhere=False) & files.keys() for name, path in files.items()}
+    while leaves := [name for name, needed in graph.items() if not needed & graph.keys()]:
+        for name in leaves:
+            del graph[name]
+    assert not graph, f"a circle among {sorted(graph)}"
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_is_flags_and_an_outline(name):
+    assert len((ROOT / "pose3d_jax" / f"{name}.py").read_text().splitlines()) < 150
+
+
+@pytest.mark.parametrize("name", ["test", "lint", "demo"])
+def test_the_makefiles_commands_are_those_of_the_documents(name):
+    found = subprocess.run([ROOT / ".ci" / "command", name], capture_output=True, text=True)
+    assert found.stdout.startswith("python3 -m venv .venv && ") and found.returncode == 0
+    documents = "".join((ROOT / file).read_text() for file in ("README.md", "CONTRIBUTING.md"))
+    assert f"<!-- command: {name} -->\n```bash\n{found.stdout.strip()}\n```" in documents

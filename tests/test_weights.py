@@ -1,0 +1,197 @@
+"""Networks as one file, and what a checkpoint argument means."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors
+import small_checkpoint
+from absl.flags import FLAGS
+from absl.testing import flagsaver
+from safetensors.numpy import save_file
+from small_checkpoint import photo
+
+from pose3d_jax import evaluate, export, presets, trained
+from pose3d_jax.errors import UserError
+from pose3d_jax.interop import weight_files
+from pose3d_jax.models.variables import flatten
+from pose3d_jax.prediction.predictor import Predictor
+
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """The small checkpoint as a file."""
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    export.main(["export", str(small_checkpoint.directory()), str(path)])
+    return path
+
+
+@pytest.fixture
+def flags():
+    if not FLAGS.is_parsed():
+        FLAGS(["evaluate"])
+
+
+@pytest.fixture
+def package(packed, monkeypatch):
+    """A package that has the small network, as `small`, and no other."""
+    monkeypatch.setattr(trained, "WEIGHTS", packed.parent)
+    monkeypatch.setattr(trained, "DEFAULT", "small")
+
+
+def arrays_of(network) -> dict[str, np.ndarray]:
+    return flatten({"params": network.params, "stats": network.stats})
+
+
+def test_a_round_trip_is_exact_up_to_half_precision(packed):
+    original = arrays_of(trained.load(small_checkpoint.directory()).network)
+    restored = arrays_of(trained.load(packed).network)
+    assert original.keys() == restored.keys()
+    for name, array in original.items():
+        half = array.ndim >= 2
+        expected = array.astype(np.float16).astype(np.float32) if half else array
+        np.testing.assert_array_equal(restored[name], expected)
+        assert restored[name].dtype == np.float32
+
+
+def test_what_half_precision_holds_is_kept_bit_for_bit(packed, tmp_path):
+    """So a packed network packed again is the same file."""
+    export.main(["export", str(packed), str(tmp_path / "again.safetensors")])
+    assert (tmp_path / "again.safetensors").read_bytes() == packed.read_bytes()
+
+
+def test_what_half_precision_does_not_hold_stays_single(tmp_path):
+    arrays = {"large": np.full((2, 2), 1e6, np.float32), "vector": np.float32([1 / 3])}
+    weight_files.write_weights(tmp_path / "a.safetensors", presets.tiny(), arrays)
+    _, restored = weight_files.read_weights(tmp_path / "a.safetensors")
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(restored[name], array)
+
+
+def test_the_file_holds_tensors_and_the_config(packed):
+    with safetensors.safe_open(packed, framework="np") as file:
+        text = json.loads(file.metadata()["pose3d_jax"])
+    model = json.loads(small_checkpoint.config().model.to_json_best_effort())
+    assert text["config"]["model"] == model and len(text["sha256"]) == 64
+    config = trained.load(packed).config
+    assert config.data.bone_length_sum == small_checkpoint.BONE_LENGTH_SUM
+
+
+def test_half_precision_costs_nothing(packed):
+    image = photo(60, 80)
+    ours = Predictor.from_checkpoint(packed)(image)
+    theirs = Predictor.from_checkpoint(small_checkpoint.directory())(image)
+    # Where peaks are close to each other, as random weights have them, another one may win.
+    np.testing.assert_allclose(ours.scores, theirs.scores, atol=0.02)
+
+
+def test_a_name_is_a_network_of_the_package(package, tmp_path, monkeypatch):
+    image = photo(60, 80)
+    poses = [
+        Predictor.from_pretrained("small")(image),
+        Predictor.from_checkpoint("small")(image),
+    ]
+    np.testing.assert_array_equal(poses[0].joints_3d, poses[1].joints_3d)
+    with pytest.raises(UserError, match=r"no network 'other' in this package; it has small"):
+        Predictor.from_pretrained("other")
+    with pytest.raises(UserError, match=r"other is no stage of a run.*\(it has small\)"):
+        Predictor.from_checkpoint("other")
+    # Wherever the program runs.
+    (tmp_path / "small").mkdir()
+    monkeypatch.chdir(tmp_path)
+    Predictor.from_checkpoint("small")
+    with pytest.raises(UserError, match=r"it has no config.json"):
+        Predictor.from_checkpoint("./small")
+
+
+def test_results_have_a_place(package):
+    assert trained.results_place("small").parts == ("runs", "small")
+    assert trained.results_place("weights/x.safetensors").parts == ("runs", "x")
+    assert trained.results_place("runs/a/stage3").parts == ("runs", "a", "stage3")
+
+
+def test_commands_take_a_name(flags, package, tmp_path, monkeypatch):
+    pytest.importorskip("flatbuffers")
+    export.main(["export", "small", str(tmp_path / "pose.jaxexport")])
+    assert (tmp_path / "pose.jaxexport").stat().st_size > 1000
+    asked = {}
+    monkeypatch.setattr(
+        evaluate.report, "evaluate_checkpoint", lambda name, out, **_: asked.update({name: out})
+    )
+    monkeypatch.setattr(evaluate.report, "tables_of", lambda results: [])
+    with flagsaver.flagsaver(checkpoint="small", compilation_cache=""):
+        evaluate.main(["evaluate"])
+    assert asked == {"small": trained.results_place("small") / "evaluation"}
+
+
+@pytest.mark.parametrize("damage", ["tensor", "config", "header", "cut", "empty"])
+def test_a_damaged_file_is_a_sentence(packed, tmp_path, damage):
+    data = bytearray(packed.read_bytes())
+    if damage == "tensor":
+        data[-5] ^= 64
+    elif damage == "config":
+        place = data.index(b"input_side")
+        data[place : place + 5] = b"INPUT"
+    elif damage == "header":
+        data[3] ^= 255
+    data = data[:1000] if damage == "cut" else b"" if damage == "empty" else data
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="is damaged"):
+        Predictor.from_checkpoint(path)
+
+
+def test_a_foreign_file_is_a_sentence(tmp_path):
+    path = tmp_path / "foreign.safetensors"
+    save_file({"weight": np.ones((2, 2), np.float32)}, path)
+    with pytest.raises(UserError, match="tensors of another program"):
+        trained.load(path)
+    save_file({"weight": np.ones((2, 2), np.float32)}, path, metadata={"pose3d_jax": "[]"})
+    with pytest.raises(UserError, match="is damaged: its config"):
+        trained.load(path)
+    path.write_text("no tensors")
+    with pytest.raises(UserError, match="no safetensors file"):
+        trained.load(path)
+    with pytest.raises(UserError, match="there is no such file"):
+        trained.load(tmp_path / "absent.safetensors")
+
+
+def test_another_networks_tensors_are_a_sentence(packed, tmp_path):
+    config, arrays = weight_files.read_weights(packed)
+    config.model.features = 16
+    weight_files.write_weights(tmp_path / "other.safetensors", config, arrays)
+    with pytest.raises(UserError, match="of another network"):
+        trained.load(tmp_path / "other.safetensors")
+
+
+def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path):
+    for place, words in ((tmp_path / "absent" / "a", "no directory"), (tmp_path, "a directory")):
+        with pytest.raises(UserError, match=words):
+            weight_files.write_weights(place, presets.tiny(), {})
+
+
+def test_a_file_is_loaded_without_orbax(packed):
+    program = (
+        "import sys; from pose3d_jax import trained; trained.load(sys.argv[1]); "
+        "sys.exit('orbax.checkpoint' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, packed], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", trained.names())
+def test_the_packages_networks_are_whole_small_and_described(name):
+    found = trained.load_named(name)
+    assert found.with_depth and found.config.data.bone_length_sum > 1000
+    data = (trained.WEIGHTS / f"{name}.safetensors").read_bytes()
+    card = (trained.WEIGHTS / "README.md").read_text()
+    assert hashlib.sha256(data).hexdigest() in card
+
+
+def test_the_packages_networks_are_10_mb_at_most():
+    files = trained.WEIGHTS.glob("*.safetensors")
+    assert sum(path.stat().st_size for path in files) <= 10e6

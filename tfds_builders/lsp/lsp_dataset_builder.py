@@ -1,0 +1,200 @@
+"""Leeds Sports Pose and its extension: people at sport in photographs, with 2D joints.
+
+Johnson and Everingham, *Clustered Pose and Nonlinear Appearance Models for Human Pose Estimation*
+(BMVC 2010) and *Learning Effective Human Pose Estimation from Inaccurate Annotation* (CVPR 2011).
+
+Splits: `train`, the first thousand photographs of LSP without four that the second thousand shows
+too, and those of the extension in which at least 8 of 14 joints are labelled; `test`, the second
+thousand of LSP. Records have no depth; `action` says which set a photograph is of, `frame` is its
+number. The extension was labelled by a crowd: about a quarter has a gross error, mostly left and
+right exchanged.
+
+Pelvis and thorax are the midpoints of hips and of shoulders (`annotations.to_skeleton`). `box` is
+the square around the labelled joints × 1.3. There is no head box: `head_size` is the distance from
+neck to head top, 0 where either is not labelled, which is shorter than MPII's. The
+metric of this data set is PCK at 0.2 of the torso, computed from the joints themselves.
+
+The image of a record is 320 px, twice the box: augmentation enlarges the box by up to √2, and a
+square that is turned by 45° reaches √2 times as far. People are some 130 px tall in the source, so
+that a box of 160 px neither loses nor invents much.
+"""
+
+import dataclasses
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pose3d_jax.images.crop import crop_square, square_around, to_crop
+from pose3d_jax.images.jpeg import encode_image
+from pose3d_jax.skeleton import HEAD_TOP, NECK, NUM_JOINTS
+from tfds_builders import base, work
+from tfds_builders.lsp.annotations import Release, find_release, read_joints, to_skeleton
+
+IMAGE_SIDE = 320
+#: How much of the source a record shows, in boxes.
+MARGIN = 2.0
+#: Side of the box, in units of the labelled joints' larger extent.
+BOX = 1.3
+#: Of 14; with fewer, the square around them says little about where the person is.
+FEWEST_JOINTS = 8
+#: Images in an item: some seconds of work.
+IMAGES_PER_ITEM = 250
+#: The first thousand of LSP are for training, the rest for testing.
+TRAINING_PHOTOGRAPHS = 1000
+#: Photographs of the training half that the test half shows too (1366, 1436, 1622 and 1211).
+NEAR_DUPLICATES = frozenset({550, 492, 371, 483})
+
+LSP, EXTENDED = "lsp_dataset", "lspet_dataset"
+#: How many photographs each has.
+OFFICIAL = {LSP: 2_000, EXTENDED: 10_000}
+INSTRUCTIONS = """
+Download lsp_dataset.zip and lspet_dataset.zip (http://sam.johnson.io/research/lsp.html and
+lspet.html) to the manual directory; unpack them or leave them as they are:
+  DIR/lsp_dataset/joints.mat     DIR/lsp_dataset/images/im0001.jpg …     or DIR/lsp_dataset.zip
+  DIR/lspet_dataset/joints.mat   DIR/lspet_dataset/images/im00001.jpg …  or DIR/lspet_dataset.zip
+"""
+
+
+class Builder(base.RecordBuilder):
+    """Builder of `lsp`; see the module."""
+
+    MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
+    HOMEPAGE = "http://sam.johnson.io/research/lsp.html"
+    image_side = IMAGE_SIDE
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+    """The person of a photograph.
+
+    Attributes:
+        image: file name.
+        number: of the photograph, from 1.
+        joints: x, y, labelled of LSP's 14 joints, in MATLAB's coordinates (first pixel's centre
+            at 1).
+    """
+
+    image: str
+    number: int
+    joints: tuple[tuple[float, float, float], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    dataset: str
+    release: Release
+    people: tuple[Person, ...]
+
+
+def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
+    """Reads the annotations and finds the images; see `base.RecordBuilder.make_plan`."""
+    releases = {name: find_release(manual_dir, name) for name in OFFICIAL}
+    missing = [
+        f"{name}: neither {manual_dir / name / 'joints.mat'} nor {manual_dir / name}.zip"
+        for name, release in releases.items()
+        if release is None
+    ]
+    if missing and not (partial and any(releases.values())):
+        base.stop_if_missing(missing, INSTRUCTIONS)
+    items, remarks, expected = [], [], {("train",): 0, ("test",): 0}
+    for dataset, release in releases.items():
+        if release is None:
+            continue
+        there, absent = release.names(), []
+        people: dict[str, list[Person]] = {"train": [], "test": []}
+        for split, person in _people(dataset, release):
+            if isinstance(person, work.Remark):
+                remarks.append(person)
+                continue
+            expected[split,] += 1
+            (people[split] if person.image in there else absent).append(person)
+        if absent:
+            missing.append(
+                f"{len(absent):,} images of {dataset}, the first: images/{absent[0].image}"
+            )
+        for split, group in people.items():
+            items += _items(split, dataset, release, group)
+    if not partial:
+        base.stop_if_missing(missing, INSTRUCTIONS)
+    return base.Plan(
+        items=tuple(sorted(items, key=lambda item: item.split)),
+        make=make_records,
+        unit="records",
+        expected=expected,
+        missing=tuple(missing),
+        remarks=tuple(remarks),
+    )
+
+
+def _people(dataset: str, release: Release) -> Iterator[tuple[str, Person | work.Remark]]:
+    """Everyone in a data set with the split; remarks on those that are left out."""
+    joints = read_joints(release, extended=dataset == EXTENDED)
+    if len(joints) != OFFICIAL[dataset]:
+        why = f"has {len(joints):,} people; the official file, {OFFICIAL[dataset]:,}"
+        yield "", work.Remark(f"joints.mat of {release.path}", why)
+    for number, person in enumerate(joints, 1):
+        image = f"im{number:04d}.jpg" if dataset == LSP else f"im{number:05d}.jpg"
+        testing = dataset == LSP and number > TRAINING_PHOTOGRAPHS
+        split = "test" if testing else "train"
+        if dataset == LSP and number in NEAR_DUPLICATES:
+            yield split, work.Remark(f"{dataset} {image}", "shown in the test half too, left out")
+        elif person[:, 2].sum() < FEWEST_JOINTS:
+            why = f"fewer than {FEWEST_JOINTS} joints labelled, left out"
+            yield split, work.Remark(f"{dataset} {image}", why)
+        else:
+            yield split, Person(image, number, tuple(map(tuple, person.tolist())))
+
+
+def _items(split: str, dataset: str, release: Release, people: list[Person]) -> Iterator[work.Item]:
+    for start in range(0, len(people), IMAGES_PER_ITEM):
+        chunk = people[start : start + IMAGES_PER_ITEM]
+        yield work.Item(
+            split=split,
+            name=f"{split} {dataset} {chunk[0].image} to {chunk[-1].image}",
+            row=(),
+            inputs=release.inputs([person.image for person in chunk]),
+            task=_Task(dataset, release, tuple(chunk)),
+        )
+
+
+def make_records(item: work.Item) -> work.Made:
+    """Cuts out the people of some photographs."""
+    task: _Task = item.task
+    made, errors = [], []
+    for person in task.people[: item.limit]:
+        try:
+            with Image.open(io.BytesIO(task.release.read(f"images/{person.image}"))) as file:
+                image = np.asarray(file.convert("RGB"))
+        except OSError as error:
+            errors.append(f"images/{person.image} of {task.release.path} is damaged ({error})")
+            continue
+        made.append(_record(task.dataset, person, image))
+    return work.Made(made, errors=tuple(errors))
+
+
+def _record(dataset: str, person: Person, image: np.ndarray) -> dict:
+    joints, valid = to_skeleton(np.array(person.joints))
+    # MATLAB's first pixel has its centre at 1; ours, at 0.5.
+    center, side = square_around(joints[valid] - 0.5, BOX)
+    crop, to_source = crop_square(image, center, MARGIN * side, IMAGE_SIDE)
+    in_crop = np.where(valid[:, None], to_crop(joints - 0.5, to_source), 0.0).astype(np.float32)
+    head = np.linalg.norm(in_crop[HEAD_TOP] - in_crop[NECK]) * valid[[HEAD_TOP, NECK]].all()
+    name = dataset.removesuffix("_dataset")
+    return {
+        "image": encode_image(crop),
+        "joints_2d": in_crop,
+        "joints_valid": valid,
+        "joints_3d": np.zeros((NUM_JOINTS, 3), np.float32),
+        "has_3d": False,
+        "box": np.array([IMAGE_SIDE / 2, IMAGE_SIDE / 2, IMAGE_SIDE / MARGIN], np.float32),
+        "head_size": np.float32(head),
+        "image_id": f"{name}_{person.number:05d}",
+        "subject": "",
+        "action": name,
+        "camera": "",
+        "frame": person.number,
+        "to_source": to_source,
+    }
