@@ -245,7 +245,7 @@ def _record(
 ) -> dict[str, Any]:
     domain = benchmark.domain
     has_3d = domain != "wild" or split == "test"
-    quality = labels["photograph"].quality if domain == "varied" else JPEG_QUALITY
+    quality = float(labels["photograph"].quality) if domain == "varied" else JPEG_QUALITY
     half = benchmark.image_side / 2
     valid = labels["joints_valid"]
     return {

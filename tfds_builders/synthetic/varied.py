@@ -53,7 +53,7 @@ def _camera(
 ) -> cameras.Camera:
     """A camera in the given direction: mostly level with the person, else from below or above."""
     near, far = (jnp.log(jnp.float32(distance)) for distance in _DISTANCES)
-    distance = jnp.exp(draws.uniform(near, far))
+    distance = jnp.exp(near + (far - near) * draws.uniform())
     level, steep = 0.05 + 0.12 * draws.normal(), draws.uniform(-0.4, 1.15)
     elevation = jnp.where(draws.chance(0.7), level, steep)
     position = person.joints[6] + distance * jnp.stack([
