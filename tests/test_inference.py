@@ -228,8 +228,8 @@ def test_a_square_reduced_quickly_is_nearly_the_one_reduced_well(square):
     """Also where it reaches beyond the image, on any side, and far."""
     *centre, side = square
     image = photo(300, 400)
-    quick = crop.crop_square_quickly(image, np.array(centre), side, SIDE)
-    well, _ = crop.crop_square(image, np.array(centre), side, SIDE)
+    quick = crop.crop_square_quickly(image, np.array(centre, float), side, SIDE)
+    well, _ = crop.crop_square(image, np.array(centre, float), side, SIDE)
     difference = np.abs(quick.astype(float) - well)
     assert difference.mean() < 2 and (difference < 12).mean() > 0.99
 
@@ -244,7 +244,7 @@ def test_upright_squares_are_sampled_as_any_others(square):
 def test_all_patches_have_one_shape():
     image = photo(300, 200)
     for square in ((150, 100, 3), (5.5, 7.2, 64), (100, 100, 63.99), (0, 0, 900), (199, 299, 1)):
-        patch = boxes.cut_patch(image, np.array(square), SIDE)
+        patch = boxes.cut_patch(image, np.array(square, float), SIDE)
         assert patch.pixels.shape == (boxes.patch_side(SIDE),) * 2 + (3,)
 
 

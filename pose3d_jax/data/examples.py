@@ -154,7 +154,7 @@ def make_examples(
     )
 
 
-def _weak_perspective_joints(batch: dict[str, Array]) -> Float[Array, "b 16 2"]:
+def _weak_perspective_joints(batch: Mapping[str, AnyArray]) -> Float[Array, "b 16 2"]:
     """2D joints in image px: weak perspective's where there is 3D, as annotated elsewhere."""
     joints, valid = batch["joints_2d"], batch["joints_valid"]
     drawn = geometry.weak_perspective(joints, batch["joints_3d"], valid)

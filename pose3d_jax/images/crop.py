@@ -180,7 +180,7 @@ def crop_to_image(
 
 
 def sample_squares(
-    images: UInt8[Array, "b h w 3"], squares: Float[Array, "b 3"], side: int
+    images: UInt8[AnyArray, "b h w 3"], squares: Float[AnyArray, "b 3"], side: int
 ) -> Float[Array, "b s s 3"]:
     """Samples upright squares bilinearly: `sample` for prediction, in half of its time.
 
@@ -193,7 +193,9 @@ def sample_squares(
         RGB in [0, 1], float32.
     """
 
-    def between(lines: UInt8[Array, "n k"], at: Float[Array, "s"]) -> Float[Array, "s k"]:
+    def between(
+        lines: UInt8[Array, "n k"] | Float[Array, "n k"], at: Float[Array, "s"]
+    ) -> Float[Array, "s k"]:
         """Lines at places between the given ones, line i at i; zeros beyond."""
         before = jnp.floor(at)
         index, weight = before.astype(jnp.int32), at - before

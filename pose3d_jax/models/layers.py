@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from pose3d_jax.arrays import AnyArray
 from pose3d_jax.models import winograd
 
 #: Random streams: NNX's, or a namespace whose `params` gives keys (`variables.abstract_network`).
@@ -47,7 +48,7 @@ class ScaleShift(nnx.Module):
         dtype: of the result.
     """
 
-    def __init__(self, scale: Float[Array, "c"], shift: Float[Array, "c"], *, dtype):
+    def __init__(self, scale: Float[AnyArray, "c"], shift: Float[AnyArray, "c"], *, dtype):
         self.scale, self.shift = nnx.Param(scale), nnx.Param(shift)
         self.dtype = dtype
 

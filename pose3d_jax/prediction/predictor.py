@@ -239,10 +239,12 @@ class Predictor:
         threshold = finding.THRESHOLD if threshold is None else threshold
         return finding.find_people(image, self.input_side, look, threshold)
 
-    def sizes(
-        self, bone_length_sum: float | Float[np.ndarray, "n"] | None, count: int
-    ) -> Float[np.ndarray, "n"]:
+    def sizes(self, bone_length_sum: Any, count: int) -> Float[np.ndarray, "n"]:
         """The bone-length sums of so many people, mm: those given, or the average skeleton's.
+
+        Args:
+            bone_length_sum: one number for all, as many numbers as people, or None.
+            count: of people.
 
         Raises:
             InputError: they are no positive numbers, or not as many as people.
