@@ -130,7 +130,7 @@ def _checked(path: str | os.PathLike) -> Path:
     return path
 
 
-def _write(path: Path, data: bytes) -> int:
+def _write(path: Path, data: bytes | bytearray) -> int:
     """Writes a file atomically."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(data)

@@ -70,7 +70,7 @@ def convolve(
     return jax.lax.platform_dependent(x, kernel, cpu=_convolve, default=_plain)
 
 
-def transform(kernel: Float[AnyArray, "3 3 in out"]) -> Float[Array, "36 in out"]:
+def transform(kernel: Float[AnyArray, "3 3 in out"]) -> Float[AnyArray, "36 in out"]:
     """A kernel as `convolve_transformed` takes it: for prediction, once and for all."""
     return (_WEIGHT @ kernel.reshape(_KERNEL**2, -1)).reshape(-1, *kernel.shape[2:])
 

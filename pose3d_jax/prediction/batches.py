@@ -18,6 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from pose3d_jax import geometry
+from pose3d_jax.arrays import AnyArray
 from pose3d_jax.images.boxes import Patch, Person, cut_patch
 from pose3d_jax.images.crop import sample_squares
 from pose3d_jax.models.folding import fold, transform_kernels
@@ -139,7 +140,7 @@ class Batches:
         outputs = [finish(started) for started in one_ahead(map(self.start, batches))]
         return Joints(*(np.concatenate(parts) for parts in zip(*outputs or [NOBODY])))
 
-    def model(self, images: Float[Array, "n s s 3"]) -> tuple[list[Array], Array]:
+    def model(self, images: Float[AnyArray, "n s s 3"]) -> tuple[list[Array], Array]:
         """The network itself: heat-maps of each stack, and depths."""
         return self._apply(self._variables, jnp.asarray(images))
 
