@@ -322,10 +322,10 @@ def open_data() -> ml_collections.ConfigDict:
                 decay_steps=2_500,
             ),
             "stage2": stage(
-                steps=4_000, learning_rate=3e-4, warmup_steps=100, cosine=True, lambda_reg=0.1
+                steps=2_000, learning_rate=3e-4, warmup_steps=100, cosine=True, lambda_reg=0.1
             ),
             "stage3": stage(
-                steps=2_000,
+                steps=800,
                 learning_rate=1e-4,
                 warmup_steps=50,
                 cosine=True,
