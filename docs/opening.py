@@ -1,7 +1,7 @@
 """Makes the picture that README.md opens with: `python docs/opening.py [--checkpoint open]`.
 
-The photograph around the largest person who is found in it, the same with the joints that the
-network finds, and the skeleton in 3D from the side, all without any box given.
+The photograph around the person, the same with the joints that the network finds, and the skeleton
+in 3D from the side. The person's box is given: this network does not find the man by itself.
 """
 
 import argparse
@@ -26,10 +26,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", default=trained.DEFAULT)
     parser.add_argument("--photo", default=DOCS / "photos" / "balancing.jpg")
+    parser.add_argument(
+        "--box", default="180,180,360,500", help="x,y,width,height, px; `auto` looks for people"
+    )
     parser.add_argument("--out", default=DOCS / "opening.png")
     options = parser.parse_args()
     image = read_image(options.photo)
-    pose = Predictor.from_checkpoint(options.checkpoint)(image, "auto")
+    auto = options.box == "auto"
+    boxes = "auto" if auto else [tuple(map(float, options.box.split(",")))]
+    pose = Predictor.from_checkpoint(options.checkpoint)(image, boxes)
     if not len(pose):
         raise SystemExit(f"Nobody is found in {options.photo}.")
     largest = int(np.argmax(pose.squares[:, 2]))
