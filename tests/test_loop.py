@@ -3,7 +3,9 @@
 import logging
 import signal
 from types import SimpleNamespace
+from unittest.mock import Mock
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from pose3d_jax import presets
 from pose3d_jax.errors import Interrupted, UserError
 from pose3d_jax.stages import get_stage
 from pose3d_jax.training import loop
+from pose3d_jax.training.checkpoints import StageCheckpoints
 from pose3d_jax.training.interruption import Interruption
 from pose3d_jax.training.loop import Run, collect, iterate, warn_of_collapse
 from pose3d_jax.training.progress import MetricsLog
@@ -62,8 +65,11 @@ def iterated(monkeypatch, tmp_path):
 
     monkeypatch.setattr(loop, "compare_modes", compare)
     scored, compared, saved = [], [], []
-    checkpoints = SimpleNamespace(
-        save=lambda step, state: saved.append(step), wait=lambda: None, steps=lambda: saved
+    checkpoints = Mock(
+        spec=StageCheckpoints,
+        save=lambda step, state: saved.append(step),
+        wait=lambda: None,
+        steps=lambda: saved,
     )
 
     def validate(run, stage, state, step, metrics):
@@ -76,7 +82,7 @@ def iterated(monkeypatch, tmp_path):
         scored.clear(), compared.clear()
         state = TrainState(np.int32(start), None, None, None)
         with MetricsLog(tmp_path, start) as metrics:
-            asked = interruption or SimpleNamespace(asked=lambda collectively: 0)
+            asked = interruption or Mock(spec=Interruption, asked=lambda collectively: 0)
             iterate(run, stage, state, checkpoints, metrics, asked, validate)
         return list(scored), list(compared)
 
@@ -102,7 +108,7 @@ def test_a_stop_at_a_scored_iteration_leaves_its_scores_to_the_next_run(iterated
         return signal.SIGTERM
 
     with pytest.raises(Interrupted, match=r"iteration 4 .* rerun the command to resume"):
-        iterated(3, SimpleNamespace(asked=asked))
+        iterated(3, Mock(spec=Interruption, asked=asked))
     assert iterated(4) == ([4, 6], [6])
 
 
@@ -122,8 +128,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_records(tmp_path)
     stage = get_stage(config, 1)
     records = [{"image_id": f"wild {i}".encode()} for i in range(4)]
     run = Run(config, tmp_path, {"wild": SimpleNamespace(train=records)}, 64, None, None, None)
-    pending = [{"loss": np.float32(loss), "update_norm": np.float32(1)} for loss in (1, np.nan)]
-    checkpoints = SimpleNamespace(steps=lambda: [4], directory=tmp_path)
+    pending = [{"loss": jnp.float32(loss), "update_norm": jnp.float32(1)} for loss in (1, np.nan)]
+    checkpoints = Mock(spec=StageCheckpoints, steps=lambda: [4], directory=tmp_path)
     with pytest.raises(UserError) as caught:
         collect(run, stage, pending, 7, checkpoints)
     message = str(caught.value)

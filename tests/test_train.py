@@ -149,7 +149,7 @@ def test_eight_devices_compute_what_one_does(finished, data_dir, tmp_path):
     for stage in (1, 2):
         expected, found = programs.metrics(one, stage), programs.metrics(tmp_path, stage)
         for step in expected:
-            for name, tolerance in (("loss", 1e-3), ("heatmap_loss", 1e-3), ("update_norm", 5e-2)):
+            for name, tolerance in (("loss", 3e-3), ("heatmap_loss", 3e-3), ("update_norm", 5e-2)):
                 np.testing.assert_allclose(
                     found[step][name], expected[step][name], rtol=tolerance, err_msg=name
                 )

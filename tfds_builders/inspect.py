@@ -25,7 +25,7 @@ from tfds_builders.builders import load_builder
 _SHEET = 24
 
 
-def read_labels(source: Sequence[Mapping[str, Any]], limit: int | None = None) -> dict[str, Any]:
+def read_labels(source: Sequence, limit: int | None = None) -> dict[str, Any]:
     """Reads the labels of a split, without decoding its images.
 
     Args:

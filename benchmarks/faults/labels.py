@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import jax
 import ml_collections
@@ -23,6 +23,7 @@ from pose3d_jax.evaluation.predictions import Split
 from pose3d_jax.evaluation.validation import validate
 from pose3d_jax.programs.compilation import keep_compiled
 from pose3d_jax.stages import get_stage
+from pose3d_jax.training.checkpoints import StageCheckpoints
 from pose3d_jax.training.loop import Run, batches, collect
 from pose3d_jax.training.progress import MetricsLog
 from pose3d_jax.training.run import fresh_state, set_up
@@ -87,7 +88,7 @@ def _try(run: Run, stage, step: Callable) -> None:
     fresh = jax.tree.map(np.array, fresh_state(run))  # The step consumes what it gets.
     state, scalars = step(replicate(fresh), batch, hyperparameters(stage, 0))
     directory = run.workdir / stage.name
-    collect(run, stage, [scalars], 1, SimpleNamespace(steps=list, directory=directory))
+    collect(run, stage, [scalars], 1, Mock(spec=StageCheckpoints, steps=list, directory=directory))
     for leaf in jax.tree.leaves(state):
         if not np.isfinite(leaf).all():
             raise AssertionError("the network is not finite")

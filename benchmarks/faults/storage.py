@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -31,7 +30,7 @@ from tests import small_checkpoint
 READING = (errno.EMFILE, errno.EIO, errno.ESTALE, errno.EACCES)
 WRITING = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT, errno.ESTALE)
 
-SPLIT = SimpleNamespace(name="synthetic/lab_tiny", source=range(2))
+SPLIT = predictions.Split("synthetic/lab_tiny", source=range(2), image_side=64)
 RESULTS = {"network": "af01", "flip": False, "data": {SPLIT.name: {"images": 2, "MPJPE": 61.25}}}
 
 

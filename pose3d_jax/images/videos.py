@@ -32,7 +32,7 @@ class Video(NamedTuple):
 
     rate: Fraction
     count: int
-    frames: Iterator[UInt8[np.ndarray, "height width 3"]]
+    frames: Iterator[UInt8[np.ndarray, "_ _ 3"]]
 
 
 def _av() -> Any:

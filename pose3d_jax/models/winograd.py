@@ -46,7 +46,7 @@ _SMALLEST_SIDE = 32
 _FEWEST_FEATURES = 64
 
 
-def pays(x: Float[Array, "b h w in"]) -> bool:
+def pays(x: Float[AnyArray, "b h w in"]) -> bool:
     """Whether `convolve` takes such an input, and is faster for it than XLA's convolution."""
     _, height, width, features = x.shape
     return (
@@ -76,7 +76,7 @@ def transform(kernel: Float[AnyArray, "3 3 in out"]) -> Float[AnyArray, "36 in o
 
 
 def convolve_transformed(
-    x: Float[Array, "b h w in"], weights: Float[Array, "36 in out"]
+    x: Float[AnyArray, "b h w in"], weights: Float[AnyArray, "36 in out"]
 ) -> Float[Array, "b h w out"]:
     """`convolve` with a kernel from `transform`; without a gradient of its own kind."""
     batch, height, width, _ = x.shape

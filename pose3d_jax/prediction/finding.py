@@ -65,7 +65,7 @@ Alike = Callable[
 
 def resolve(
     boxes: Any,
-    images: Sequence[UInt8[np.ndarray, "h w 3"]],
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
     find: Callable[[UInt8[np.ndarray, "h w 3"]], Float[np.ndarray, "n 3"]],
     *,
     alone: bool,

@@ -32,7 +32,7 @@ class Follower:
         self._wanted = 1
         self._rest = 0
 
-    def __call__(self, frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Pose:
+    def __call__(self, frames: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Pose:
         """The poses in the next frames, RGB; `Pose.image` counts from the first of them."""
         poses = [self._follow(frame) for frame in frames]
         numbers = [np.full(len(pose), number, np.int32) for number, pose in enumerate(poses)]

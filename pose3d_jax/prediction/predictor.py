@@ -190,7 +190,7 @@ class Predictor:
 
     def people(
         self, images: Any, boxes: Any = None, margin: float = 1.0
-    ) -> tuple[list[UInt8[np.ndarray, "h w 3"]], list[_boxes.Person]]:
+    ) -> tuple[list[UInt8[np.ndarray, "_ _ 3"]], list[_boxes.Person]]:
         """Images as a list, and who is to be predicted in them; takes what a call takes.
 
         Raises:

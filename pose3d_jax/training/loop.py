@@ -2,9 +2,9 @@
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -163,7 +163,7 @@ def stream_seed(run: Run, stage: Stage) -> int:
 def collect(
     run: Run,
     stage: Stage,
-    pending: list[Metrics],
+    pending: Sequence[Mapping[str, Any]],
     done: int,
     checkpoints: StageCheckpoints,
 ) -> dict[str, float]:

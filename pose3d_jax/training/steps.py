@@ -15,9 +15,10 @@ import ml_collections
 import optax
 from flax import nnx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from pose3d_jax import geometry, losses
+from pose3d_jax.arrays import AnyArray
 from pose3d_jax.data.examples import (
     Example,
     draw_augmentation,
@@ -71,7 +72,7 @@ def _loss(
     return metrics["loss"], (metrics, nnx.state(model, nnx.BatchStat))
 
 
-def depth_diagnostics(example: Example, depth: Float[Array, "b 16"]) -> Metrics:
+def depth_diagnostics(example: Example, depth: Float[AnyArray, "b 16"]) -> Metrics:
     """How far bones leave the image plane: mean ratio of 3D to 2D bone-length sums, per domain.
 
     When Eq. 3 collapses to its degenerate minimum, the wild ratio leaves the lab's behind. Per
@@ -90,7 +91,7 @@ def depth_diagnostics(example: Example, depth: Float[Array, "b 16"]) -> Metrics:
 
 
 def augmented_examples(
-    config: ml_collections.ConfigDict, batch: Batch, keys: PRNGKeyArray
+    config: ml_collections.ConfigDict, batch: Batch, keys: Key[Array, "b"]
 ) -> Example:
     """What a network is trained on of a batch of records: augmented crops and their targets.
 
@@ -126,7 +127,7 @@ def make_train_step(
         device). It consumes `state`.
     """
 
-    def step(state: TrainState, batch: Batch, hyper: Hyperparameters):
+    def step(state: TrainState, batch: Batch | Example, hyper: Hyperparameters):
         images = len(jax.tree.leaves(batch)[0])
         place = jax.lax.axis_index(AXIS) * images + jnp.arange(images)
         key = jax.random.fold_in(jax.random.key(config.seed), hyper.stage)
