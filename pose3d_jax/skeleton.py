@@ -40,7 +40,7 @@ MIRROR_ORDER = np.array([5, 4, 3, 2, 1, 0, 6, 7, 8, 9, 15, 14, 13, 12, 11, 10])
 BONES = np.array([
     (0, 1), (1, 2), (2, 6), (6, 3), (3, 4), (4, 5), (10, 11),
     (11, 12), (12, 8), (8, 13), (13, 14), (14, 15), (6, 8), (8, 9),
-])  # fmt: skip
+], np.int32)  # fmt: skip
 
 #: `AvgSumLen` of Sec. 4.1.2 in mm: the average sum of the 14 bones of Human3.6M's training
 #: subjects. It is 100 mm more than the sum of `BONE_LENGTHS`: the two come from different joint

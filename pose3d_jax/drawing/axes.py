@@ -51,7 +51,7 @@ def plot_crop(axes: Any, record: Mapping[str, Any], side: int) -> None:
     """
     image = decode_image(record["image"])
     x, y, box_side = np.asarray(record["box"], np.float64)
-    zoom = side / box_side
+    zoom = side / max(box_side, 1e-3)  # A damaged record's box may have no size.
     height, width = np.multiply(image.shape[:2], zoom)
     left, top = side / 2 - x * zoom, side / 2 - y * zoom
     axes.imshow(image, extent=(left, left + width, top + height, top), interpolation="bilinear")
@@ -77,6 +77,9 @@ def plot_beside_truth(
     # Upright: y of the camera points down.
     pose, truth = pose * (1, -1, 1), truth * (1, -1, 1)
     places = np.concatenate([pose, truth[known]])
+    places = places[np.isfinite(places).all(1)]
+    if not len(places):  # A damaged record: nothing can be shown, and nothing is wrong with others.
+        places = np.zeros((1, 3))
     middle = (places.min(0) + places.max(0)) / 2
     reach = np.array([-1, 1]) * max(0.55 * np.ptp(places, axis=0).max(), 1.0)
     drawn = (pose, None), (truth, known)
