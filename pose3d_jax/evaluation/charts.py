@@ -160,7 +160,7 @@ def bones(
         axes.set(ylabel="density")
         axes.set_xlabel("length ÷ canonical length ÷ group's mean", fontsize=9)
     axes = panels[1, 1]
-    values = {name: ratio[~np.isnan(ratio)] for name, ratio in sum_ratios.items()}
+    values = {name: ratio[np.isfinite(ratio)] for name, ratio in sum_ratios.items()}
     numbers = {name: f"{_or_nan(np.median, v):.2f}" for name, v in values.items()}
     together = np.concatenate([[0.9, 1.1], *values.values()])
     bins = np.linspace(*np.quantile(together, [0.002, 0.998]), 81)
@@ -185,7 +185,7 @@ def bone_ratios(pose: Float[np.ndarray, "n 16 3"], group: str) -> Float[np.ndarr
     lengths = np.linalg.norm(pose[:, ends[:, 0]] - pose[:, ends[:, 1]], axis=-1)
     ratios = lengths * np.asarray(BONE_GROUP_WEIGHTS[group])
     means = ratios.mean(-1, keepdims=True)
-    known = means[:, 0] > 0  # NaN is not.
+    known = np.isfinite(means[:, 0]) & (means[:, 0] > 0)
     return ratios[known] / means[known]
 
 
