@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.evaluation import report
 from pose3d_jax.evaluation.poses import Setting
 from pose3d_jax.evaluation.predictions import (
     PREDICTIONS_FILE,
@@ -230,3 +233,36 @@ def test_labels_that_are_not_finite_are_named(data_dir):
     name = records[1]["image_id"].decode()
     with pytest.raises(UserError, match=f"not finite, in {name}"):
         predict(load(small_checkpoint.directory()), split._replace(source=records), 8)
+
+
+def test_results_serve_only_for_what_they_are_of(evaluated, data_dir):
+    out, _ = evaluated
+    trained = load(small_checkpoint.directory())
+    splits = [open_split(name, str(data_dir)) for name in SETS]
+    source = report.source_of(trained)
+    assert report.kept(out, splits, source)
+    assert report.kept(out, splits[:1], source) is None
+    assert report.kept(out, [open_split(name, str(data_dir), 4) for name in SETS], source) is None
+    assert report.kept(out, splits, report.source_of(trained, flip=True)) is None
+    assert report.kept(out, splits, source | {"network": "another"}) is None
+
+
+class Counted(Sequence):
+    """Records that count how often each is read."""
+
+    def __init__(self, source):
+        self.source, self.reads = source, Counter()
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        self.reads[index] += 1
+        return self.source[index]
+
+
+def test_every_record_is_read_once(data_dir):
+    split = open_split(SETS[0], str(data_dir))
+    counted = Counted(split.source)
+    predict(load(small_checkpoint.directory()), split._replace(source=counted), batch_size=16)
+    assert counted.reads == Counter(range(len(split.source)))

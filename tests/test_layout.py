@@ -1,6 +1,7 @@
 """The architecture: which part may import which, and how long a program may be."""
 
 import ast
+import importlib
 import subprocess
 from pathlib import Path
 
@@ -64,3 +65,9 @@ def test_the_makefiles_commands_are_those_of_the_documents(name):
     assert found.stdout.startswith("python3 -m venv .venv && ") and found.returncode == 0
     documents = "".join((ROOT / file).read_text() for file in ("README.md", "CONTRIBUTING.md"))
     assert f"<!-- command: {name} -->\n```bash\n{found.stdout.strip()}\n```" in documents
+
+
+def test_programs_can_be_imported_together():
+    """Flags that two programs define by the same name would collide."""
+    for name in PROGRAMS:
+        importlib.import_module(f"pose3d_jax.{name}")

@@ -7,6 +7,7 @@ from pose3d_jax import geometry
 from pose3d_jax.evaluation import scores, tables
 from pose3d_jax.evaluation.poses import Setting, as_poses
 from pose3d_jax.evaluation.predictions import Predicted, to_labels
+from pose3d_jax.evaluation.protocols import protocol_of
 from pose3d_jax.evaluation.report import score
 from pose3d_jax.evaluation.scores import Measure
 from pose3d_jax.skeleton import BONE_LENGTHS, BONES, PCKH_GROUPS
@@ -281,3 +282,15 @@ def test_an_image_without_a_labelled_joint_leaves_the_means_alone():
     for name in ("MPJPE", "PA-MPJPE", "N-MPJPE", "3DPCK", "bone sum"):
         assert found[name].mean() == found[name].mean(others)
     assert np.isfinite(list(scores.summarise(poses, labels, setting).values())).all()
+
+
+def test_a_configuration_has_the_protocol_of_its_data_set():
+    for dataset in ("human36m", "mpi_inf_3dhp", "mpii", "lsp"):
+        assert protocol_of(f"{dataset}/any") == protocol_of(dataset)
+    assert protocol_of("synthetic/lab") == protocol_of("anything else")
+    poses, labels = random_split(3)
+    one, other = (
+        scores.summarise(poses, labels, Setting(SIDE, SIZE, name))
+        for name in ("mpi_inf_3dhp", "mpi_inf_3dhp/any")
+    )
+    assert one == other
