@@ -56,8 +56,8 @@ def paper() -> ml_collections.ConfigDict:
     """Human3.6M and MPII as in the paper; the numbers that it leaves out are the release's.
 
     For a GPU or a TPU: 480,000 iterations of 6 images, 97 GFLOP an image. This project has not
-    trained it to its end; the paper reaches 64.9 mm on Human3.6M. docs/paper-preset.md puts it beside
-    the release.
+    trained it to its end; the paper reaches 64.9 mm on Human3.6M. docs/paper-preset.md puts it
+    beside the release.
 
         python -m tfds_builders.prepare human36m --manual_dir DIR
         python -m tfds_builders.prepare mpii --manual_dir DIR
