@@ -68,7 +68,9 @@ RULES = {
     "augmentation.lab": SWITCH,
     **{
         f"augmentation.{name}": NUMBER
-        for name in ("scale_sigma", "scale_limit", "rotation_sigma", "rotation_limit")
+        for name in (
+            "scale_sigma", "scale_limit", "rotation_sigma", "rotation_limit", "shift_limit"
+        )
     },
     "augmentation.rotation_probability": SHARE,
     "augmentation.mirror_probability": SHARE,

@@ -107,7 +107,7 @@ def paper() -> ml_collections.ConfigDict:
             "lab_joints": "weak_perspective",  # 2D positions of lab images; or "projection"
         }
     )
-    # Exponents of 2, and degrees.
+    # Exponents of 2, degrees, and sides of the crop.
     config.augmentation = ml_collections.ConfigDict(
         {
             "lab": False,  # of lab images too; the paper augments wild ones only
@@ -118,6 +118,7 @@ def paper() -> ml_collections.ConfigDict:
             "rotation_probability": 0.4,
             "mirror_probability": 0.5,
             "colour_range": (0.6, 1.4),
+            "shift_limit": 0.0,  # uniform; the paper shifts nothing
         }
     )
 
@@ -325,7 +326,13 @@ def open_data() -> ml_collections.ConfigDict:
     config.data.wild = {"name": "lsp", "train": "train", "test": "test"}
     config.data.batch_size = 16
     config.augmentation.update(
-        {"lab": True, "rotation_sigma": 45.0, "rotation_limit": 90.0, "rotation_probability": 0.6}
+        {
+            "lab": True,
+            "rotation_sigma": 45.0,
+            "rotation_limit": 90.0,
+            "rotation_probability": 0.6,
+            "shift_limit": 0.12,
+        }
     )
     config.loss.unlabelled_joints = "ignored"
     config.optimizer.update({"name": "adam", "momentum": 0.9, "decay": 0.999})

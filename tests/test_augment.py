@@ -15,24 +15,25 @@ from pose3d_jax.skeleton import BONES, MIRROR_ORDER
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
-#: The release's settings.
+#: The release's settings, and shifts, which it has not.
 CONFIG = ml_collections.ConfigDict({
     "scale_sigma": 0.25, "scale_limit": 0.5,
     "rotation_sigma": 30.0, "rotation_limit": 60.0, "rotation_probability": 0.4,
-    "mirror_probability": 0.5, "colour_range": (0.6, 1.4),
+    "mirror_probability": 0.5, "colour_range": (0.6, 1.4), "shift_limit": 0.1,
 })  # fmt: skip
 
 
 make_examples = functools.partial(examples.make_examples, sigma=1.0, lab_joints="projection")
 
 
-def fixed(scale=1.0, degrees=0.0, mirror=False, colour=(1.0, 1.0, 1.0)):
+def fixed(scale=1.0, degrees=0.0, mirror=False, colour=(1.0, 1.0, 1.0), shift=(0.0, 0.0)):
     """One image's augmentation."""
     return examples.Augmentation(
         scale=jnp.array([scale], jnp.float32),
         rotation=jnp.deg2rad(jnp.array([degrees], jnp.float32)),
         mirror=jnp.array([mirror]),
         colour=jnp.array([colour], jnp.float32),
+        shift=jnp.array([shift], jnp.float32),
     )
 
 
@@ -203,20 +204,32 @@ def test_colour_multiplies_each_channel_and_is_clipped():
     assert coloured.max() == 1.0
 
 
-@given(st.floats(0.7, 1.42), st.floats(-60, 60), st.booleans())
-def test_examples_end_to_end(scale, degrees, mirror):
+SHIFTS = st.floats(-0.2, 0.2)
+
+
+def test_a_shift_of_whole_pixels_moves_the_image():
+    batch = random_batch() | {"box": np.array([[20, 20, 32]] * 2, np.float32)}
+    neutral = examples.no_augmentation(2)
+    plain = make_examples(batch, 32, neutral).images
+    moved = make_examples(batch, 32, neutral._replace(shift=jnp.array([[0.125, -0.0625]] * 2)))
+    np.testing.assert_allclose(moved.images[:, 2:, :-4], plain[:, :-2, 4:], atol=1e-5)
+
+
+@given(st.floats(0.7, 1.42), st.floats(-60, 60), st.booleans(), st.tuples(SHIFTS, SHIFTS))
+def test_examples_end_to_end(scale, degrees, mirror, shift):
     batch = random_batch()
-    one = fixed(scale, degrees, mirror)
+    one = fixed(scale, degrees, mirror, shift=shift)
     both = jax.tree.map(lambda field: jnp.repeat(field, 2, axis=0), one)
     example = jax.tree.map(np.asarray, make_examples(batch, 64, both))
 
     np.testing.assert_array_equal(example.has_3d, batch["has_3d"])
     for image in range(2):
         order = MIRROR_ORDER if mirror else np.arange(16)
-        # Image to crop: about the box's centre, turned clockwise (y points down), then mirrored.
+        # Image to crop: about the centre, turned clockwise (y points down), then mirrored.
+        centre = np.array([21, 19]) + np.array(shift) * 30 * scale
         angle = np.deg2rad(degrees)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        centred = (batch["joints_2d"][image].astype(np.float64) - [21, 19]) @ turn.T
+        centred = (batch["joints_2d"][image].astype(np.float64) - centre) @ turn.T
         centred *= 64 / (30 * scale) * np.array([-1 if mirror else 1, 1])
         joints = centred[order] + 32
         np.testing.assert_allclose(example.joints[image], joints / 32 - 1, atol=1e-4)
@@ -380,9 +393,18 @@ def test_colours_are_uniform_and_lighten_as_often_as_they_darken(drawn):
     )
 
 
+def test_shifts_are_uniform(drawn):
+    assert np.abs(drawn.shift).max() <= 0.1
+    np.testing.assert_allclose(
+        np.quantile(drawn.shift, [0.1, 0.25, 0.5, 0.75, 0.9], axis=0),
+        np.tile([[-0.08], [-0.05], [0.0], [0.05], [0.08]], 2),
+        atol=0.004,
+    )
+
+
 def test_all_that_is_drawn_is_independent(drawn):
     columns = np.column_stack([
-        drawn.scale, drawn.rotation, drawn.rotation != 0, drawn.mirror, drawn.colour,
+        drawn.scale, drawn.rotation, drawn.rotation != 0, drawn.mirror, drawn.colour, drawn.shift,
     ])  # fmt: skip
     correlation = np.corrcoef(columns, rowvar=False)
     off_diagonal = correlation - np.eye(len(correlation))

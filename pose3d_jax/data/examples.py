@@ -29,12 +29,14 @@ class Augmentation(NamedTuple):
         rotation: clockwise turn of the person in the crop, before mirroring, radians.
         mirror: whether left and right change places.
         colour: factor on each channel.
+        shift: of the crop's centre in the image, x and y, in sides of the crop.
     """
 
     scale: Float[Array, "b"]
     rotation: Float[Array, "b"]
     mirror: Bool[Array, "b"]
     colour: Float[Array, "b 3"]
+    shift: Float[Array, "b 2"]
 
 
 class Example(NamedTuple):
@@ -64,13 +66,14 @@ def no_augmentation(batch_size: int) -> Augmentation:
         rotation=jnp.zeros(batch_size),
         mirror=jnp.zeros(batch_size, bool),
         colour=jnp.ones((batch_size, 3)),
+        shift=jnp.zeros((batch_size, 2)),
     )
 
 
 def draw_augmentation(
     keys: Key[Array, "b"], apply: Bool[AnyArray, "b"], config: ml_collections.ConfigDict
 ) -> Augmentation:
-    """Draws the 2D augmentation of Newell et al., as the release has it.
+    """Draws the 2D augmentation of Newell et al., as the release has it; and shifts, which it has not.
 
     Args:
         keys: one random key per image, so that an image's augmentation does not depend on how
@@ -78,11 +81,13 @@ def draw_augmentation(
         apply: which images are augmented; the others stay as they are.
         config: `scale_sigma` and `scale_limit` (exponents of 2), `rotation_sigma`,
             `rotation_limit` (degrees) and `rotation_probability`, `mirror_probability`,
-            `colour_range` (lowest and highest factor).
+            `colour_range` (lowest and highest factor), `shift_limit` (in sides).
     """
 
     def draw(key: Key[Array, ""]) -> Augmentation:
-        scale_key, rotation_key, turn_key, mirror_key, colour_key = jax.random.split(key, 5)
+        scale_key, rotation_key, turn_key, mirror_key, colour_key, shift_key = jax.random.split(
+            key, 6
+        )
         exponent = config.scale_sigma * jax.random.normal(scale_key)
         degrees = config.rotation_sigma * jax.random.normal(rotation_key)
         degrees = jnp.clip(degrees, -config.rotation_limit, config.rotation_limit)
@@ -93,6 +98,7 @@ def draw_augmentation(
             rotation=jnp.where(turned, jnp.deg2rad(degrees), 0.0),
             mirror=jax.random.bernoulli(mirror_key, config.mirror_probability),
             colour=jax.random.uniform(colour_key, (3,), minval=lowest, maxval=highest),
+            shift=config.shift_limit * jax.random.uniform(shift_key, (2,), minval=-1.0),
         )
 
     def choose(drawn, neutral):
@@ -135,8 +141,11 @@ def make_examples(
     """
     if lab_joints == "weak_perspective":
         batch = batch | {"joints_2d": _weak_perspective_joints(batch)}
+    box = batch["box"]
+    shift = augmentation.shift * (box[:, 2] * augmentation.scale)[:, None]
+    box = jnp.concatenate([box[:, :2] + shift, box[:, 2:]], axis=-1)
     matrix = crop_to_image(
-        batch["box"], side, augmentation.scale, augmentation.rotation, augmentation.mirror
+        box, side, augmentation.scale, augmentation.rotation, augmentation.mirror
     )
     images = sample(batch["image"], matrix, side) * augmentation.colour[:, None, None, :]
     joints = geometry.apply_affine(geometry.invert_affine(matrix), batch["joints_2d"])
