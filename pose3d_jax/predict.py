@@ -40,6 +40,7 @@ _SIZE = flags.DEFINE_float(
     "bone_length_sum", None, "Sum of the person's 14 bones, mm. Default: the average skeleton's."
 )
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth videos over time (One-Euro filter).")
+_FLIP = flags.DEFINE_bool("flip", False, "Average with the mirror images: twice the work.")
 _FIGURES = flags.DEFINE_bool("figures", True, "Draw the people of images in 3D: the slowest part.")
 
 
@@ -52,7 +53,9 @@ def main(argv: Sequence[str]) -> None:
         boxes = AUTO
     jobs = list_jobs([Path(path) for path in argv[1:]], Path(OUT.value or PLACE))
     keep_compiled(COMPILATION_CACHE.value)
-    predictor = Predictor.from_checkpoint(CHECKPOINT.value, batch_size=BATCH_SIZE.value)
+    predictor = Predictor.from_checkpoint(
+        CHECKPOINT.value, batch_size=BATCH_SIZE.value, flip=_FLIP.value
+    )
 
     options = Options(
         checkpoint=CHECKPOINT.value,

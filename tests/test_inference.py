@@ -56,11 +56,14 @@ def records(count: int) -> dict[str, np.ndarray]:
     }
 
 
-def test_the_same_joints_as_in_evaluation(predictor):
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_same_joints_as_in_evaluation(predictor, flip):
+    if flip:
+        predictor = Predictor.from_checkpoint(small_checkpoint.directory(), flip=True)
     batch = records(8)
     config = small_checkpoint.config()
     network = make_network(config, axis_name=None)
-    predict = make_predict_step(network, config.model.input_side)
+    predict = make_predict_step(network, config.model.input_side, flip=flip)
     output = predict(small_checkpoint.state(), split_over_devices(batch))
     output = {k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in output.items()}
     expected = as_poses(output["joints"], output["depth"], SIDE, small_checkpoint.BONE_LENGTH_SUM)

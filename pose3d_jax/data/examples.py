@@ -73,7 +73,7 @@ def no_augmentation(batch_size: int) -> Augmentation:
 def draw_augmentation(
     keys: Key[Array, "b"], apply: Bool[AnyArray, "b"], config: ml_collections.ConfigDict
 ) -> Augmentation:
-    """Draws the 2D augmentation of Newell et al., as the release has it; and shifts, which it has not.
+    """Draws the 2D augmentation of Newell et al., as the release has it, and shifts besides.
 
     Args:
         keys: one random key per image, so that an image's augmentation does not depend on how

@@ -73,6 +73,8 @@ def predict_patches(
     patches: UInt8[Array, "b h w 3"],
     squares: Float[Array, "b 3"],
     sizes: Float[Array, "b"],
+    *,
+    flip: bool = False,
 ) -> Joints:
     """Crops, runs the network and decodes: what evaluation does, as one pure function.
 
@@ -84,9 +86,10 @@ def predict_patches(
         patches: images at about the network's resolution, RGB.
         squares: centre x, y and side of what the network sees, patch px.
         sizes: the people's bone-length sums, mm.
+        flip: average with the predictions of the mirror images.
     """
     images = sample_squares(patches, squares, side)
-    joints, scores, depth = predict(network, params, stats, images)
+    joints, scores, depth = predict(network, params, stats, images, flip=flip)
     return Joints(joints, geometry.to_millimetres(joints, depth, side, sizes), scores)
 
 
@@ -101,6 +104,7 @@ class Batches:
         network: structure, parameters and statistics.
         input_side: of the network's input, px.
         batch_size: people predicted at once, at most.
+        flip: average with the predictions of the mirror images.
 
     Attributes:
         network: structure and parameters; norms are folded (`models.folding`).
@@ -108,7 +112,7 @@ class Batches:
         batch_size: people predicted at once, at most.
     """
 
-    def __init__(self, network: Network, input_side: int, batch_size: int):
+    def __init__(self, network: Network, input_side: int, batch_size: int, *, flip: bool = False):
         self.network = fold(network)
         self.input_side = input_side
         self.batch_size = batch_size
@@ -118,7 +122,7 @@ class Batches:
         leaves, tree = jax.tree.flatten(variables)
         self._variables = jax.device_put(leaves)
         # Partial, not bound: parameters are arguments of the program, not constants inside it.
-        self._predict = jax.jit(functools.partial(_predict, graphdef, tree, input_side))
+        self._predict = jax.jit(functools.partial(_predict, graphdef, tree, input_side, flip))
         self._apply = jax.jit(functools.partial(_apply, graphdef, tree))
         self._pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count(), "cut")
 
@@ -195,10 +199,10 @@ def one_ahead(items: Iterable[T]) -> Iterator[T]:
     yield from waiting
 
 
-def _predict(graphdef, tree, side, variables, patches, squares, sizes) -> Joints:
+def _predict(graphdef, tree, side, flip, variables, patches, squares, sizes) -> Joints:
     params, stats = jax.tree.unflatten(tree, variables)
     network = Network(graphdef, params, stats)
-    return predict_patches(network, side, params, stats, patches, squares, sizes)
+    return predict_patches(network, side, params, stats, patches, squares, sizes, flip=flip)
 
 
 def _apply(graphdef, tree, variables, images: Array):
