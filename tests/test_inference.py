@@ -314,7 +314,7 @@ def test_no_checkpoint_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="no stage of a run"):
         Predictor.from_checkpoint(tmp_path / "absent")
     small_checkpoint.claim_directory(tmp_path, small_checkpoint.config(), 3)
-    with pytest.raises(UserError, match="no whole checkpoint"):
+    with pytest.raises(UserError, match="no complete checkpoint"):
         Predictor.from_checkpoint(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
@@ -324,7 +324,7 @@ def test_a_damaged_checkpoint_is_a_sentence_and_left_alone(tmp_path):
     files = [p for p in (tmp_path / "checkpoints").rglob("*") if p.is_file()]
     largest = max(files, key=lambda p: p.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:100])
-    with pytest.raises(UserError, match="no whole checkpoint"):
+    with pytest.raises(UserError, match="no complete checkpoint"):
         Predictor.from_checkpoint(tmp_path)
     assert (tmp_path / "checkpoints" / "300").is_dir()
 

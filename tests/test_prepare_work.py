@@ -95,11 +95,11 @@ def test_errors_are_receipts_and_are_forgotten_on_demand(tmp_path):
     def make(item):
         with marks.open("a") as file:
             file.write("x")
-        raise UserError("mend me")
+        raise UserError("repair me")
 
     for _ in range(2):
         receipt = work.do(make, item, tmp_path / "cache")
-        assert receipt.errors == ("mend me",) and receipt.records == 0 and receipt.load() == []
+        assert receipt.errors == ("repair me",) and receipt.records == 0 and receipt.load() == []
     assert marks.read_text() == "x"
     work.forget_failures(tmp_path / "cache")
     work.do(make, item, tmp_path / "cache")

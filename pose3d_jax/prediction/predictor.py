@@ -140,7 +140,7 @@ class Predictor:
             compute: type of the arithmetic, "float32" or "bfloat16"; by default that of training.
 
         Raises:
-            UserError: there is no whole checkpoint.
+            UserError: there is no complete checkpoint.
         """
         found = trained.load(path, compute=compute)
         return cls._from_trained(found, path, batch_size=batch_size, flip=flip)

@@ -131,7 +131,7 @@ class StageCheckpoints:
 
 
 def restore_network(directory: str | os.PathLike, params: Any, stats: Any) -> tuple[Any, Any]:
-    """The network of a stage's newest whole checkpoint; the optimizer's state is left out.
+    """The network of a stage's newest complete checkpoint; the optimizer's state is left out.
 
     Nothing below the directory is changed: a run may be in progress there.
 
@@ -162,7 +162,7 @@ def restore_network(directory: str | os.PathLike, params: Any, stats: Any) -> tu
             restored = unflatten(network, like)
             return restored["params"], restored["stats"]
     raise UserError(
-        f"{directory} has no whole checkpoint below {CHECKPOINTS}/. Train it to its first with "
+        f"{directory} has no complete checkpoint below {CHECKPOINTS}/. Train it to its first with "
         "pose3d_jax.train, or name another stage."
     )
 
@@ -245,6 +245,6 @@ class _explained:
         if isinstance(error, Exception) and not isinstance(error, UserError):
             raise UserError(
                 f"Saving a checkpoint below {self.directory} failed: {_first_line(error)[:300]}. "
-                "The checkpoints before it are whole; make room or mend the disk, and rerun the "
+                "The checkpoints before it are complete; make room or repair the disk, and rerun the "
                 "command."
             ) from error
