@@ -339,22 +339,16 @@ def open_data() -> ml_collections.ConfigDict:
     config.stages.update(
         {
             "stage1": stage(
-                steps=10_000,
-                domains=("wild",),
-                learning_rate=2e-3,
-                warmup_steps=200,
-                decay_steps=2_500,
+                steps=10_000, domains=("wild",), learning_rate=2e-3, warmup_steps=200
             ),
-            "stage2": stage(
-                steps=2_000, learning_rate=3e-4, warmup_steps=100, cosine=True, lambda_reg=0.1
-            ),
+            "stage2": stage(steps=4_000, learning_rate=1e-3, warmup_steps=200, lambda_reg=0.01),
             "stage3": stage(
-                steps=800,
-                learning_rate=1e-4,
-                warmup_steps=50,
-                cosine=True,
-                lambda_reg=0.1,
-                lambda_geo=0.01,
+                steps=5_500,
+                learning_rate=1e-3,
+                warmup_steps=200,
+                decay_steps=5_300,
+                lambda_reg=0.02,
+                lambda_geo=0.002,
             ),
         }
     )
