@@ -8,6 +8,7 @@ sizes per chip, with its collectives, what writes most, and what a chip could do
 
 from benchmarks import measure  # isort: skip  # before JAX
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 
@@ -25,7 +26,7 @@ from pose3d_jax.training.state import (
     make_optimizer,
     split_over_devices,
 )
-from pose3d_jax.training.steps import make_predict_step, make_train_step
+from pose3d_jax.training.steps import augmented_examples, make_predict_step, make_train_step
 
 #: Images per chip where `--topology` is given and `--batch_size` is not.
 BATCH_SIZES = (6, 64, 256)
@@ -74,6 +75,7 @@ def elsewhere(config: ml_collections.ConfigDict, topology: str, sizes: Sequence[
     state = jax.eval_shape(lambda: initial_state(network, make_optimizer(config)))
     step, hyper = training_step(config, network, 3, chips)
     predict = make_predict_step(network, config.model.input_side, devices=chips)
+    examples = jax.pmap(functools.partial(augmented_examples, config), devices=chips)
     rows, largest = {}, {}
     for size in sizes:
         config.data.batch_size = size * len(chips)
@@ -81,20 +83,25 @@ def elsewhere(config: ml_collections.ConfigDict, topology: str, sizes: Sequence[
             name: jax.ShapeDtypeStruct((len(chips), size, *records.shape[1:]), records.dtype)
             for name, records in measure.random_records(config).items()
         }
+        keys = jax.eval_shape(
+            lambda size=size: jax.random.split(jax.random.key(0), (len(chips), size))
+        )
         for name, program, arguments in (
             (f"training step, {size} a chip", step, (state, batch, hyper)),
+            (f"its crops and targets alone, {size} a chip", examples, (batch, keys)),
             (f"prediction, {size} a chip", predict, (state, batch)),
         ):
             rows[name], text = describe(program, arguments, size)
             if not text:
                 continue
+            written = hlo.writes(text)
+            rows[name]["MB written per image"] = sum(w.size for w in written) / size / 1e6
             rows[name] |= at_best(rows[name], topology) | collectives_in_words(text)
             largest |= {
-                f"{name}: {write.operation}, {write.part}": {
-                    "type": write.type,
+                f"{name}: {write.operation}, {write.part}, {write.type}": {
                     "MB written per image": write.size / size / 1e6,
                 }
-                for write in hlo.writes(text)[:LARGEST]
+                for write in written[:LARGEST]
             }
     measure.report(f"compilation for {topology}", rows, config)
     measure.report("largest writes", largest, config)
