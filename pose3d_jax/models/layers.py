@@ -1,27 +1,34 @@
 """The layers that the network is made of, with the paper's settings.
 
 Parameters, statistics and their gradients are float32; `dtype` is the precision of the arithmetic.
-Forms that look roundabout were measured to be faster: `benchmarks/README.md`.
+bfloat16 is for accelerators, and some layers then have another form (`for_accelerators`). Forms
+that look roundabout were measured to be faster: `benchmarks/README.md`.
 """
 
 import functools
 import types
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.models import winograd
+from pose3d_jax.models.normalisation import EPSILON, normalise_relu
 
 #: Random streams: NNX's, or a namespace whose `params` gives keys (`variables.abstract_network`).
 Rngs = nnx.Rngs | types.SimpleNamespace
 
-#: PyTorch's defaults, which the release was trained with: eps 1e-5, running statistics that move
-#: by a tenth of the way to the batch's. (Flax's running variance is the biased one, PyTorch's the
-#: unbiased: 1 % apart in the smallest layers at the paper's batch size.)
-BATCH_NORM_EPSILON = 1e-5
+#: PyTorch's default, which the release was trained with: running statistics move by a tenth of the
+#: way to the batch's. (Our running variance is the biased one, as Flax's, PyTorch's the unbiased:
+#: 1 % apart in the smallest layers at the paper's batch size.)
 BATCH_NORM_MOMENTUM = 0.9
+
+
+def for_accelerators(dtype) -> bool:
+    """Whether layers take the form that moves the fewest bytes on a TPU, not the CPU's fastest."""
+    return dtype == jnp.bfloat16
 
 
 class RunningStatistic(nnx.BatchStat):
@@ -73,7 +80,7 @@ class NormRelu(nnx.Module):
     def __init__(self, features: int, *, axis_name: str | None, dtype, rngs: Rngs):
         self.norm = nnx.BatchNorm(
             features,
-            epsilon=BATCH_NORM_EPSILON,
+            epsilon=EPSILON,
             momentum=BATCH_NORM_MOMENTUM,
             axis_name=axis_name,
             dtype=dtype,
@@ -84,18 +91,33 @@ class NormRelu(nnx.Module):
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         """Normalises with the batch's statistics in train mode, the running ones in eval mode."""
-        return nnx.relu(x if self.norm is None else self.norm(x))
+        norm = self.norm
+        if norm is None:
+            return nnx.relu(x)
+        if isinstance(norm, ScaleShift) or norm.use_running_average:
+            return nnx.relu(norm(x))
+        y, *batch = normalise_relu(x, norm.scale[...], norm.bias[...], norm.axis_name)
+        for running, new in zip((norm.mean, norm.var), batch, strict=True):
+            running[...] = norm.momentum * running[...] + (1 - norm.momentum) * new
+        return y
 
 
 class Pointwise(nnx.Linear):
     """A 1×1 convolution as one product of two matrices.
 
     Flattened, because XLA's CPU backend takes twice as long for the weights' gradient where it is
-    a contraction over three dimensions instead of one.
+    a contraction over three dimensions instead of one. For accelerators a convolution, because a
+    TPU orders a flattened image's pixels otherwise than the 3×3 convolutions beside it want them,
+    and copies from one order to the other.
     """
 
-    def __call__(self, x: Float[Array, "*b in"]) -> Float[Array, "*b out"]:
+    def __call__(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h w out"]:
         """Applies the layer."""
+        if for_accelerators(self.dtype):
+            x, kernel, bias = self.promote_dtype(
+                (x, self.kernel[...], self.bias[...]), dtype=self.dtype
+            )
+            return _convolve(x, kernel[None, None]) + bias
         y = super().__call__(x.reshape(-1, x.shape[-1]))
         return y.reshape(*x.shape[:-1], y.shape[-1])
 
@@ -124,6 +146,13 @@ class Conv3x3(nnx.Conv):
         return super().__call__(x)
 
 
+def _convolve(
+    x: Float[Array, "b h w in"], kernel: Float[Array, "k k in out"]
+) -> Float[Array, "b h w out"]:
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+
+
 def never(x: Float[Array, "b h w in"]) -> bool:
     """For `Conv3x3.pays`."""
     return False
@@ -133,7 +162,10 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
     """2×2 max pooling as a maximum of four strided slices.
 
     On CPUs, the gradient of XLA's own pooling (select-and-scatter) is slow, that of `maximum` fast.
+    TPUs have both as one pass, and write the four slices otherwise.
     """
+    if for_accelerators(x.dtype):
+        return nnx.max_pool(x, (2, 2), strides=(2, 2))
     slices = (x[:, i::2, j::2] for i in (0, 1) for j in (0, 1))
     return functools.reduce(jnp.maximum, slices)
 

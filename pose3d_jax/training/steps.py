@@ -7,7 +7,7 @@ restart nor the number of devices changes what is computed.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -111,6 +111,8 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     stage: Stage,
     examples: Callable[..., Example] = augmented_examples,
+    *,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Callable[[TrainState, Batch, Hyperparameters], tuple[TrainState, Metrics]]:
     """The training step over all devices of all hosts.
 
@@ -121,6 +123,7 @@ def make_train_step(
         stage: decides which terms the loss has; their weights are hyperparameters.
         examples: makes inputs and targets from config, batch and random keys; other inputs than
             crops of records, or other targets than ours, come in here.
+        devices: to compile for, by default those that there are.
 
     Returns:
         `step(state, batch, hyper)`, where `batch` has leading axes (local devices, images per
@@ -152,6 +155,7 @@ def make_train_step(
         axis_name=AXIS,
         in_axes=(None, 0, None),
         out_axes=(None, None),
+        devices=devices,
         donate_argnums=(0,),
     )
 
@@ -193,7 +197,11 @@ def make_loss_step(
 
 
 def make_predict_step(
-    network: Network, side: int, *, flip: bool = False
+    network: Network,
+    side: int,
+    *,
+    flip: bool = False,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Callable[[TrainState, Batch], dict[str, Array]]:
     """Predictions for a batch of records, in crop px, over this host's devices.
 
@@ -201,6 +209,7 @@ def make_predict_step(
         network: from `make_network`.
         side: of the network's input, px.
         flip: see `predict`.
+        devices: to compile for, by default this host's.
     """
 
     def step(state: TrainState, batch: Batch):
@@ -208,4 +217,4 @@ def make_predict_step(
         joints, scores, depth = predict(network, state.params, state.stats, images, flip=flip)
         return {"joints": joints, "scores": scores, "depth": depth}
 
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), devices=jax.local_devices())
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), devices=devices or jax.local_devices())
