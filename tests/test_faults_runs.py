@@ -12,7 +12,7 @@ from benchmarks.faults import kills, labels, runs, storage
 def test_changed_bytes_give_the_same_network_or_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "_errors", lambda *_: iter(()))
     rows = list(storage.rows(seed=0, rounds=3, folder=tmp_path))
-    assert len(rows) == 4
+    assert len(rows) == 5
     assert not [row.wrong for row in rows if row.wrong]
 
 
@@ -54,6 +54,37 @@ def test_each_call_that_fails_leaves_the_file_that_was_there(tmp_path, stays):
         assert path.read_text() == before and json.loads(before) == {"a": 1}
 
 
+LOGS = """
+import sys
+from pathlib import Path
+from pose3d_jax.programs.run import run_program
+from pose3d_jax.training.progress import MetricsLog
+place = Path(sys.argv.pop())
+def main(_):
+    with MetricsLog(place, 0) as metrics:
+        metrics.write(1, {"loss": 1.0})
+        metrics.write(2, {"loss": 0.5})
+run_program(main)
+"""
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+def test_tensorboards_file_that_cannot_be_written_is_a_sentence(tmp_path):
+    library, place, count = tmp_path / "failing.so", tmp_path / "stage1", tmp_path / "n"
+    storage.build(library)
+    place.mkdir()
+    fault = {"LD_PRELOAD": str(library), "FAULT_BELOW": str(place / "tensorboard")}
+    fault |= {"FAULT_WRITES": "1", "FAULT_ERROR": "5", "FAULT_STAYS": "1"}
+    command = [sys.executable, "-c", LOGS, str(place)]
+    code, output = runs.run(command, **fault, FAULT_COUNT=str(count))
+    assert code == 0, output
+    calls = int(count.read_text().split()[1])
+    for call in (1, calls // 2, calls - 1):  # The last is of closing.
+        code, output = runs.run(command, **fault, FAULT_AT=str(call))
+        assert code == 1 and runs.is_a_sentence(output), output
+        assert "tensorboard" in output and "Input/output error" in output
+
+
 def test_a_program_is_killed_until_it_ends_by_itself(tmp_path):
     """With a program that makes three files, one after another, where they are not there yet."""
     script = (
@@ -62,10 +93,10 @@ def test_a_program_is_killed_until_it_ends_by_itself(tmp_path):
         "place.mkdir(exist_ok=True)\n"
         "for name in 'abc':\n"
         "    time.sleep(0.2)\n"
-        "    (place / f'{name}.txt').write_text('x')\n"
+        "    (place / f'{name}.json').write_text('x')\n"
     )
     row = kills._kill(
-        "slow", lambda place: [sys.executable, "-c", script, str(place)], kills._difference,
+        "slow", lambda place: [sys.executable, "-c", script, str(place)], runs.difference,
         seed=0, rounds=2, folder=tmp_path,
     )  # fmt: skip
     assert not row.wrong
