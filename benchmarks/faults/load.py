@@ -61,7 +61,7 @@ def rows(seed: int, rounds: int, folder: Path, minutes: float) -> Iterator[Row]:
     ended = _run(pictures, growing)
     total = max(done for done, _ in ended.memory)
     wrong = _wrong_pictures(ended, growing, count, bad)
-    yield _row(f"{count} pictures, {len(bad)} of them bad", count, ended, wrong)
+    yield _row(f"{count} pictures, {len(bad)} of them bad", count, ended, wrong, len(bad))
     yield _interrupt("Ctrl-C amid pictures", pictures, out, growing, total, seed, rounds)
 
     shutil.rmtree(out)
@@ -170,10 +170,10 @@ def _size(growing: Path) -> int:
         return 0
 
 
-def _row(name: str, tried: int, ended: Ended, wrong: list[str]) -> Row:
+def _row(name: str, tried: int, ended: Ended, wrong: list[str], refused: int = 0) -> Row:
     memory = max((held for _, held in ended.memory), default=0) / 2**20
-    survived = max(tried - len(wrong), 0)
-    return Row(name, survived, wrong=wrong, seconds=ended.seconds, mib=memory)
+    survived = max(tried - refused - len(wrong), 0)
+    return Row(name, survived, refused, wrong, ended.seconds, memory)
 
 
 def _wrong_pictures(ended: Ended, place: Path, count: int, bad: set[Path]) -> list[str]:
