@@ -5,8 +5,12 @@ import shutil
 import sys
 
 import pytest
+import small_checkpoint
 
-from benchmarks.faults import kills, labels, runs, storage
+from benchmarks.faults import kills, labels, load, runs, storage
+from pose3d_jax.errors import UserError
+from pose3d_jax.images.files import read_image
+from pose3d_jax.prediction.outputs import OVERLAY, POSES, VIDEO
 
 
 def test_changed_bytes_give_the_same_network_or_a_sentence(tmp_path, monkeypatch):
@@ -21,6 +25,43 @@ def test_odd_labels_are_trained_or_named(tmp_path, monkeypatch, data_dir, compil
     rows = {row.name: row for row in labels.rows(seed=0, rounds=1, folder=tmp_path)}
     assert not [row.wrong for row in rows.values() if row.wrong]
     assert rows["all joints unlabelled"].survived == rows["one record"].survived == 1
+
+
+def test_threads_get_what_one_gets_alone(compile_quickly):
+    row = load._share(small_checkpoint.directory(), seed=0, minutes=0.02)
+    assert row.survived and not row.wrong
+
+
+def test_bad_pictures_are_as_many_as_said(tmp_path):
+    bad = load._write_pictures(tmp_path / "pictures", 40, seed=0)
+    assert len(bad) == 2 and len(list((tmp_path / "pictures").iterdir())) == 40
+    for path in (tmp_path / "pictures").iterdir():
+        if path in bad:
+            with pytest.raises(UserError):
+                read_image(path)
+        else:
+            read_image(path)
+
+
+@pytest.mark.parametrize("names", [[POSES], [OVERLAY], [POSES, OVERLAY, "overlay.png.partial"]])
+def test_results_that_are_not_whole_are_seen(tmp_path, names):
+    place = tmp_path / "a.png"
+    place.mkdir()
+    for name in names:
+        (place / name).touch()
+    assert load._unfinished(tmp_path) == f"{place} has {', '.join(sorted(names))}"
+
+
+def test_memory_that_grows_with_a_video_is_seen(tmp_path):
+    place = tmp_path / "long.mp4"
+    place.mkdir()
+    (place / POSES).write_text(json.dumps({"frames": [{"frame": 0}, {"frame": 1}]}))
+    load._write_video(place / VIDEO, 2)
+    memory = [(0, 1 << 20), (40, 100 << 20), (60, (100 << 20) + load.MARGIN), (100, 90 << 20)]
+    assert not load._wrong_video(load.Ended(0, "", 1.0, memory), tmp_path, 2)
+    memory.append((99, 150 << 20))
+    (wrong,) = load._wrong_video(load.Ended(0, "", 1.0, memory), tmp_path, 2)
+    assert wrong == "150 MiB in its second half, 100 in its first"
 
 
 WRITES = """

@@ -1,8 +1,12 @@
 """The programs that the faults hit, on a few records with a very small network."""
 
+import atexit
+import functools
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +56,16 @@ def run_well(command: list[str]) -> None:
 
 
 def prepare_data(folder: Path) -> Path:
-    """Both data sets, prepared."""
+    """Both data sets, in a new folder."""
+    shutil.copytree(_prepared(), folder)
+    return folder
+
+
+@functools.cache
+def _prepared() -> Path:
+    """Both data sets, for all kinds of faults; removed at the end."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
     for name in DATA:
         run_well(prepare_command(name, folder))
     return folder
