@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import signal
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -42,6 +43,22 @@ def written_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Lets Ctrl-C wait, so that files which belong together come and go together."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C is the main thread's.
+        return
+    came = []
+    previous = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def remove_leftovers(directory: str | os.PathLike) -> None:

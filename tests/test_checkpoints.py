@@ -108,6 +108,19 @@ def test_a_second_damage_of_a_step_finds_another_name(tmp_path):
     assert (tmp_path / "damaged-7-2" / "state").is_dir()
 
 
+def test_a_librarys_details_are_no_part_of_the_sentence(tmp_path, monkeypatch):
+    save_all(tmp_path, (3,))
+    words = "UNKNOWN: Failed to read: Input/output error"
+    with StageCheckpoints(tmp_path) as manager:
+
+        def fail(*_, **__):
+            raise ValueError(f"{words} [os_error_code='5'] [tensorstore_spec='{{}}']")
+
+        monkeypatch.setattr(manager._manager, "restore", fail)
+        with pytest.raises(UserError, match=rf"read: {words}\. Nothing shows"):
+            manager.restore(state(0))
+
+
 def test_too_many_open_files_are_no_damage(tmp_path, monkeypatch):
     save_all(tmp_path, (3, 7))
     # pytest's hook would open a file to report what Orbax leaves half done.

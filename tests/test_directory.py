@@ -1,5 +1,6 @@
 """What belongs to a work directory: its config, and the process that trains there."""
 
+import errno
 import json
 import os
 import subprocess
@@ -79,6 +80,17 @@ def test_another_config_is_refused_with_what_differs(tmp_path, changes, message)
 
 def test_a_directory_without_config_is_no_stage(tmp_path):
     with pytest.raises(UserError, match="no stage of a run"):
+        read_config(tmp_path)
+
+
+def test_a_config_that_cannot_be_read_for_now_needs_no_copy(tmp_path, monkeypatch):
+    (tmp_path / CONFIG_FILE).touch()
+
+    def fail(path):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr("pose3d_jax.training.directory.read_json", fail)
+    with pytest.raises(UserError, match=rf"{CONFIG_FILE} cannot be read: Stale file handle\.$"):
         read_config(tmp_path)
 
 

@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ from small_checkpoint import SIDE, photo
 from pose3d_jax import presets
 from pose3d_jax.errors import UserError
 from pose3d_jax.export import main
+from pose3d_jax.interop import one_file
 from pose3d_jax.interop.one_file import export, export_onnx, make_crop_program
 from pose3d_jax.models.variables import make_network, predict
 from pose3d_jax.prediction.predictor import Predictor
@@ -103,6 +106,19 @@ def test_a_place_that_cannot_be_written_is_a_sentence(predictor, tmp_path, write
         write(predictor, tmp_path / "absent" / "pose")
     with pytest.raises(UserError, match="is a directory"):
         write(predictor, tmp_path)
+
+
+def test_a_disk_that_fails_leaves_the_file_that_was_there(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "pose.jaxexport"
+    path.write_bytes(b"before")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        one_file._write(path, b"after")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == b"before"
 
 
 def test_a_missing_converter_is_a_sentence(predictor, tmp_path, monkeypatch):

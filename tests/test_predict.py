@@ -1,9 +1,12 @@
 import errno
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +112,46 @@ def test_a_video_is_predicted_frame_by_frame(predictor, inputs, tmp_path):
         np.testing.assert_allclose(joints, expected.joints_2d[0], atol=1e-3)
     with videos.open_video(tmp_path / "overlay.mp4") as annotated:
         assert [frame.shape for frame in annotated.frames] == [(64, 96, 3)] * 5
+
+
+def test_ctrl_c_between_two_results_waits_for_both(predictor, inputs, tmp_path, monkeypatch):
+    place, replace = tmp_path / "out", Path.replace
+
+    def interrupted(file, target):
+        replace(file, target)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict_one(predictor, inputs / "a.png", place, figures=False)
+    assert {path.name for path in place.iterdir()} == {"poses.json", "overlay.png"}
+
+
+def test_ctrl_c_leaves_whole_results_and_no_traceback(inputs, tmp_path):
+    (tmp_path / "many").mkdir()
+    for number in range(200):
+        shutil.copy(inputs / "a.png", tmp_path / "many" / f"{number}.png")
+    command = [sys.executable, "-m", "pose3d_jax.predict", "--compilation_cache=", "--nofind"]
+    command += [f"--checkpoint={small_checkpoint.directory()}", f"--out={tmp_path / 'out'}"]
+    process = subprocess.Popen(
+        [*command, tmp_path / "many"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Where the tests run in the background, a shell has Ctrl-C ignored from here on down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while not list(tmp_path.glob("out/many/*/poses.json")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert said.endswith("interrupted\n") and "Traceback" not in said
+    found = list(tmp_path.glob("out/many/*"))
+    assert 0 < len(found) < 200
+    for place in found:
+        names = {path.name for path in place.iterdir()}
+        assert names == {"figure.png", "overlay.png", "poses.json"}
 
 
 @pytest.fixture

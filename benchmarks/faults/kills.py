@@ -24,7 +24,7 @@ def rows(seed: int, rounds: int, folder: Path) -> Iterator[Row]:
     train = functools.partial(runs.train_command, data_dir=data_dir)
     yield _kill("kills while training", train, runs.difference, seed, rounds, folder / "train")
     prepare = functools.partial(runs.prepare_command, runs.DATA[0])
-    yield _kill("kills while preparing", prepare, _difference, seed, rounds, folder / "prepare")
+    yield _kill("kills while preparing", prepare, runs.difference, seed, rounds, folder / "prepare")
 
 
 def _kill(
@@ -84,13 +84,3 @@ def _killed(
     process.kill()
     process.wait()
     return not ended
-
-
-def _difference(one: Path, other: Path) -> str | None:
-    files = [
-        {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*.*")
-         if path.is_file()}
-        for place in (one, other)
-    ]  # fmt: skip
-    differ = set(files[0].items()) ^ set(files[1].items())
-    return f"{min(differ)[0]} differs" if differ else None

@@ -19,9 +19,11 @@ import numpy as np
 
 from benchmarks.faults import runs
 from benchmarks.faults.rows import Row
+from pose3d_jax import trained
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import predictions, report
 from pose3d_jax.files import write_json
+from pose3d_jax.models.variables import Network
 from pose3d_jax.training.directory import CONFIG_FILE, read_config
 from pose3d_jax.training.progress import METRICS_FILE, MetricsLog
 from tests import small_checkpoint
@@ -42,8 +44,12 @@ def rows(seed: int, rounds: int, folder: Path) -> Iterator[Row]:
     with MetricsLog(stage, 0) as metrics:
         for step in range(1, 9):
             metrics.write(step, {"loss": 1 / step})
+    packed = stage / "network.safetensors"
+    trained.pack(stage, packed)
+    weights = _arrays(trained.load(packed).network)
     for name, files, read in (
         ("changed bytes, checkpoints", "checkpoints/*/**/*", _same_network),
+        ("changed bytes, weights", packed.name, functools.partial(_same_weights, weights)),
         ("changed bytes, configs", CONFIG_FILE, _same_config),
         ("changed bytes, scalars", METRICS_FILE, _some_scalars),
         ("changed bytes, results", report.RESULTS_FILE, _same_results),
@@ -102,6 +108,21 @@ def _same_network(stage: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def _arrays(network: Network) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves((network.params, network.stats))]
+
+
+def _same_weights(expected: list[np.ndarray], place: Path) -> None:
+    found = _arrays(trained.load(place / "network.safetensors").network)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def _same_records(expected: dict[str, bytes], place: Path) -> None:
+    if found := runs.unlike(expected, place):
+        raise AssertionError(found)
+
+
 def _same_config(stage: Path) -> None:
     if read_config(stage).model != small_checkpoint.config().model:
         raise AssertionError("another network")
@@ -130,52 +151,61 @@ def _errors(seed: int, rounds: int, folder: Path) -> Iterator[Row]:
     library = folder / "failing.so"
     build(library)
     data_dir = runs.prepare_data(folder / "data")
-    trained = folder / "trained"
-    runs.run_well(runs.train_command(trained, data_dir))
+    records, place = data_dir / runs.DATA[0], folder / "changed"
+    same = functools.partial(_same_records, runs.kept(records))
+    yield _change("changed bytes, records", records, "*/*record*", same, seed, rounds, place)
+    workdir = folder / "trained"
+    runs.run_well(runs.train_command(workdir, data_dir))
     common = {"LD_PRELOAD": str(library), "FAULT_BELOW": str(folder)}
     place, count = folder / "attempt", folder / "count"
-    for number, (name, command) in enumerate(_programs(trained, data_dir)):
-        _empty(place)
-        code, output = runs.run(command(place), **common, FAULT_COUNT=str(count))
-        if code:
-            raise RuntimeError(output)
+    for number, (name, command) in enumerate(_programs(workdir, data_dir)):
+        for _ in range(2):  # What the first run compiles, all later ones read.
+            _empty(place)
+            code, output = runs.run(command(place), **common, FAULT_COUNT=str(count))
+            if code:
+                raise RuntimeError(output)
+        expected = runs.kept(place)
         for writes, calls in enumerate(map(int, count.read_text().split())):
             row = Row(f"errors while {('reading', 'writing')[writes]}: {name}")
             kind = common | {"FAULT_WRITES": str(writes)}
             for attempt in range(rounds):
-                _fail(
-                    row, command, place, kind, calls, np.random.default_rng((seed, number, attempt))
-                )
+                rng = np.random.default_rng((seed, number, attempt))
+                _fail(row, command, place, expected, kind, calls, rng)
             yield row
 
 
-def _programs(trained: Path, data_dir: Path) -> Iterator[tuple[str, Callable[[Path], list[str]]]]:
+def _programs(workdir: Path, data_dir: Path) -> Iterator[tuple[str, Callable[[Path], list[str]]]]:
     """Command lines that work in a directory, by name."""
 
     def train(place: Path) -> list[str]:
         # Everything but the last stage is there already.
         for name in ("stage1", "stage2"):
             if not (place / name).exists():
-                shutil.copytree(trained / name, place / name)
+                shutil.copytree(workdir / name, place / name)
         return runs.train_command(place, data_dir)
 
     def program(name: str, *words: str) -> Callable[[Path], list[str]]:
-        checkpoint = f"--checkpoint={trained / 'stage3'}"
-        module = [sys.executable, "-m", f"pose3d_jax.{name}", checkpoint]
+        flags = (f"--checkpoint={workdir / 'stage3'}", f"--compilation_cache={data_dir}/compiled")
+        module = [sys.executable, "-m", f"pose3d_jax.{name}", *flags]
         return lambda place: [*module, f"--out={place / 'out'}", *words]
 
-    picture = next(iter(sorted(trained.rglob("*.png"))))
+    def export(place: Path) -> list[str]:
+        module = [sys.executable, "-m", "pose3d_jax.export"]
+        return [*module, str(workdir / "stage3"), str(place / "a.jaxexport")]
+
+    picture = min(workdir.rglob("*.png"))
     yield "train", train
     yield "prepare", functools.partial(runs.prepare_command, runs.DATA[0])
     yield "evaluate", program("evaluate", f"--data_dir={data_dir}", f"--data={runs.DATA[1]}")
     yield "predict", program("predict", str(picture))
-    yield "export", program("export")
+    yield "export", export
 
 
 def _fail(
     row: Row,
     command: Callable[[Path], list[str]],
     place: Path,
+    expected: dict[str, bytes],
     environment: dict[str, str],
     calls: int,
     rng: np.random.Generator,
@@ -190,14 +220,20 @@ def _fail(
     began = time.monotonic()
     code, output = runs.run(command(place), **environment, **fault)
     row.seconds = max(row.seconds, time.monotonic() - began)
-    if code == 0:
-        row.survived += 1
-    elif not runs.is_a_sentence(output):
+    refused = code != 0
+    if refused and not runs.is_a_sentence(output):
         row.wrong.append(f"{what}: exit code {code}, {output[-600:]!r}")
-    else:
-        again, output = runs.run(command(place))
-        row.refused += again == 0
-        row.wrong += [f"{what}, rerun: {output[-600:]!r}"] if again else []
+        return
+    if refused:
+        code, again = runs.run(command(place))
+        if code:
+            row.wrong.append(f"{what}, {output[-300:]!r}, rerun: {again[-600:]!r}")
+            return
+    if found := runs.unlike(expected, place):
+        row.wrong.append(f"{what}{', rerun' * refused}: {found}")
+        return
+    row.refused += refused
+    row.survived += not refused
 
 
 def _empty(place: Path) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, UInt8
 
 from pose3d_jax import geometry
 from pose3d_jax.errors import UserError
+from pose3d_jax.files import written_whole
 from pose3d_jax.models.layers import never
 from pose3d_jax.models.variables import Network, predict
 from pose3d_jax.prediction.batches import predict_patches
@@ -132,7 +133,6 @@ def _checked(path: str | os.PathLike) -> Path:
 
 def _write(path: Path, data: bytes | bytearray) -> int:
     """Writes a file atomically."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.rename(path)
+    with written_whole(path) as file:
+        file.write(data)
     return len(data)

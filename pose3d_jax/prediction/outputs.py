@@ -16,6 +16,7 @@ from PIL import Image
 from pose3d_jax.drawing.axes import figure_3d
 from pose3d_jax.drawing.skeletons import draw_people
 from pose3d_jax.errors import UserError
+from pose3d_jax.files import uninterrupted
 from pose3d_jax.prediction.predictor import Pose
 from pose3d_jax.skeleton import JOINT_NAMES
 
@@ -45,17 +46,19 @@ def results(job: Job) -> Iterator[Path]:
         for target in found.values():
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-        for file, target in found.items():
-            file.replace(target)
+        with uninterrupted():
+            for file, target in found.items():
+                file.replace(target)
     except OSError as error:
         where, reason = error.filename or job.place, error.strerror or error
         raise UserError(
             f"The results of {job.source} cannot be written: {where}: {reason}."
         ) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        with contextlib.suppress(OSError):  # Of what is not empty.
-            job.place.rmdir()
+        with uninterrupted():
+            shutil.rmtree(partial, ignore_errors=True)
+            with contextlib.suppress(OSError):  # Of what is not empty.
+                job.place.rmdir()
 
 
 def write_photo(

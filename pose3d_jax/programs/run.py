@@ -1,12 +1,16 @@
 """How a program starts, and how it ends when something is wrong."""
 
 import logging
+import signal
 import sys
 from collections.abc import Callable
 
 from absl import app
 
 from pose3d_jax.errors import Interrupted, UserError, system_error
+
+#: Said after Ctrl-C where nothing more is to say: what was finished is there, nothing else.
+INTERRUPTED = "interrupted"
 
 
 def run_program(main: Callable[[list[str]], None]) -> None:
@@ -33,6 +37,8 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         _stop(f"error: {config_mistake(error)}", 1)
     except Interrupted as interrupted:
         _stop(str(interrupted), interrupted.exit_code)
+    except KeyboardInterrupt:
+        _stop(INTERRUPTED, 128 + signal.SIGINT)
     except OSError as error:
         if error.errno is None:  # A library's own, which may be our mistake.
             raise
@@ -51,6 +57,9 @@ def exit_code(program: Callable[[], None]) -> int:
             raise
         print(f"error: {system_error(error)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 

@@ -34,6 +34,8 @@ _PASSING = re.compile(
     r"RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED|PERMISSION_DENIED|UNAUTHENTICATED|CANCELLED"
     r"|ABORTED|INTERNAL|UNKNOWN"
 )
+#: What follows, for its developers.
+_DETAILS = re.compile(r" \[(?:os_error_code|tensorstore_spec|source locations)=")
 _SYSTEM_ERROR = re.compile(r"(?:OS error |os_error_code=')(\d+)")
 
 
@@ -211,7 +213,8 @@ def _proves_damage(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return _DETAILS.split(line)[0]
 
 
 def _checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:

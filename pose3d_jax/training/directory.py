@@ -163,6 +163,8 @@ def read_config(directory: str | os.PathLike) -> ml_collections.ConfigDict:
             f"{directory} is no stage of a run: it has no {CONFIG_FILE}. Stages are directories "
             "like runs/tiny/3D+2D-w-geo/stage3."
         ) from None
-    except (OSError, TypeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+    except OSError as error:  # Which may be passing: nothing is wrong with the file.
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    except (TypeError, ValueError) as error:
+        reason = str(error).rstrip(".")
         raise UserError(f"{path} cannot be used: {reason}. Restore it from a copy.") from error

@@ -1,5 +1,6 @@
 """Progress logging, and scalar metrics in `metrics.jsonl` and for TensorBoard."""
 
+import contextlib
 import json
 import logging
 import math
@@ -7,9 +8,11 @@ import time
 from pathlib import Path
 
 import jax
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
-from pose3d_jax.errors import UserError
+from pose3d_jax.errors import UserError, naming
 from pose3d_jax.files import written_whole
 
 log = logging.getLogger(__name__)
@@ -30,7 +33,7 @@ class MetricsLog:
 
     def __init__(self, directory: Path, step: int):
         self._path, self._step = directory / METRICS_FILE, step
-        self._board: SummaryWriter | None = None
+        self._board: _Board | None = None
         content = self._path.read_bytes() if self._path.exists() else b""
         lines, self._names = _lines_until(content, step, self._path)
         self._writes = jax.process_index() == 0
@@ -63,18 +66,48 @@ class MetricsLog:
             # Opened anew: a file that stays open outlives a directory that somebody deletes.
             with self._path.open("a") as file:
                 file.write(json.dumps({"step": step, **finite}) + "\n")
-            if self._board is None:
-                place = str(self._path.parent / "tensorboard")
-                self._board = SummaryWriter(place, purge_step=self._step + 1)
+            with naming(self._path.parent / "tensorboard"):
+                if self._board is None:
+                    self._board = _Board(self._path.parent / "tensorboard", self._step + 1)
+                self._board.write(step, finite)
         except FileNotFoundError as error:
             raise UserError(
                 f"{self._path.parent} is gone: it was deleted or moved during the run. Rerun the "
                 "command to begin anew, or move it back first to resume."
             ) from error
         except OSError as error:
-            raise UserError(f"Writing {self._path} failed: {error.strerror}.") from error
-        for name, value in finite.items():
-            self._board.add_scalar(name, value, step)
+            where = error.filename or self._path
+            raise UserError(f"Writing {where} failed: {error.strerror}.") from error
+
+
+class _Board:
+    """Scalars for TensorBoard, on disk when `write` returns.
+
+    A `SummaryWriter` would leave writing to a thread, which ends with a traceback where it fails.
+
+    Args:
+        directory: of the files, of which this makes one.
+        begins: the first step; later ones of other files count no more.
+    """
+
+    def __init__(self, directory: Path, begins: int):
+        directory.mkdir(exist_ok=True)
+        self._writer = EventsWriter(str(directory / "events"))
+        self._add(Event(step=begins, file_version="brain.Event:2"))
+        self._add(Event(step=begins, session_log=SessionLog(status=SessionLog.START)))
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        for name, value in scalars.items():
+            self._add(Event(step=step, summary=scalar(name, value)))
+        self._writer.flush()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # Of what could not be flushed, and was told of.
+            self._writer.close()
+
+    def _add(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._writer.write_event(event)
 
 
 def _lines_until(content: bytes, last: int, path: Path) -> tuple[bytes, dict[int, set[str]]]:
