@@ -338,9 +338,7 @@ def open_data() -> ml_collections.ConfigDict:
     config.optimizer.update({"name": "adam", "momentum": 0.9, "decay": 0.999})
     config.stages.update(
         {
-            "stage1": stage(
-                steps=10_000, domains=("wild",), learning_rate=2e-3, warmup_steps=200
-            ),
+            "stage1": stage(steps=10_000, domains=("wild",), learning_rate=2e-3, warmup_steps=200),
             "stage2": stage(steps=4_000, learning_rate=1e-3, warmup_steps=200, lambda_reg=0.01),
             "stage3": stage(
                 steps=5_500,

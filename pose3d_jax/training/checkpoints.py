@@ -248,6 +248,6 @@ class _explained:
         if isinstance(error, Exception) and not isinstance(error, UserError):
             raise UserError(
                 f"Saving a checkpoint below {self.directory} failed: {_first_line(error)[:300]}. "
-                "The checkpoints before it are complete; make room or repair the disk, and rerun the "
-                "command."
+                "The checkpoints before it are complete; make room or repair the disk, and rerun "
+                "the command."
             ) from error
