@@ -6,8 +6,8 @@ mirrored until they fill the picture, gradients, and noise. Each kind of scene t
 
 - PCK@0.2 of the torso over the 12 limb joints, with squares around the true joints × 1.3 and with
   `boxes="auto"`, where a person who is not found has every joint wrong;
-- the share of people who are found: half of their joints within that distance, either side
-  accepted;
+- the share of people who are found: the boxes around the found and the true joints share
+  `OVERLAP` of their union;
 - finds per picture that are of nobody, others in the photographs among them;
 - the seconds of a picture, search and prediction.
 
@@ -33,7 +33,7 @@ from pose3d_jax.images.crop import square_around
 from pose3d_jax.images.jpeg import decode_image
 from pose3d_jax.prediction.finding import MARGIN, THRESHOLD, as_boxes
 from pose3d_jax.prediction.predictor import Predictor
-from pose3d_jax.skeleton import LEFT_SHOULDER, MIRROR_ORDER, PCKH_GROUPS, RIGHT_HIP
+from pose3d_jax.skeleton import LEFT_SHOULDER, PCKH_GROUPS, RIGHT_HIP
 
 WIDTH, HEIGHT = 640, 480
 LIMBS = [joint for name, group in PCKH_GROUPS.items() if name != "head" for joint in group]
@@ -50,6 +50,8 @@ SCENES = {
 THRESHOLDS = np.round(np.arange(0.05, 0.8, 0.05), 2)
 #: Finds of a scene that are looked at, from the surest.
 MOST = 8
+#: From which overlap of boxes (intersection over union) on a find is of a person.
+OVERLAP = 0.3
 #: Darker than this is the black around a photograph, as JPEG leaves it.
 BLACK = 12
 
@@ -215,7 +217,7 @@ def measure_scenes(
         squares, scores = (part[:MOST] for part in predictor.find(scene.pixels, threshold=-np.inf))
         poses = predictor(scene.pixels, as_boxes(squares)).joints_2d
         seconds += time.perf_counter() - start
-        hits = np.array([within(truth, poses) for truth in scene.joints]).reshape(-1, len(poses))
+        hits = np.array([of_person(truth, poses) for truth in scene.joints]).reshape(-1, len(poses))
         sureness.append(max(scores[hits.any(axis=0) if len(hits) else ...], default=-np.inf))
         sure = scores >= threshold
         poses, hits = poses[sure], hits[:, sure]
@@ -246,10 +248,13 @@ def close(truth: np.ndarray, poses: np.ndarray) -> np.ndarray:
     return np.linalg.norm(poses - truth, axis=-1)[:, LIMBS] <= 0.2 * torso
 
 
-def within(truth: np.ndarray, poses: np.ndarray) -> np.ndarray:
-    """Which poses are of this person, (n,)."""
-    either = [close(truth, poses), close(truth[MIRROR_ORDER], poses)]
-    return np.max([flags.mean(axis=1) for flags in either], axis=0) >= 0.5
+def of_person(truth: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """Which poses are of this person, by the boxes around their joints, (n,)."""
+    low, high = truth.min(axis=0), truth.max(axis=0)
+    lows, highs = poses.min(axis=1), poses.max(axis=1)
+    shared = np.maximum(np.minimum(high, highs) - np.maximum(low, lows), 0).prod(-1)
+    union = (high - low).prod() + (highs - lows).prod(-1) - shared
+    return shared >= OVERLAP * union
 
 
 def _percent(flags: list) -> float | None:

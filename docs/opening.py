@@ -1,7 +1,7 @@
 """Makes the picture that README.md opens with: `python docs/opening.py [--checkpoint open]`.
 
 The photograph around the person, the same with the joints that the network finds, and the skeleton
-in 3D from the side. The person's box is given: this network does not find the man by itself.
+in 3D from the side. Nobody says where the person is.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default=trained.DEFAULT)
     parser.add_argument("--photo", default=DOCS / "photos" / "balancing.jpg")
     parser.add_argument(
-        "--box", default="180,180,360,500", help="x,y,width,height, px; `auto` looks for people"
+        "--box", default="auto", help="x,y,width,height, px; by default people are looked for"
     )
     parser.add_argument("--out", default=DOCS / "opening.png")
     options = parser.parse_args()
@@ -37,9 +37,10 @@ def main() -> None:
     pose = Predictor.from_checkpoint(options.checkpoint)(image, boxes)
     if not len(pose):
         raise SystemExit(f"Nobody is found in {options.photo}.")
-    largest = int(np.argmax(pose.squares[:, 2]))
-    draw(image, pose, largest).savefig(options.out, dpi=120)
-    print(f"{options.out}: person {largest} of {len(pose)}, sides {np.round(pose.squares[:, 2])}")
+    draw(image, pose, person=0).savefig(options.out, dpi=120)  # The surest.
+    print(
+        f"{options.out}: the first of {len(pose)}, in squares of {np.round(pose.squares[:, 2])} px"
+    )
 
 
 def draw(image: np.ndarray, pose: Pose, person: int) -> Figure:
