@@ -17,7 +17,14 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import report
 from pose3d_jax.evaluation.tables import as_text
 from pose3d_jax.programs.compilation import keep_compiled
-from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE, DATA_DIR, OUT
+from pose3d_jax.programs.flags import (
+    BATCH_SIZE,
+    CHECKPOINT,
+    COMPILATION_CACHE,
+    DATA_DIR,
+    FLIP,
+    OUT,
+)
 from pose3d_jax.programs.run import run_program
 
 log = logging.getLogger(__name__)
@@ -29,7 +36,6 @@ _DATA = flags.DEFINE_multi_string(
 _LIMIT = flags.DEFINE_integer(
     "limit", None, "Take this many images of each split, evenly spaced.", lower_bound=1
 )
-_FLIP = flags.DEFINE_bool("flip", False, "Average each prediction with its mirror image's.")
 _PICTURES = flags.DEFINE_bool("pictures", True, "Draw pictures too.")
 
 
@@ -47,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
         data=names,
         data_dir=DATA_DIR.value,
         limit=_LIMIT.value,
-        flip=_FLIP.value,
+        flip=FLIP.value,
         batch_size=BATCH_SIZE.value,
         draw=_PICTURES.value,
     )

@@ -21,7 +21,7 @@ from pose3d_jax.prediction.finding import AUTO
 from pose3d_jax.prediction.jobs import Options, list_jobs, predict_files
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.programs.compilation import keep_compiled
-from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE, OUT
+from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE, FLIP, OUT
 from pose3d_jax.programs.run import run_program
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,6 @@ _SIZE = flags.DEFINE_float(
     "bone_length_sum", None, "Sum of the person's 14 bones, mm. Default: the average skeleton's."
 )
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth videos over time (One-Euro filter).")
-_FLIP = flags.DEFINE_bool("flip", False, "Average with the mirror images: twice the work.")
 _FIGURES = flags.DEFINE_bool("figures", True, "Draw the people of images in 3D: the slowest part.")
 
 
@@ -54,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     jobs = list_jobs([Path(path) for path in argv[1:]], Path(OUT.value or PLACE))
     keep_compiled(COMPILATION_CACHE.value)
     predictor = Predictor.from_checkpoint(
-        CHECKPOINT.value, batch_size=BATCH_SIZE.value, flip=_FLIP.value
+        CHECKPOINT.value, batch_size=BATCH_SIZE.value, flip=FLIP.value
     )
 
     options = Options(

@@ -122,8 +122,13 @@ def test_ctrl_c_between_two_results_waits_for_both(predictor, inputs, tmp_path, 
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Path, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        predict_one(predictor, inputs / "a.png", place, figures=False)
+    # Where the tests run in the background, a shell has Ctrl-C ignored from here on down.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            predict_one(predictor, inputs / "a.png", place, figures=False)
+    finally:
+        signal.signal(signal.SIGINT, previous)
     assert {path.name for path in place.iterdir()} == {"poses.json", "overlay.png"}
 
 

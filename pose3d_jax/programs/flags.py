@@ -11,6 +11,9 @@ CHECKPOINT = flags.DEFINE_string(
 OUT = flags.DEFINE_string("out", None, "Where the results go.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where data sets are. Default: TFDS's place.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "People predicted at once, at most.")
+FLIP = flags.DEFINE_bool(
+    "flip", False, "Average each prediction with its mirror image's: twice the work, fewer errors."
+)
 COMPILATION_CACHE = flags.DEFINE_string(
     "compilation_cache", "~/.cache/pose3d_jax", "Where compiled programs are kept; empty for none."
 )
