@@ -33,6 +33,8 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.kinds) - KINDS.keys():
         parser.error(f"there is no kind {min(unknown)!r}; there are {', '.join(KINDS)}")
+    if options.rounds < 1 or not options.minutes > 0:
+        parser.error("--rounds must be at least 1, and --minutes more than 0")
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     print(f"--seed {seed} --rounds {options.rounds}", flush=True)
     kinds = KINDS | {"load": functools.partial(load.rows, minutes=options.minutes)}

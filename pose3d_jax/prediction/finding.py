@@ -2,10 +2,9 @@
 
 Squares of several sizes and places go through the network. Those with the highest heat-maps, one
 for each person, are moved to their own joints and, twice, on to where the heat-maps are higher
-still. A network is sure of much
-that is nobody, but then sees it in one square and not in the next: a find counts the more the more
-of the first squares show the same person. One person is found from a fifth of the image's
-height to all of it, and several where they do not overlap much.
+still. A network is sure of much that is nobody, but then sees it in one square and not in the
+next: a find counts the more the more of the first squares show the same person. One person is
+found from a fifth of the image's height to all of it, and several where they do not overlap much.
 
 All but the network is here, as pure functions of arrays: the same image gives the same squares.
 """
