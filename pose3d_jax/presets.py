@@ -178,7 +178,7 @@ def stage(
 
     Args:
         steps: iterations.
-        domains: what its batches are made of, in equal parts.
+        domains: what its batches take records from, in turn; see `stages.Stage`.
         learning_rate: the optimizer's.
         warmup_steps: over which the learning rate rises linearly from 0.
         drop_at: iteration from which the learning rate is a tenth; 0 for never.

@@ -17,7 +17,8 @@ class Stage(NamedTuple):
     Attributes:
         number: 1, 2 or 3.
         steps: iterations.
-        domains: what batches are made of: "lab", "wild", or both in equal parts.
+        domains: what batches take records from, in turn: ("wild",), ("lab", "wild") for equal
+            parts, ("lab", "wild", "wild") for one of three from the lab.
         lambda_reg: λ_reg of Eq. 2.
         lambda_geo: λ_geo of Eq. 2.
         geometric_on_3d: whether the geometric loss applies to depth-labelled images too.

@@ -42,6 +42,14 @@ def test_every_share_of_a_batch_is_half_lab_half_wild():
         assert ((shares < 100).sum(-1) * 2 == shares.shape[-1]).all()
 
 
+def test_a_source_given_twice_gives_twice_as_many():
+    stream = numbers(20, [LAB, WILD, WILD, WILD])
+    for shares in (stream, stream.reshape(-1, 4)):
+        assert ((shares < 100).sum(-1) * 4 == shares.shape[-1]).all()
+    seen = np.bincount(stream[stream >= 100] - 100)  # 120 draws of 7 records.
+    assert len(seen) == 7 and seen.min() >= 15 and seen.max() <= 20
+
+
 def test_one_kind_only():
     assert (numbers(5, [LAB]) < 100).all()
 

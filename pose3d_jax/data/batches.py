@@ -29,7 +29,8 @@ def to_arrays(record: dict, image_side: int, fields: Sequence[str] = FIELDS) -> 
 def mixed_records(sources: Sequence, seed: int) -> grain.MapDataset:
     """An endless stream that takes from each source in turn, each reshuffled every epoch.
 
-    Shuffling permutes indices and holds no records.
+    Shuffling permutes indices and holds no records. A source may be given more than once: each time
+    has an order of its own.
     """
     streams = [
         grain.MapDataset.source(source).shuffle(seed=seed + i).repeat()
@@ -51,11 +52,11 @@ def training_batches(
 ) -> Iterator[Batch]:
     """This host's part of the batches from number `start` on.
 
-    Sources alternate within a batch, so that every contiguous share of it, even in size, has as
-    many records of each.
+    Sources alternate within a batch, so that every contiguous share of it, a multiple of their
+    number in size, has as many records of each.
 
     Args:
-        sources: one or two, from `open_source`.
+        sources: from `open_source`.
         batch_size: of all hosts together.
         seed: of the order.
         start: the first batch's number.

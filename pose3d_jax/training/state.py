@@ -119,13 +119,17 @@ def check_targets(sigma: float, lab_joints: str) -> None:
 def check_batch_size(batch_size: int, domains: tuple[str, ...]) -> None:
     """Every device must get the same number of images of every domain.
 
+    Args:
+        batch_size: of all devices together.
+        domains: that batches take records from in turn; see `stages.Stage`.
+
     Raises:
         UserError: it cannot.
     """
     devices = jax.device_count()
     if batch_size % (devices * len(domains)):
         share = f"{devices} device{'s' * (devices > 1)}"
-        kinds = " times 2 (half lab, half wild on each)" if len(domains) > 1 else ""
+        kinds = f" times {len(domains)} ({', '.join(domains)} in turn)" if len(domains) > 1 else ""
         raise UserError(
             f"The batch size {batch_size} is not divisible by {share}{kinds}. Choose another "
             f"with --config.data.batch_size=N, a multiple of {devices * len(domains)}."
