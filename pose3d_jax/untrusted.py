@@ -17,8 +17,12 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from pose3d_jax.errors import UserError
 
+#: No picture is so large, px, and nobody in one so far away, mm.
+FARTHEST = 1e5
 #: A machine may be this many times as busy as one on which reading takes all of its seconds.
 _PATIENCE = 10
 _LONGEST_REASON = 200
@@ -40,6 +44,14 @@ def check_file(path: str | os.PathLike) -> None:
         raise UserError(f"{path} cannot be read: it is a directory.")
     if not stat.S_ISREG(mode):
         raise UserError(f"{path} cannot be read: it is a pipe, a socket or a device.")
+
+
+def are_possible(positions: Any) -> bool:
+    """Whether numbers can be positions in a picture, px, or in a room, mm.
+
+    A changed byte makes any number of one, and squares around such ask for any amount of memory.
+    """
+    return bool((np.abs(positions) <= FARTHEST).all())  # False for NaN.
 
 
 def reason(error: BaseException) -> str:
@@ -111,16 +123,20 @@ def _ask(request: tuple) -> tuple[int, bytes]:
     """
     with _lock:
         if os.getpid() not in _servers:
+            # -P: the directory that the program happens to run in may be full of strangers' files.
             # One thread each: their stacks and buffers count as memory.
             environment = os.environ | {
                 "OPENBLAS_NUM_THREADS": "1",
                 "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
             }
             _servers[os.getpid()] = subprocess.Popen(
-                [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, env=environment,
-            )  # fmt: skip
+                [sys.executable, "-P", "-m", __name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+            )
         server = _servers[os.getpid()]
         try:
             pickle.dump(request, server.stdin)

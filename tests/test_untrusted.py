@@ -1,6 +1,10 @@
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pose3d_jax import untrusted
@@ -106,3 +110,38 @@ def test_a_reason_is_a_part_of_a_sentence():
         untrusted.reason(OSError(28, "No space left on device", "x")) == "No space left on device"
     )
     assert len(untrusted.reason(ValueError("x" * 1000))) < 300
+
+
+PROGRAM = """
+import sys
+from pose3d_jax.interop.torch_files import read_tensors
+print(len(read_tensors(sys.argv[1])))
+"""
+
+
+def test_modules_in_the_current_directory_stay_closed(tmp_path):
+    """A program may run where strangers' files are."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    for name in ("pickle", "numpy", "zipfile"):
+        (uploads / f"{name}.py").write_text("open('witness', 'w')")
+    weights = Path(__file__).parent / "data" / "torch_zip.pth"
+    done = subprocess.run(
+        [sys.executable, tmp_path / "program.py", weights],
+        cwd=uploads,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not (uploads / "witness").exists()
+    assert done.stdout == "5\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("positions", "possible"),
+    [([[-50.0, 4000.5]], True), ([], True), ([np.nan], False), ([-np.inf], False), ([1e6], False)],
+)
+def test_positions_that_can_be(positions, possible):
+    assert untrusted.are_possible(positions) == possible
