@@ -1,13 +1,15 @@
 import io
+import os
 import subprocess
 import warnings
 
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.files import read_image, reduce_image
+from pose3d_jax.images.jpeg import decode_image
 
 #: Red, green / blue, white: each corner of its own colour.
 CORNERS = np.kron(
@@ -158,3 +160,19 @@ def test_a_large_image_is_reduced_to_be_shown():
     np.testing.assert_array_equal(same, CORNERS)
     np.testing.assert_array_equal(factors, 1)
     assert reduce_image(np.zeros((1, 4000, 3), np.uint8), 100)[0].shape == (1, 100, 3)
+
+
+def test_a_file_longer_than_any_picture_is_refused_unread(tmp_path):
+    """A picture may be followed by whatever; a hole of terabytes takes no room on the disk."""
+    path = tmp_path / "a.png"
+    path.write_bytes(photo("PNG"))
+    os.truncate(path, 1 << 40)
+    with pytest.raises(UserError, match=r"a\.png has 1,048,576 MiB"):
+        read_image(path)
+
+
+def test_a_records_picture_is_a_jpeg_or_stays_closed():
+    buffer = io.BytesIO()
+    Image.fromarray(CORNERS).save(buffer, "EPS")
+    with pytest.raises(UnidentifiedImageError):
+        decode_image(buffer.getvalue())

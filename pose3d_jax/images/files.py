@@ -15,6 +15,9 @@ from pose3d_jax.untrusted import check_file, reason
 #: Pillow's names of what is opened, whatever a file is called. It knows more, among them formats
 #: that run other programs (EPS starts Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
+#: Bytes of a file, at most: those of the largest picture without compression, 8 a pixel. What is
+#: behind a picture in its file may be of any length.
+MAX_BYTES = 16 * Image.MAX_IMAGE_PIXELS
 
 
 def read_image(
@@ -34,24 +37,57 @@ def read_image(
         UserError: there is no such file, it is no image, or it is damaged.
     """
     check_file(path)
-    _silence_pillow()
     try:
         # From memory: of a file, Python makes room for as many bytes as a damaged size asks for.
         with open(path, "rb") as file:
-            content = io.BytesIO(file.read())
-        with Image.open(content, formats=FORMATS) as image:
+            check_length(path, os.fstat(file.fileno()).st_size)
+            content = file.read()
+    except (OSError, MemoryError) as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}.") from error
+    return decode_file(content, path, upright=upright)
+
+
+def check_length(name: str | os.PathLike, size: int) -> None:
+    """Makes sure that a file is no longer than a picture's can be.
+
+    Raises:
+        UserError: it is.
+    """
+    if size > MAX_BYTES:
+        raise UserError(
+            f"{name} has {size >> 20:,} MiB, and the largest picture that is read takes no more "
+            f"than {MAX_BYTES >> 20:,}."
+        )
+
+
+def decode_file(
+    content: bytes, name: str | os.PathLike, *, upright: bool = True
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The image of a file's content; see `read_image`.
+
+    Args:
+        content: what the file holds.
+        name: of the file, for messages.
+        upright: whether to carry out the camera's rotation.
+
+    Raises:
+        UserError: it is no image, or it is damaged.
+    """
+    _silence_pillow()
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             image.load()
             return np.array(_to_rgb(ImageOps.exif_transpose(image) if upright else image))
     except UnidentifiedImageError:
         known = ", ".join(FORMATS)
-        raise UserError(f"{path} is not an image ({known}), or is damaged.") from None
+        raise UserError(f"{name} is not an image ({known}), or is damaged.") from None
     except Image.DecompressionBombError:
         limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
-        raise UserError(f"{path} has more than {limit} megapixels; reduce it first.") from None
+        raise UserError(f"{name} has more than {limit} megapixels; reduce it first.") from None
     except Exception as error:
         # Each format has a parser, and a damaged file takes each where nobody went: Pillow lets
         # through struct.error, TypeError, RuntimeError, MemoryError and more.
-        raise UserError(f"{path} cannot be read, or is damaged: {reason(error)}.") from error
+        raise UserError(f"{name} cannot be read, or is damaged: {reason(error)}.") from error
 
 
 def reduce_image(

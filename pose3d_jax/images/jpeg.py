@@ -21,5 +21,5 @@ def encode_image(
 
 def decode_image(jpeg: bytes) -> UInt8[np.ndarray, "height width 3"]:
     """JPEG bytes of a record to RGB pixels."""
-    with Image.open(io.BytesIO(jpeg)) as image:
+    with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
         return np.asarray(image.convert("RGB"))
