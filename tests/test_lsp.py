@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import scipy.io
 from miniature import COLORS, LSP_JOINTS, make_all, write_lsp
+from PIL import Image
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.jpeg import decode_image
 from tfds_builders.lsp import lsp_dataset_builder as lsp
+from tfds_builders.lsp.annotations import Release, read_joints
 
 RIGHT_HIP, LEFT_HIP, RIGHT_SHOULDER, LEFT_SHOULDER = 2, 3, 12, 13
 PELVIS, THORAX = 6, 7
@@ -146,8 +148,55 @@ def test_damaged_files_say_which(release):
     assert [record["image_id"] for record in made.records] == ["lsp_00005"]
     assert "im0004.jpg" in made.errors[0]
     (root / "lspet_dataset" / "joints.mat").write_bytes(b"not MATLAB")
-    with pytest.raises(UserError, match="lspet_dataset is damaged"):
+    with pytest.raises(UserError, match=r"lspet_dataset/joints\.mat is damaged"):
         lsp.make_plan(root, partial=False)
     shutil.copy(root / "lsp_dataset" / "joints.mat", root / "lspet_dataset" / "joints.mat")
     with pytest.raises(UserError, match="shape"):
         lsp.make_plan(root, partial=False)
+
+
+def test_a_photograph_in_another_format_stays_closed(release, monkeypatch):
+    """Pillow would start Ghostscript for it."""
+    root, _ = release
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("started"))
+    Image.new("RGB", (250, 250)).save(root / "lsp_dataset" / "images" / "im0004.jpg", "EPS")
+    plan = lsp.make_plan(root, partial=False)
+    (made,) = [plan.make(item) for item in plan.items if item.split == "test"]
+    assert len(made.records) == 1 and "im0004.jpg" in made.errors[0]
+
+
+def test_an_annotation_file_that_crashes_scipy_is_a_sentence(release, monkeypatch):
+    monkeypatch.setattr(scipy.io, "loadmat", lambda *_, **__: pytest.fail("read in this process"))
+    joints = read_joints(Release(str(release[0] / "lsp_dataset")), extended=False)
+    assert joints.shape == (5, 14, 3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_joints_where_none_can_be_are_a_sentence(release, value):
+    """A square around them would ask for any amount of memory."""
+    root, _ = release
+    change_joints(root, "lsp_dataset", lambda joints: joints.__setitem__((0, 3, 4), value))
+    with pytest.raises(UserError, match="where none can be"):
+        lsp.make_plan(root, partial=False)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [(8, b"\1"), (10, b"\x63"), (24, b"\xff" * 4)],
+    ids=["encrypted", "compression", "length"],
+)
+def test_damaged_archives_say_which(release, tmp_path_factory, where, value):
+    """What zipfile raises, or would read, where the directory of an archive is damaged."""
+    root, _ = release
+    place = tmp_path_factory.mktemp("zips")
+    for name in ("lsp_dataset", "lspet_dataset"):
+        shutil.make_archive(place / name, "zip", root_dir=root / name)
+    path = place / "lsp_dataset.zip"
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"images/im0004.jpg") - 46  # In the directory, which comes last.
+    content[entry + where : entry + where + len(value)] = value
+    path.write_bytes(content)
+    plan = lsp.make_plan(place, partial=False)
+    (made,) = [plan.make(item) for item in plan.items if item.split == "test"]
+    assert len(made.records) == 1 and "im0004.jpg" in made.errors[0]
+    assert str(path) in made.errors[0]

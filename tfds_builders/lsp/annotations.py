@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.images.files import check_length
 from pose3d_jax.skeleton import NUM_JOINTS, PELVIS, THORAX
+from pose3d_jax.untrusted import are_possible, check_file, read_apart, reason
 
 #: Our joint of each of LSP's 14: right leg from the ankle, left leg from the hip, right arm from
 #: the wrist, left arm from the shoulder, neck, head top. "Left" is the person's own in both.
@@ -55,15 +57,23 @@ class Release:
         """A file's content.
 
         Raises:
-            OSError: it cannot be read.
+            UserError: it cannot be read.
         """
-        if not self.zipped:
-            return Path(self.path, self.prefix, name).read_bytes()
+        told = f"{name} of {self.path}"
         try:
+            if not self.zipped:
+                path = Path(self.path, self.prefix, name)
+                check_file(path)
+                check_length(told, path.stat().st_size)
+                return path.read_bytes()
             with zipfile.ZipFile(self.path) as archive:
+                # No more than so many bytes are unpacked.
+                check_length(told, archive.getinfo(self.prefix + name).file_size)
                 return archive.read(self.prefix + name)
-        except (zipfile.BadZipFile, KeyError) as error:
-            raise OSError(str(error)) from error
+        except UserError:
+            raise
+        except Exception as error:  # A damaged archive has many faces.
+            raise UserError(f"{told} is damaged ({reason(error)}).") from error
 
 
 def find_release(manual_dir: Path, name: str) -> Release | None:
@@ -71,13 +81,17 @@ def find_release(manual_dir: Path, name: str) -> Release | None:
     if (manual_dir / name / "joints.mat").exists():
         return Release(str(manual_dir / name))
     path = manual_dir / f"{name}.zip"
-    if not path.exists():
-        return None
+    return _zipped(path) if path.exists() else None
+
+
+def _zipped(path: Path) -> Release:
+    name = path.stem
+    check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             inside = set(archive.namelist())
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{path} is damaged ({error}). Download it again.") from error
+    except Exception as error:
+        raise UserError(f"{path} is damaged ({reason(error)}). Download it again.") from error
     for prefix in ("", f"{name}/"):
         if f"{prefix}joints.mat" in inside:
             return Release(str(path), prefix)
@@ -94,25 +108,38 @@ def read_joints(release: Release, *, extended: bool) -> Float[np.ndarray, "peopl
     Raises:
         UserError: not that file, or not a whole one.
     """
-    try:
-        import scipy.io
-    except ImportError as error:
-        raise UserError("Reading .mat needs SciPy: pip install 'pose3d_jax[prepare]'") from error
-    place = f"joints.mat of {release.path}"
-    try:
-        joints = scipy.io.loadmat(io.BytesIO(release.read("joints.mat")))["joints"]
-    except Exception as error:  # Whatever SciPy runs into: a truncated file has many faces.
-        raise UserError(f"{place} is damaged or no MATLAB file ({error}).") from error
+    path = release.path if release.zipped else Path(release.path, "joints.mat")
+    place = f"joints.mat of {path}" if release.zipped else path
+    # Apart: damage can crash SciPy.
+    joints = read_apart(_read_mat, path, memory=1 << 30, seconds=20, needs="scipy.io")
     expected = (14, 3) if extended else (3, 14)
     if joints.ndim != 3 or joints.shape[:2] != expected:
         raise UserError(f"{place} has joints of the shape {joints.shape}, not {(*expected, 'n')}.")
     if extended:
-        people = joints.transpose(2, 0, 1).astype(np.float64)
+        people = joints.transpose(2, 0, 1)
         people[..., 2] = people[..., 2] > 0
     else:
-        people = joints.transpose(2, 1, 0).astype(np.float64)
+        people = joints.transpose(2, 1, 0)
         people[..., 2] = 1.0
+    if not are_possible(people[people[..., 2] > 0]):
+        raise UserError(f"{place} is damaged: a joint is where none can be.")
     return people
+
+
+def _read_mat(path: str) -> np.ndarray:
+    """The numbers of `joints.mat`, given itself or the .zip that it is in."""
+    try:
+        import scipy.io
+    except ImportError as error:
+        raise UserError("Reading .mat needs SciPy: pip install 'pose3d_jax[prepare]'") from error
+    try:
+        release = _zipped(Path(path)) if path.endswith(".zip") else Release(str(Path(path).parent))
+        content = io.BytesIO(release.read("joints.mat"))
+        return np.array(scipy.io.loadmat(content, variable_names=["joints"])["joints"], np.float64)
+    except (MemoryError, UserError):
+        raise
+    except Exception as error:  # Whatever SciPy runs into: a truncated file has many faces.
+        raise UserError(f"{path} is damaged, or no MATLAB file: {reason(error)}.") from error
 
 
 def to_skeleton(

@@ -20,14 +20,14 @@ that a box of 160 px neither loses nor invents much.
 """
 
 import dataclasses
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from pose3d_jax.errors import UserError
 from pose3d_jax.images.crop import crop_square, square_around, to_crop
+from pose3d_jax.images.files import decode_file
 from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.skeleton import HEAD_TOP, NECK, NUM_JOINTS
 from tfds_builders import base, work
@@ -165,11 +165,12 @@ def make_records(item: work.Item) -> work.Made:
     task: _Task = item.task
     made, errors = [], []
     for person in task.people[: item.limit]:
+        name = f"images/{person.image}"
         try:
-            with Image.open(io.BytesIO(task.release.read(f"images/{person.image}"))) as file:
-                image = np.asarray(file.convert("RGB"))
-        except OSError as error:
-            errors.append(f"images/{person.image} of {task.release.path} is damaged ({error})")
+            content = task.release.read(name)
+            image = decode_file(content, f"{name} of {task.release.path}", upright=False)
+        except UserError as error:
+            errors.append(str(error))
             continue
         made.append(_record(task.dataset, person, image))
     return work.Made(made, errors=tuple(errors))
