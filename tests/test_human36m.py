@@ -1,3 +1,4 @@
+import gzip
 import os
 import shutil
 import tarfile
@@ -418,3 +419,34 @@ def test_the_scale_of_scoring_is_in_the_metadata(tmp_path):
     info = load_builder("human36m/every_7", tmp_path).info
     assert info.metadata["bone_length_sum"] == skeleton.HUMAN36M_BONE_LENGTH_SUM
     assert info.metadata["image_side"] == 256 and info.metadata["step"] == 7
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_of_gigabytes_is_not_read(tmp_path, kind):
+    """It would be read into memory, and zeros take no room in an archive."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 1 << 33
+    (tmp_path / "a.tgz").write_bytes(
+        gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
+    )
+    failed = dict(release.unpack_all({tmp_path / "a.tgz": (tmp_path / "out", ".mp4")}))
+    assert "a header of 8,589,934,592 bytes" in failed[tmp_path / "a.tgz"]
+
+
+def test_headers_of_headers_without_end_are_a_sentence(tmp_path):
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1
+    content = (header.tobuf(tarfile.GNU_FORMAT) + bytes(512)) * 5000
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(content))
+    failed = dict(release.unpack_all({tmp_path / "a.tgz": (tmp_path / "out", ".mp4")}))
+    assert "damaged" in failed[tmp_path / "a.tgz"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])
+def test_poses_where_none_can_be_are_a_sentence(tmp_path, value):
+    """A square around them would ask for any amount of memory."""
+    poses = np.zeros((3, 64))
+    poses[1, 7] = value
+    write_cdf(tmp_path / "p.cdf", poses)
+    with pytest.raises(UserError, match=r"p\.cdf is damaged: a joint"):
+        sequence.read_poses(tmp_path / "p.cdf", 2)

@@ -122,3 +122,14 @@ def test_a_wrong_directory_and_damaged_annotations(release, tmp_path_factory):
     path.write_bytes(b"MATLAB 5.0 MAT-file")
     with pytest.raises(UserError, match=r"annot_data\.mat is damaged or not"):
         mpi.make_plan(root, partial=True)
+
+
+@pytest.mark.parametrize("name", ["annot2", "univ_annot3"])
+def test_joints_where_none_can_be_are_a_sentence(release, name):
+    """A square around them would ask for any amount of memory."""
+    root, _ = release
+    path = root / "mpi_inf_3dhp_test_set" / "TS1" / "annot_data.mat"
+    with h5py.File(path, "a") as file:
+        file[name][0, 0, 3, 1] = 1e9
+    with pytest.raises(UserError, match=r"annot_data\.mat is damaged: a joint"):
+        mpi.make_plan(root, partial=True)

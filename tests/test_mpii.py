@@ -209,3 +209,23 @@ def test_struct_arrays_are_written_as_matlab_writes_them(tmp_path):
     loaded = scipy.io.loadmat(tmp_path / "s.mat", squeeze_me=True, struct_as_record=False)
     assert loaded["s"][1].b.shape == (0,) and loaded["s"][0].b == "x"
     assert loaded["t"].a == 1
+
+
+def test_people_that_cannot_be_are_left_out(tmp_path):
+    """One changed byte makes any number of another; squares around such ask for any memory."""
+    usual = {"scale": 0.4, "center": (80.0, 60.0)}
+    people = {
+        "impossible joints": (
+            mpii_rect({99: (1.0, 2.0)}, **usual),
+            mpii_rect({3: (1e30, 2.0)}, **usual),
+            mpii_rect({3: (float("nan"), 2.0)}, **usual),
+        ),
+        "an impossible head": (mpii_rect(JOINTS, **usual, head=(0, 0, 1e9, 4)),),
+        "an impossible scale or position": (mpii_rect(JOINTS, scale=0.4, center=(1e30, 5.0)),),
+    }
+    images = {f"{why}.jpg": (True, list(rects)) for why, rects in people.items()}
+    write_mpii(tmp_path, images, [], {name: picture() for name in images})
+    path = tmp_path / "mpii_human_pose_v1_u12_2" / "mpii_human_pose_v1_u12_1.mat"
+    assert [remark.why for remark in annotations.read_release(path).people] == [
+        f"person with {why}, left out" for why, rects in people.items() for _ in rects
+    ]

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import tarfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -84,6 +83,15 @@ KINDS = {
 }
 #: Where h36m-fetch puts archives and what it unpacks.
 _ROOTS = ("", "extracted", "archives")
+#: Members of an archive that tarfile reads into memory; and how long they are at most, in bytes.
+_LONG_HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+_LONGEST_HEADER = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +130,20 @@ def find(manual_dir: Path, subject: str, kind: Kind) -> Path | None:
     return None
 
 
+class _Member(tarfile.TarInfo):
+    """A member of an archive, whose headers are no longer than headers are.
+
+    tarfile holds those of long names and of extensions in memory, whatever length they name.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Member":
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _LONG_HEADERS and member.size > _LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {member.size:,} bytes")
+        return member
+
+
 def unpack_all(
     archives: Mapping[Path, tuple[Path, str]],
 ) -> Iterator[tuple[Path, str]]:
@@ -158,7 +180,10 @@ def _unpack(archive: Path, directory: Path, suffix: str) -> None:
     temporary.mkdir(parents=True)
     try:
         # A stream, read once from front to back: listing it first would decompress it twice.
-        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        with (
+            gzip.open(archive) as stream,
+            tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as tar,
+        ):
             for member in tar:
                 name = Path(member.name).name
                 # The `_ALL` videos show the four cameras side by side.
@@ -168,7 +193,7 @@ def _unpack(archive: Path, directory: Path, suffix: str) -> None:
             while stream.read(1 << 20):  # To the checksum at the end.
                 pass
         temporary.rename(directory)
-    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+    except Exception as error:  # A damaged archive has many faces.
         # Without a number: gzip's. Others are the disk's, but for a name that no disk takes.
         if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
             raise

@@ -14,7 +14,7 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
 from pose3d_jax.images.crop import crop_square, square_around, to_crop
 from pose3d_jax.images.jpeg import encode_image
-from pose3d_jax.untrusted import read_apart, reason
+from pose3d_jax.untrusted import are_possible, read_apart, reason
 from tfds_builders import work
 from tfds_builders.human36m.release import Sequence36m
 
@@ -122,6 +122,8 @@ def read_poses(path: str | Path, dimensions: int) -> Float[np.ndarray, "frames 3
     """
     # Apart: damage can make cdflib take minutes and gigabytes.
     poses = read_apart(_read_cdf, path, memory=1 << 30, seconds=10, needs="cdflib")
+    if not are_possible(poses):
+        raise UserError(f"{path} is damaged: a joint is where none can be.")
     try:
         # (1, T, n), (T, n) or (1, 1, T, n), depending on how the file was written.
         return poses.reshape(-1, NUM_SOURCE_JOINTS, dimensions)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.untrusted import read_apart, reason
+from pose3d_jax.skeleton import NUM_JOINTS
+from pose3d_jax.untrusted import are_possible, read_apart, reason
 from tfds_builders.work import Remark
 
 _ADVICE = "Unpack or download mpii_human_pose_v1_u12_2.zip again."
@@ -126,13 +127,17 @@ def _person(image: str, i: int, j: int, rect: Any) -> Person | Remark:
             return Remark(name, f"person without {what}, left out")
     scale = float(scale)
     center = (float(place.x), float(place.y))
-    if not (np.isfinite([scale, *center]).all() and 0 < scale < _MAX_SCALE):
+    if not (are_possible(center) and 0 < scale < _MAX_SCALE):
         return Remark(name, "person with an impossible scale or position, left out")
     points = tuple((int(p.id), float(p.x), float(p.y)) for p in np.atleast_1d(points))
+    if not (are_possible([p[1:] for p in points]) and all(0 <= p[0] < NUM_JOINTS for p in points)):
+        return Remark(name, "person with impossible joints, left out")
     corners = [_field(rect, key) for key in ("x1", "y1", "x2", "y2")]
     head_size = 0.0
     if all(corner is not None for corner in corners):
         x1, y1, x2, y2 = (float(corner) for corner in corners)
+        if not are_possible([x1, y1, x2, y2]):
+            return Remark(name, "person with an impossible head, left out")
         head_size = 0.6 * float(np.hypot(x2 - x1, y2 - y1))
     return Person(image, i, j, center, scale, points, head_size)
 
