@@ -33,6 +33,7 @@ def _one_of(*values: str) -> Rule:
 
 
 COUNT = Rule("a whole number from 1 up", lambda value: _is_whole(value) and value >= 1)
+SIDE = Rule("a whole number from 1 to 4096", lambda value: _is_whole(value) and 1 <= value <= 4096)
 WHOLE = Rule("a whole number from 0 up", lambda value: _is_whole(value) and value >= 0)
 NUMBER = Rule("a finite number from 0 up", lambda value: _is_number(value) and value >= 0)
 POSITIVE = Rule("a finite number above 0", lambda value: _is_number(value) and value > 0)
@@ -49,9 +50,10 @@ RULES = {
     **{
         f"model.{name}": COUNT
         for name in (
-            "input_side", "stacks", "modules", "levels", "features", "depth_levels", "depth_modules"
+            "stacks", "modules", "levels", "features", "depth_levels", "depth_modules"
         )
     },
+    "model.input_side": SIDE,
     **{f"model.{name}": _each(COUNT) for name in (
         "level_features", "level_modules", "depth_features"
     )},

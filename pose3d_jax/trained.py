@@ -17,6 +17,7 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.interop.weight_files import SUFFIX, read_weights, write_weights
 from pose3d_jax.models.variables import Network, abstract_network, flatten, unflatten
 from pose3d_jax.stages import get_stage
+from pose3d_jax.untrusted import reason
 
 #: The network of all commands that are not told another.
 DEFAULT = "open"
@@ -99,9 +100,27 @@ def results_place(checkpoint: str | os.PathLike) -> Path:
 
 def _load_file(path: Path, compute: str | None) -> TrainedNetwork:
     config, arrays = read_weights(path)
-    network = _structure(config, compute)
-    restored = unflatten(arrays, {"params": network.params, "stats": network.stats})
-    return TrainedNetwork(config, network._replace(**restored))
+    try:
+        # Before the network is built, which takes as long as the config says.
+        if _fewest_arrays(config.model) > len(arrays):
+            raise ValueError("its config describes more layers than it has tensors")
+        network = _structure(config, compute)
+        restored = unflatten(arrays, {"params": network.params, "stats": network.stats})
+        found = TrainedNetwork(config, network._replace(**restored))
+        # Whatever is asked of a network's config, but for training.
+        _ = found.with_depth, config.data.bone_length_sum
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise UserError(f"{path} cannot be used: {reason(error)}.") from error
+    return found
+
+
+def _fewest_arrays(model: ml_collections.ConfigDict) -> int:
+    """Fewer arrays than a network has: one for each residual module of hourglasses and depth."""
+    per_stack = sum(model.get("level_modules") or ()) or (
+        model.get("modules", 1) * model.get("levels", 1)
+    )
+    depth = model.get("depth_levels", 1) * model.get("depth_modules", 1)
+    return model.get("stacks", 1) * per_stack + depth
 
 
 def _load_stage(directory: Path, compute: str | None) -> TrainedNetwork:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -195,3 +196,55 @@ def test_the_packages_networks_are_whole_small_and_described(name):
 def test_the_packages_networks_are_10_mb_at_most():
     files = trained.WEIGHTS.glob("*.safetensors")
     assert sum(path.stat().st_size for path in files) <= 10e6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.stacks": 10**9}, "more layers than it has tensors"),
+        ({"model.levels": 10**9}, "more layers than it has tensors"),
+        ({"model.depth_modules": 10**9}, "more layers than it has tensors"),
+        ({"model.features": 10**30}, "another network"),
+        ({"model.input_side": 1 << 40}, r"input_side is .* from 1 to 4096"),
+        ({"model.input_side": -64}, "input_side"),
+        ({"model.stem": "other"}, "describes no network"),
+        ({"model.unknown": 5}, "describes no network"),
+        ({"data.bone_length_sum": "long"}, "bone_length_sum"),
+        ({"method": "other"}, "Unknown method"),
+        ({"method": ["3D"]}, "method"),
+        ({"precision.compute": "int3"}, "compute"),
+    ],
+)
+def test_a_config_of_any_kind_is_a_sentence(packed, tmp_path, changes, message):
+    """Whoever writes the config of a file writes its SHA-256, too."""
+    config, arrays = weight_files.read_weights(packed)
+    with config.unlocked(), config.ignore_type():
+        config.update_from_flattened_dict(changes)
+    path = tmp_path / "hostile.safetensors"
+    weight_files.write_weights(path, config, arrays)
+    with pytest.raises(UserError, match=message) as refusal:
+        trained.load(path)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("missing", ["method", "stages", "model", "data", "precision"])
+def test_a_config_that_lacks_something_is_a_sentence(packed, tmp_path, missing):
+    config, arrays = weight_files.read_weights(packed)
+    with config.unlocked():
+        del config[missing]
+    weight_files.write_weights(tmp_path / "a.safetensors", config, arrays)
+    with pytest.raises(UserError):
+        trained.load(tmp_path / "a.safetensors")
+
+
+def test_metadata_and_files_of_any_kind_are_a_sentence(tmp_path):
+    path = tmp_path / "a.safetensors"
+    array = {"weight": np.ones((2, 2), np.float32)}
+    for text in ("[" * 100_000, '{"config": [], "sha256": 0}', "null"):
+        save_file(array, path, metadata={"pose3d_jax": text})
+        with pytest.raises(UserError, match="is damaged"):
+            trained.load(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="a pipe"):
+        trained.load(path)

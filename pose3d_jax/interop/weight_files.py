@@ -18,8 +18,10 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save
 
+from pose3d_jax import config_values
 from pose3d_jax.errors import UserError
 from pose3d_jax.files import written_whole
+from pose3d_jax.untrusted import check_file, reason
 
 SUFFIX = ".safetensors"
 #: The one entry of the file's metadata, whose order would otherwise be the library's choice.
@@ -67,14 +69,13 @@ def read_weights(
     Raises:
         UserError: there is no such file, it is damaged, or it holds something else.
     """
+    check_file(path)
     try:
         with safetensors.safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file.") from None
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged, or no safetensors file: {error}.") from error
+    except Exception as error:  # The library's own, or NumPy's of types that it has not.
+        raise UserError(f"{path} is damaged, or no safetensors file: {reason(error)}.") from error
     if _ENTRY not in metadata:
         raise UserError(
             f"{path} holds tensors of another program; a network's file is made by "
@@ -83,12 +84,17 @@ def read_weights(
     try:
         text = json.loads(metadata[_ENTRY])
         tree, expected = text["config"], text["sha256"]
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: its config cannot be read.") from error
     if _digest(tree, stored) != expected:
         raise UserError(f"{path} is damaged: its contents do not have the SHA-256 that it names.")
-    arrays = {name: np.asarray(array, np.float32) for name, array in stored.items()}
-    return ml_collections.ConfigDict(tree), arrays
+    try:  # Whoever made the file made its SHA-256, too.
+        config_values.check(tree)
+        config = ml_collections.ConfigDict(tree)
+        arrays = {name: np.asarray(array, np.float32) for name, array in stored.items()}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} cannot be used: {reason(error)}.") from error
+    return config, arrays
 
 
 def _halved(array: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ def abstract_network(config: ml_collections.ConfigDict) -> Network:
 
     try:
         return Network(*nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"The config describes no network: {error}") from error
 
 
