@@ -11,7 +11,7 @@ import pytest
 
 from pose3d_jax import presets
 from pose3d_jax.errors import UserError
-from pose3d_jax.interop import torch_files
+from pose3d_jax.interop import release, torch_files
 from pose3d_jax.interop.release import convert, layers, make_config, to_arrays
 from pose3d_jax.models.variables import flatten, make_network
 from pose3d_jax.prediction.predictor import Predictor
@@ -266,3 +266,32 @@ def test_what_exists_is_not_overwritten(tmp_path):
 def test_no_file_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         convert(tmp_path / "absent.pth", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("hourglass.0." + "low2." * 5000 + "up1_.0.bn.weight", (1,)),
+        ("lin_.0.0.weight", ()),
+        ("lin_.0.0.weight", (0, 4)),
+        ("reg.weight", (16,)),
+        ("reg.weight", (16, 0)),
+        ("hourglass.0.up1_.0.conv2.weight", (3,)),
+        ("conv1_.weight", (64,)),
+    ],
+)
+def test_tensors_of_any_shape_are_a_sentence(tmp_path, monkeypatch, name, shape):
+    tensors = torch_files.read_tensors(RELEASE) | {name: np.zeros(shape, np.float32)}
+    monkeypatch.setattr(release, "read_tensors", lambda _: tensors)
+    with pytest.raises(UserError, match="another network"):
+        convert("any.pth", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_ask_for_a_thousand_stacks_build_none(tmp_path, monkeypatch):
+    tensors = torch_files.read_tensors(RELEASE)
+    tensors |= {f"hourglass.{i}.extra": np.zeros(0) for i in range(1000)}
+    monkeypatch.setattr(release, "read_tensors", lambda _: tensors)
+    monkeypatch.setattr(release, "abstract_network", lambda _: pytest.fail("it was built"))
+    with pytest.raises(UserError, match=r"no hourglass\.2"):
+        convert("any.pth", tmp_path / "out")

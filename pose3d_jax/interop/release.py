@@ -20,6 +20,7 @@ from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
 from pose3d_jax.training.checkpoints import StageCheckpoints
 from pose3d_jax.training.directory import claim_directory
 from pose3d_jax.training.state import initial_state, make_optimizer
+from pose3d_jax.untrusted import reason
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -60,10 +61,12 @@ def convert(weights: str | os.PathLike, directory: str | os.PathLike) -> None:
     tensors = read_tensors(weights)
     try:
         config = make_config(tensors)
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{weights} is of another network than the paper's: {error}.") from error
+        # Before the network is built: names can ask for any size, and tensors only for theirs.
+        arrays = to_arrays(tensors, config)
+    except (LookupError, ValueError, ArithmeticError) as error:
+        why = reason(error)
+        raise UserError(f"{weights} is of another network than the paper's: {why}.") from error
     network = abstract_network(config)
-    arrays = to_arrays(tensors, config)
     trained = unflatten(arrays, {"params": network.params, "stats": network.stats})
     state = initial_state(network._replace(**trained), make_optimizer(config))
     state = state._replace(step=np.int32(config.stages[f"stage{STAGE}"].steps))
@@ -96,6 +99,9 @@ def make_config(tensors: Arrays) -> ml_collections.ConfigDict:
     pixels = tensors["reg.weight"].shape[1] / features
     depth_levels = round(math.log2(INPUT_SIDE / STRIDE / math.sqrt(pixels)))
     residuals = _count(tensors, r"reg_\.(\d+)\.")
+    levels = 1 + max(name.count("low2.") for name in tensors)
+    if levels > math.log2(INPUT_SIDE / STRIDE):
+        raise ValueError(f"its hourglasses halve the resolution {levels} times")
     if depth_levels < 1:
         raise ValueError(f"its depth head sees {pixels:g} pixels: it reduces nothing")
     if residuals % depth_levels:
@@ -105,7 +111,7 @@ def make_config(tensors: Arrays) -> ml_collections.ConfigDict:
             "input_side": INPUT_SIDE,
             "stacks": _count(tensors, r"hourglass\.(\d+)\."),
             "modules": modules,
-            "levels": 1 + max(name.count("low2.") for name in tensors),
+            "levels": levels,
             "features": features,
             "depth_levels": depth_levels,
             "depth_modules": residuals // depth_levels,
