@@ -214,3 +214,14 @@ def test_a_disk_without_room_keeps_what_it_has(tmp_path, monkeypatch):
             manager.save(7, state(7))
         assert manager.steps() == [3]
         assert_same(manager.restore(state(0)), state(3))
+
+
+def test_a_failed_save_in_the_background_does_not_hide_what_led_here(tmp_path, monkeypatch):
+    """On a full disk both fail: the save, and what is written meanwhile."""
+
+    def close(*_):
+        raise ValueError("the save's\nown words")
+
+    with pytest.raises(UserError, match="what led here"), StageCheckpoints(tmp_path) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "close", close)
+        raise UserError("what led here")

@@ -30,7 +30,8 @@ def test_what_an_interrupted_run_wrote_after_its_last_save_is_dropped(tmp_path):
     "line",
     ["null", "5", "[]", "{}", '{"step": null}', '{"step": "3"}', '{"loss": 1}', "\udcff\udc80", "",
      '{"step": 2, "l\udcffss": 1}',
-     '{"step": 2, "loss": "high"}', '{"step": 2, "loss": NaN}', "[" * 100_000],
+     '{"step": 2, "loss": "high"}', '{"step": 2, "loss": NaN}', "[" * 100_000,
+     '{"step": 2, "loss": 1' + "0" * 400 + "}"],
 )  # fmt: skip
 def test_a_bad_line_is_dropped_and_named(tmp_path, caplog, line):
     text = f'{{"step": 1, "loss": 1.0}}\n{line}\n{{"step": 2, "loss": 2.0}}\n'

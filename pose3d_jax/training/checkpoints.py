@@ -7,6 +7,7 @@ before it untouched, and `restore` recognises a damaged one and takes the one be
 What may only be passing, such as too many open files, is never taken for damage.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -65,10 +66,14 @@ class StageCheckpoints:
         return self
 
     def __exit__(self, exception_type, exception, traceback):
-        # An error on the way out must not hide the one that led here.
         if exception is None:
             self.wait()
-        self._manager.close()
+            self._manager.close()
+            return
+        # An error on the way out must not hide the one that led here: closing raises that of a save
+        # in the background, and on a full disk both fail.
+        with contextlib.suppress(Exception):
+            self._manager.close()
 
     def steps(self) -> list[int]:
         """The iterations of which there is a checkpoint, oldest first."""

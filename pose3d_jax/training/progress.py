@@ -118,7 +118,7 @@ def _lines_until(content: bytes, last: int, path: Path) -> tuple[bytes, dict[int
             row = json.loads(line)
             step = row.pop("step")
             good = isinstance(step, int) and all(map(math.isfinite, row.values()))
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
             good = False
         if not good or not line.endswith(b"\n"):
             if line.endswith(b"\n"):  # A kill may cut off the last line.
