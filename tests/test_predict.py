@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import json
 import shutil
@@ -16,6 +17,7 @@ from absl.testing import flagsaver
 from PIL import Image
 from small_checkpoint import photo
 
+from benchmarks.faults import samples
 from pose3d_jax import predict, skeleton
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
@@ -323,3 +325,34 @@ def test_boxes_are_four_numbers():
     for text in ("1,2,3", "a,b,c,d", ""):
         with pytest.raises(UserError, match="four numbers"):
             predict.parse_boxes([text])
+
+
+def test_weights_that_give_no_numbers_are_a_sentence(predictor, inputs, tmp_path, monkeypatch):
+    """Matplotlib refuses to draw them, and JSON has no word for them."""
+    to_pose = Predictor.to_pose
+
+    def damaged(self, *arguments):
+        pose = to_pose(self, *arguments)
+        return dataclasses.replace(
+            pose, joints_2d=pose.joints_2d * np.nan, joints_3d=pose.joints_3d * np.inf
+        )
+
+    monkeypatch.setattr(Predictor, "to_pose", damaged)
+    sources = [inputs / "a.png", inputs / "walk.mp4", inputs / "more" / "a.png"]
+    jobs = [Job(source, tmp_path / str(i)) for i, source in enumerate(sources)]
+    for (job, told), source in zip(predict_files(predictor, jobs, Options()), sources, strict=True):
+        assert job.source == source
+        assert isinstance(told, UserError) and f"{source}: the network's answer" in str(told)
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_a_few_bytes_that_describe_many_frames_are_refused(inputs, tmp_path):
+    """FFmpeg makes room for all of them when it opens the file: gigabytes."""
+    path = samples.endless_table(
+        (inputs / "walk.mp4").read_bytes(), np.random.default_rng(0), tmp_path
+    )
+    with (
+        pytest.raises(UserError, match=r"a\.mp4 is damaged or hostile: opening it takes more"),
+        videos.open_video(path),
+    ):
+        pass

@@ -3,11 +3,13 @@
 import gzip
 import io
 import pickle
+import shutil
 import struct
 import tarfile
 import zipfile
 from pathlib import Path
 
+import ml_collections
 import numpy as np
 from PIL import Image
 
@@ -58,6 +60,19 @@ def video(path: Path, codec: str) -> bytes:
         for packet in stream.encode():
             file.mux(packet)
     return path.read_bytes()
+
+
+def endless_table(content: bytes, rng: np.random.Generator, folder: Path) -> Path:
+    """An .mp4 whose tables say in a few bytes that it has tens of millions of frames."""
+    count, content = int(rng.integers(1 << 26, 80_000_000)), bytearray(content)
+    for name, numbers in (
+        (b"stsz", (1, count)),
+        (b"stts", (1, count, 1)),
+        (b"stsc", (1, 1, count, 1)),
+    ):
+        struct.pack_into(f">{len(numbers)}I", content, content.index(name) + 8, *numbers)
+    (folder / "a.mp4").write_bytes(content)
+    return folder / "a.mp4"
 
 
 def play_list(content: bytes, rng: np.random.Generator, folder: Path) -> Path:
@@ -137,12 +152,24 @@ def swelling_weights(rng: np.random.Generator, folder: Path) -> Path:
     return folder / "a.pth"
 
 
+def sealed_weights(folder: Path) -> bytes:
+    """A network's file, but for the network."""
+    from pose3d_jax.interop.weight_files import write_weights
+
+    tree = {"method": "3D/wo geo", "model": {"features": 8}, "data": {}, "stages": {}}
+    arrays = {"params/a/value": _NUMBERS.reshape(2, 3), "stats/b/value": _NUMBERS}
+    write_weights(folder / "a.safetensors", ml_collections.ConfigDict(tree), arrays)
+    return (folder / "a.safetensors").read_bytes()
+
+
 def annotations(folder: Path) -> dict[str, bytes]:
     """The data sets' own files, in miniature."""
     from tests import miniature
 
     miniature.write_mpii_people(folder, PEOPLE)
     miniature.write_mpi_inf_3dhp(folder, {"TS1": 3})
+    miniature.write_lsp(folder, PEOPLE)
+    shutil.make_archive(folder / "lsp", "zip", folder / "lsp_dataset")
     poses = np.random.default_rng(0).normal(size=(20, 64))
     miniature.write_cdf(folder / "compressed.cdf", poses)
     miniature.write_cdf(folder / "plain.cdf", poses, compress=0)
@@ -150,6 +177,8 @@ def annotations(folder: Path) -> dict[str, bytes]:
         "mat": (folder / "mpii_human_pose_v1_u12_2/mpii_human_pose_v1_u12_1.mat").read_bytes(),
         "h5": (folder / "valid.h5").read_bytes(),
         "hdf5": (folder / "mpi_inf_3dhp_test_set/TS1/annot_data.mat").read_bytes(),
+        "lsp": (folder / "lsp_dataset/joints.mat").read_bytes(),
+        "lsp_zip": (folder / "lsp.zip").read_bytes(),
         "compressed": (folder / "compressed.cdf").read_bytes(),
         "plain": (folder / "plain.cdf").read_bytes(),
     }

@@ -22,9 +22,11 @@ from benchmarks.faults.damage import damage, with_checksums
 from benchmarks.faults.rows import Row
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
-from pose3d_jax.images.files import FORMATS, read_image
+from pose3d_jax.images.files import FORMATS, decode_file, read_image
 from pose3d_jax.interop.torch_files import read_tensors
+from pose3d_jax.interop.weight_files import read_weights
 from tfds_builders.human36m import release, sequence
+from tfds_builders.lsp import annotations as lsp
 from tfds_builders.mpi_inf_3dhp import mpi_inf_3dhp_dataset_builder as mpi_inf_3dhp
 from tfds_builders.mpii import annotations
 
@@ -41,24 +43,37 @@ def rows(seed: int, rounds: int, folder: Path) -> Iterator[Row]:
 def _cases(folder: Path) -> Iterator[tuple[str, Make, Callable[[Path], Any]]]:
     """Name, maker and reader of every row."""
     for format_ in FORMATS:
-        mend = with_checksums if format_ == "PNG" else bytes
-        yield f"pictures, {format_}", _damaged(samples.picture(format_), "a.jpg", mend), read_image
+        repair = with_checksums if format_ == "PNG" else bytes
+        yield (
+            f"pictures, {format_}",
+            _damaged(samples.picture(format_), "a.jpg", repair),
+            read_image,
+        )
     yield "pictures in other formats", samples.foreign_picture, _refused(read_image)
     for suffix, codec in samples.CODECS.items():
         content = samples.video(folder / f"a{suffix}", codec)
         yield f"videos, {suffix}", _damaged(content, f"a{suffix}"), _read_video
     content = samples.video(folder / "b.mp4", "libx264")
+    yield (
+        "videos with tables without end",
+        functools.partial(samples.endless_table, content),
+        (_refused(_read_video)),
+    )
     yield "play lists", functools.partial(samples.play_list, content), _refused(_read_video)
     yield "weights, container of 2018", samples.damaged_weights, read_tensors
     yield "weights, zip", _damaged(samples.zipped_weights(), "a.pth"), read_tensors
     yield "weights, the pickle within a zip", _repacked(samples.zipped_weights()), read_tensors
     yield "weights that run code", samples.hostile_weights, _refused(read_tensors)
     yield "weights that swell", samples.swelling_weights, _refused(read_tensors)
+    content = samples.sealed_weights(folder)
+    yield "weights, safetensors", _damaged(content, "a.safetensors"), read_weights
     files = samples.annotations(folder)
     names = [f"{number:09d}.jpg" for number in range(samples.PEOPLE)]
     yield "MPII, .mat", _damaged(files["mat"], "a.mat"), annotations.read_release
     read_h5 = functools.partial(annotations.read_validation, names=names)
     yield "MPII, HDF5", _damaged(files["h5"], "a.h5"), read_h5
+    yield "LSP, .mat", _damaged(files["lsp"], "joints.mat"), _read_lsp
+    yield "LSP, zip", _damaged(files["lsp_zip"], "lsp_dataset.zip"), _read_lsp_zip
     yield "MPI-INF-3DHP, HDF5", _damaged(files["hdf5"], "a.mat"), mpi_inf_3dhp.read_annotation
     read_cdf = functools.partial(sequence.read_poses, dimensions=2)
     for what in ("plain", "compressed"):
@@ -68,9 +83,9 @@ def _cases(folder: Path) -> Iterator[tuple[str, Make, Callable[[Path], Any]]]:
     yield "archives that reach elsewhere", samples.reaching_archive, _unpack
 
 
-def _damaged(content: bytes, name: str, mend: Callable[[bytes], bytes] = bytes) -> Make:
+def _damaged(content: bytes, name: str, repair: Callable[[bytes], bytes] = bytes) -> Make:
     def make(rng: np.random.Generator, folder: Path) -> Path:
-        (folder / name).write_bytes(mend(damage(content, rng)))
+        (folder / name).write_bytes(repair(damage(content, rng)))
         return folder / name
 
     return make
@@ -105,6 +120,17 @@ def _read_video(path: Path) -> None:
         # Whatever the header says of their number.
         for _ in itertools.islice(video.frames, 1000):
             pass
+
+
+def _read_lsp(path: Path) -> None:
+    lsp.read_joints(lsp.Release(str(path.parent)), extended=False)
+
+
+def _read_lsp_zip(path: Path) -> None:
+    release = lsp.find_release(path.parent, path.stem)
+    lsp.read_joints(release, extended=False)
+    for name in sorted(name for name in release.names() if name):
+        decode_file(release.read(f"images/{name}"), f"{name} of {path}")
 
 
 def _unpack(path: Path) -> None:

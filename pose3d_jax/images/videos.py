@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.untrusted import check_file, reason
+from pose3d_jax.untrusted import read_apart, reason
 
 SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 #: FFmpeg's names of what is opened, whatever a file is called. It knows more, among them play lists
@@ -19,6 +20,10 @@ SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 CONTAINERS = ("mov", "mp4", "avi", "matroska", "webm", "mpeg", "mpegvideo", "mpegts")
 #: Of a frame, at most: twice those of 8K. A header can ask for any number.
 MAX_PIXELS = 1 << 26
+#: What opening a video may take: bytes, and seconds of computing.
+OPENING_MEMORY, OPENING_SECONDS = 1 << 30, 20
+#: No table of FFmpeg's is larger.
+_LARGEST_TABLE = 2 << 30
 
 
 class Video(NamedTuple):
@@ -57,20 +62,44 @@ def open_stream(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any
     Raises:
         UserError: PyAV is missing, or the file is no video or damaged (while reading, too).
     """
-    av = _av()
-    check_file(path)
-    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+    _av()
+    # First apart: a table of contents of a few bytes can describe any number of frames.
+    memory = OPENING_MEMORY + _LARGEST_TABLE
+    read_apart(_try_opening, path, memory=memory, seconds=OPENING_SECONDS, needs="av")
     with contextlib.ExitStack() as stack:
+        container, stream = stack.enter_context(_opened(path))
         with _explained(f"{path} cannot be read as a video, or is damaged"):
-            # Absolute, for FFmpeg takes what stands before a colon for a protocol.
-            container = stack.enter_context(av.open(os.path.abspath(path), options=options))
-            if not container.streams.video:
-                raise UserError(f"{path} has no video in it.")
-            stream = container.streams.video[0]
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             stream.codec_context.thread_count = threads
             stream.thread_type = "AUTO"
         yield stream, _decode(path, container, stream)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
+    """PyAV's container and stream of a video file."""
+    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+    with contextlib.ExitStack() as stack:
+        with _explained(f"{path} cannot be read as a video, or is damaged"):
+            # Absolute, for FFmpeg takes what stands before a colon for a protocol.
+            container = stack.enter_context(_av().open(os.path.abspath(path), options=options))
+            if not container.streams.video:
+                raise UserError(f"{path} has no video in it.")
+        yield container, container.streams.video[0]
+
+
+def _try_opening(path: str) -> None:
+    """Opens a video in a process of its own, which has taken no more memory before."""
+    import resource  # Not everywhere that this module is imported.
+
+    with _opened(path):
+        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # FFmpeg goes on where it gets no memory for a table: what it got tells.
+        if sys.platform == "linux" and kilobytes << 10 > OPENING_MEMORY:
+            raise UserError(
+                f"{path} is damaged or hostile: opening it takes more than "
+                f"{OPENING_MEMORY >> 20:,} MiB."
+            )
 
 
 def _decode(path: str | os.PathLike, container: Any, stream: Any) -> Iterator[Any]:

@@ -134,12 +134,26 @@ def predict_photos(
 def _write_photo(seen: Seen, options: Options) -> str:
     if isinstance(seen.pose, UserError):
         raise seen.pose
+    _check(seen.note, seen.pose)
     head = outputs.describe(seen.note, options.checkpoint, seen.size)
     with outputs.results(seen.note) as folder:
         outputs.write_photo(folder, head, seen.picture, seen.pose, figure=options.figures)
     if not len(seen.pose):
         return "nobody found; name a box, or take the centre with --nofind"
     return f"{len(seen.pose)} {'person' if len(seen.pose) == 1 else 'people'}"
+
+
+def _check(job: Job, pose: Pose) -> None:
+    """Makes sure that there is something to write.
+
+    Raises:
+        UserError: the network has no numbers for an input, as one with damaged weights has not.
+    """
+    if not all(np.isfinite(part).all() for part in (pose.joints_2d, pose.joints_3d, pose.scores)):
+        raise UserError(
+            f"{job.source}: the network's answer is not finite. Its weights are damaged, or its "
+            "training has failed."
+        )
 
 
 def predict_video(predictor: Predictor, job: Job, options: Options) -> str:
@@ -161,7 +175,7 @@ def predict_video(predictor: Predictor, job: Job, options: Options) -> str:
         poses = _poses(predictor, frames, options)
         if options.smooth:
             poses = map(_smoother(rate), poses)
-        drawn = mapped(lambda seen: (seen.pose, _drawn(seen)), ahead(poses))
+        drawn = mapped(lambda seen: (seen.pose, _drawn(job, seen)), ahead(poses))
         head = outputs.describe(job, options.checkpoint, first.shape[1::-1])
         tell = _teller(job, video.count)
         with (
@@ -191,7 +205,8 @@ def _poses(predictor: Predictor, frames: Iterable[np.ndarray], options: Options)
         yield seen
 
 
-def _drawn(seen: Seen) -> UInt8[np.ndarray, "h w 3"]:
+def _drawn(job: Job, seen: Seen) -> UInt8[np.ndarray, "h w 3"]:
+    _check(job, seen.pose)
     return draw_people(seen.picture, seen.pose.joints_2d)
 
 
