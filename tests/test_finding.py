@@ -232,3 +232,8 @@ def test_where_nobody_is_searches_are_rare():
     empty = Follows(lambda t: [])
     poses = Follower(empty)(frames(60))
     assert len(poses) == 0 and empty.searches == 3
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 5000), (30_000, 3), (59_000_000, 3)])
+def test_few_pixels_in_a_row_are_no_work_without_end(width, height):
+    assert 1000 < len(finding.search_squares(width, height)) <= finding.MOST

@@ -34,6 +34,9 @@ SIZE_STEP = 1.4
 PLACE_STEPS = (0.5, 0.25)
 #: How much of a square may lie outside the image, in sides.
 OVERHANG = 0.3
+#: First squares, at most: so many are in an image about twenty times as wide as high. In a longer
+#: one the smallest people are left out, who are the most squares: its time would know no bound.
+MOST = 5000
 #: Squares that are moved to their joints and looked at again, and how often.
 CANDIDATES, ROUNDS = 18, 2
 #: How each is looked at: shifts in x and y, in sides, and zooms. A find with a leg in the wrong
@@ -157,6 +160,8 @@ def search_squares(width: int, height: int) -> Float[np.ndarray, "n 3"]:
     squares = []
     for side in np.geomspace(high, low, count):
         x, y = map(_places, (width, height), (side, side), PLACE_STEPS)
+        if squares and sum(map(len, squares)) + len(x) * len(y) > MOST:
+            break
         places = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
         squares.append(np.column_stack([places, np.full(len(places), side)]))
     return np.concatenate(squares)
@@ -167,7 +172,7 @@ def _places(extent: int, side: float, step: float) -> Float[np.ndarray, "n"]:
     reach = extent / 2 - (0.5 - OVERHANG) * side
     if reach <= 0:
         return np.array([extent / 2])
-    count = 1 + int(np.ceil(2 * reach / (step * side)))
+    count = min(1 + int(np.ceil(2 * reach / (step * side))), MOST)
     return extent / 2 + np.linspace(-reach, reach, count)
 
 
