@@ -118,6 +118,9 @@ def check(config: Any) -> None:
     for name in SECTIONS:
         if not isinstance(config.get(name), Mapping):
             raise ValueError(f"the config has no section {name}")
+    # A changed name of the checksum would leave a config unchecked.
+    if unknown := config.keys() - {name.partition(".")[0] for name in RULES}:
+        raise ValueError(f"the config has an unknown section {min(unknown)}")
     for name, value in _leaves(config):
         rule = _rule(name)
         if rule and not rule.holds(value):

@@ -150,6 +150,15 @@ def test_a_changed_digit_in_a_config_is_noticed(tmp_path):
     assert read_config(tmp_path).data.bone_length_sum == 4800
 
 
+def test_a_changed_name_of_the_checksum_is_noticed(tmp_path):
+    """Else the config would pass for one of an older version, which has none."""
+    claim_directory(tmp_path, config(), 1)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"checksum"', '"cjecksum"'))
+    with pytest.raises(UserError, match="unknown section cjecksum"):
+        read_config(tmp_path)
+
+
 def test_presets_have_possible_values(tmp_path):
     for name in presets.PRESETS:
         claim_directory(tmp_path / name, presets.experiment(3, name), 3)

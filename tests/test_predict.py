@@ -356,3 +356,13 @@ def test_a_few_bytes_that_describe_many_frames_are_refused(inputs, tmp_path):
         videos.open_video(path),
     ):
         pass
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 30), (30, 1), (7, 9)])
+def test_videos_of_any_size_are_written(tmp_path, height, width):
+    with videos.write_video(tmp_path / "a.mp4", Fraction(25)) as add:
+        add(np.full((height, width, 3), 200, np.uint8))
+    with videos.open_video(tmp_path / "a.mp4") as video:
+        (frame,) = video.frames
+    assert frame.shape == (*(max(size - size % 2, 2) for size in (height, width)), 3)
+    np.testing.assert_allclose(frame, 200, atol=3)

@@ -7,6 +7,7 @@ not answer. The program must do without or end with a sentence, and succeed when
 
 import errno
 import functools
+import json
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from benchmarks.faults.rows import Row
 from pose3d_jax import trained
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import predictions, report
-from pose3d_jax.files import write_json
+from pose3d_jax.files import differences, write_json
 from pose3d_jax.models.variables import Network
 from pose3d_jax.training.directory import CONFIG_FILE, read_config
 from pose3d_jax.training.progress import METRICS_FILE, MetricsLog
@@ -124,8 +125,9 @@ def _same_records(expected: dict[str, bytes], place: Path) -> None:
 
 
 def _same_config(stage: Path) -> None:
-    if read_config(stage).model != small_checkpoint.config().model:
-        raise AssertionError("another network")
+    there, ours = read_config(stage).model, small_checkpoint.config().model
+    if found := list(differences(there.to_dict(), json.loads(ours.to_json_best_effort()))):
+        raise AssertionError(f"another network: {found}")
 
 
 def _some_scalars(stage: Path) -> None:

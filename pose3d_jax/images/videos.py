@@ -167,6 +167,8 @@ def write_video(path: str | os.PathLike, rate: Fraction) -> Iterator[Callable[[n
             stream.pix_fmt = "yuv420p"
 
             def add(image: np.ndarray) -> None:
+                if min(image.shape[:2]) < 2:  # Of one row or column there are two then.
+                    image = np.pad(image, [(0, int(size < 2)) for size in image.shape], "edge")
                 height, width = (size - size % 2 for size in image.shape[:2])
                 if not stream.codec_context.is_open:
                     stream.width, stream.height = width, height
