@@ -34,6 +34,7 @@ def main() -> None:
     config.data.batch_size = batch_size
     side = config.model.input_side
     images = np.random.default_rng(0).random((batch_size, side, side, 3), np.float32)
+    config.model.zero_init_outputs = False  # Zeros always agree.
     network = make_network(config, axis_name=None)
     predictor = Predictor(
         network, input_side=side, bone_length_sum=HUMAN36M_BONE_LENGTH_SUM, batch_size=batch_size
@@ -44,11 +45,11 @@ def main() -> None:
         "this repository": lambda: jax.block_until_ready(predictor.model(on_device)),
         "not folded": lambda: jax.block_until_ready(trained(on_device)),
     }
-    baseline = default_baseline(chosen.baseline, config, compiled=True)
+    baseline = default_baseline(chosen.baseline, compiled=True)
     for name, settings in measure.baseline_settings(baseline, config.precision.compute):
-        from benchmarks import torch_baseline
+        from benchmarks import torch_baseline, torch_network
 
-        theirs = torch_baseline.make_network(network, config.model)
+        theirs = torch_network.make_network(network, config.model)
         works[name] = torch_baseline.make_forward(theirs, images, settings)
         check(works["this repository"](), works[name](), config.precision.compute)
     seconds = measure.alternate(works, chosen.rounds)

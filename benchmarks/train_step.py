@@ -30,7 +30,7 @@ def main() -> None:
 
     works = {"this repository": our_step(config, network, stage, records)}
     # On CPUs, compiling takes PyTorch minutes and gives nothing.
-    baseline = default_baseline(chosen.baseline, config, compiled=measure.on_gpu())
+    baseline = default_baseline(chosen.baseline, compiled=measure.on_gpu())
     for name, settings in measure.baseline_settings(baseline, config.precision.compute):
         works[name] = baseline_step(config, network, stage, records, settings)
     seconds = measure.alternate(works, chosen.rounds)
@@ -38,17 +38,16 @@ def main() -> None:
     measure.report("training step", rows, config, stage=stage.number)
 
 
-def default_baseline(choice: str | None, config, *, compiled: bool) -> str:
+def default_baseline(choice: str | None, *, compiled: bool) -> str:
     """What to compare with, where the command line does not say.
 
     Args:
         choice: the command line's.
-        config: the whole config; the baseline knows the paper's stem alone.
         compiled: compare with the compiled baseline as well.
     """
     if choice is not None:
         return choice
-    if not measure.has_torch() or config.model.stem != "conv":
+    if not measure.has_torch():
         return "none"
     return "both" if compiled else "eager"
 
@@ -69,13 +68,13 @@ def our_step(config, network, stage, records):
 
 def baseline_step(config, network, stage, records, settings):
     """The same in PyTorch, from our parameters and our examples."""
-    from benchmarks import torch_baseline
+    from benchmarks import torch_baseline, torch_network
 
     make = jax.jit(
         functools.partial(examples.make_examples, side=config.model.input_side, **config.targets)
     )
     example = make(records, augmentation=examples.no_augmentation(config.data.batch_size))
-    theirs = torch_baseline.make_network(network, config.model)
+    theirs = torch_network.make_network(network, config.model)
     return torch_baseline.make_train_step(theirs, example, stage, settings)
 
 
