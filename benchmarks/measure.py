@@ -101,15 +101,23 @@ def make_training(
 
 
 def alternate(
-    works: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2
+    works: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2, rest: float = 0.0
 ) -> dict[str, list[float]]:
-    """Seconds of each call, every one in turn, so that other work on the machine meets them all."""
+    """Seconds of each call, every one in turn, so that other work on the machine meets them all.
+
+    Args:
+        works: what to call, by name.
+        rounds: timed calls of each.
+        warm_up: calls of each before.
+        rest: seconds of sleep before each timed call.
+    """
     for work in works.values():
         for _ in range(warm_up):
             work()
     seconds = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
+            time.sleep(rest)
             start = time.perf_counter()
             work()
             seconds[name].append(time.perf_counter() - start)
@@ -119,7 +127,7 @@ def alternate(
 def machine() -> str:
     """Processor, device and versions, in words."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax")]
-    if has_torch():
+    if has("torch"):
         versions.append(f"torch {importlib.metadata.version('torch')}")
     device = jax.devices()[0]
     devices = f"{jax.device_count()} × {device.device_kind}, " if on_gpu() else ""
@@ -138,9 +146,9 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def has_torch() -> bool:
-    """Whether the PyTorch baseline can run."""
-    return importlib.util.find_spec("torch") is not None
+def has(module: str) -> bool:
+    """Whether a module is installed that not everybody has."""
+    return importlib.util.find_spec(module) is not None
 
 
 def baseline_settings(choice: str, precision: str) -> Iterator:
@@ -155,7 +163,7 @@ def baseline_settings(choice: str, precision: str) -> Iterator:
     """
     if choice == "none":
         return
-    if not has_torch():
+    if not has("torch"):
         raise UserError(
             "The PyTorch baseline needs PyTorch: pip install 'pose3d_jax[benchmark]', or measure "
             "without it: --baseline none."
@@ -171,7 +179,6 @@ def report(
     title: str, rows: dict[str, dict[str, float | str]], config: ml_collections.ConfigDict, **extra
 ) -> None:
     """Prints a table with a row per name, and the same as one line of JSON."""
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     setting = {
         "batch_size": config.data.batch_size,
         "precision": config.precision.compute,
@@ -182,12 +189,18 @@ def report(
     print(f"\n{title}: batch {setting['batch_size']}, {setting['precision']}, "
           f"{setting['input_side']} px, {setting['stacks']} stacks, "
           f"{setting['features']} features\non {machine()}\n")  # fmt: skip
+    print_table(rows)
+    print("\n" + json.dumps({"benchmark": title, "machine": machine(), **setting, **extra,
+                             "rows": rows}, ensure_ascii=False), flush=True)  # fmt: skip
+
+
+def print_table(rows: dict[str, dict[str, float | str]]) -> None:
+    """Prints a row per name, and a column for all that rows tell."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     print(f"| | {' | '.join(columns)} |\n|{' --- |' * (len(columns) + 1)}")
     for name, row in rows.items():
         cells = (_cell(row.get(column, "")) for column in columns)
         print(f"| {name} | {' | '.join(cells)} |")
-    print("\n" + json.dumps({"benchmark": title, "machine": machine(), **setting, **extra,
-                             "rows": rows}, ensure_ascii=False), flush=True)  # fmt: skip
 
 
 def _cell(value: float | str) -> str:

@@ -47,7 +47,7 @@ def default_baseline(choice: str | None, *, compiled: bool) -> str:
     """
     if choice is not None:
         return choice
-    if not measure.has_torch():
+    if not measure.has("torch"):
         return "none"
     return "both" if compiled else "eager"
 
