@@ -150,12 +150,12 @@ def test_black_around_the_image_changes_nothing(predictor, side):
 
 
 def test_a_doubled_image_gives_a_doubled_pose(predictor):
-    """From far above the network's resolution, where both are reduced to it."""
-    image = photo(160, 160)
+    """From far above the network's resolution, where both are reduced to the same means."""
+    image = photo(256, 256)
     large = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
     small, doubled = predictor(image), predictor(large)
-    np.testing.assert_allclose(small.joints_2d * 2, doubled.joints_2d, atol=2.6)  # Argmax ± 1/4.
-    np.testing.assert_allclose(small.scores, doubled.scores, atol=0.1)
+    np.testing.assert_allclose(small.joints_2d * 2, doubled.joints_2d, atol=1e-3)
+    np.testing.assert_allclose(small.scores, doubled.scores, atol=1e-3)
 
 
 def device_crop(patch):
@@ -220,21 +220,22 @@ def test_a_large_box_is_reduced_without_aliasing():
     stripes = np.zeros((640, 640, 3), np.uint8)
     stripes[:, ::2] = 200
     patch = boxes.cut_patch(stripes, np.array([320.0, 320.0, 640.0]), SIDE)
-    np.testing.assert_allclose(patch.pixels[2 : SIDE - 2, 2 : SIDE - 2], 100, atol=2)
-    assert patch.box.tolist() == [SIDE / 2, SIDE / 2, SIDE]
+    # Ten pixels are one, so that what the network sees is twice its input at most.
+    assert patch.box.tolist() == [SIDE + 2, SIDE + 2, 64]
+    np.testing.assert_allclose(device_crop(patch), 100 / 255, atol=2 / 255)
 
 
 @pytest.mark.parametrize(
     "square", [(200, 150, 280), (150, 130.5, 199.7), (20, 30, 300), (390, 290, 700), (0, 0, 6000)]
 )
-def test_a_square_reduced_quickly_is_nearly_the_one_reduced_well(square):
+def test_a_square_reduced_by_means_is_nearly_the_one_reduced_well(square):
     """Also where it reaches beyond the image, on any side, and far."""
     *centre, side = square
     image = photo(300, 400)
-    quick = crop.crop_square_quickly(image, np.array(centre, float), side, SIDE)
+    patch = boxes.cut_patch(image, np.array(square, float), SIDE)
     well, _ = crop.crop_square(image, np.array(centre, float), side, SIDE)
-    difference = np.abs(quick.astype(float) - well)
-    assert difference.mean() < 2 and (difference < 12).mean() > 0.99
+    difference = np.abs(255 * device_crop(patch) - well)
+    assert difference.mean() < 4 and np.median(difference) < 4
 
 
 @pytest.mark.parametrize("square", [(30, 25, 33.3), (20.25, 31.5, 64), (2, 55, 40), (10, 10, 200)])

@@ -4,6 +4,7 @@ A box is `(x, y, width, height)` in px of its image: left, top, and extent. The 
 smallest square around the box's centre that holds it; where that leaves the image, it is black.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,10 +12,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.images.crop import crop_square_quickly
+from pose3d_jax.images.crop import block_means, padded
 
 #: Bilinear sampling, all that the device does, aliases where it shrinks by more than this; a larger
-#: square is first reduced on the host, as the builders do.
+#: square is first reduced on the host.
 MAX_ZOOM = 2.0
 #: A square this many times as large as its image shows nothing of use, and only costs memory.
 MAX_EXCESS = 16.0
@@ -164,7 +165,8 @@ def cut_patch(
     """Cuts a person out of an image.
 
     Pixels are copied where the square is at most `MAX_ZOOM` times the network's input, so that the
-    device samples the image itself; a larger one is reduced to the input's size.
+    device samples the image itself; of a larger square, the patch's pixels are the means of 2×2
+    pixels, 3×3, or as many as it takes.
 
     Args:
         image: RGB.
@@ -172,20 +174,16 @@ def cut_patch(
         input_side: of the network's input, px.
     """
     side = patch_side(input_side)
-    pixels = np.zeros((side, side, 3), np.uint8)
     centre, extent = square[:2], square[2]
-    if extent > MAX_ZOOM * input_side:
-        reduced = crop_square_quickly(image, centre, extent, input_side)
-        pixels[:input_side, :input_side] = reduced
-        box = np.array([input_side / 2, input_side / 2, input_side])
-    else:
-        origin = np.floor(centre - extent / 2).astype(int) - 1
-        (x0, y0), (height, width) = origin, image.shape[:2]
-        inner = image[
-            np.clip(y0, 0, height) : np.clip(y0 + side, 0, height),
-            np.clip(x0, 0, width) : np.clip(x0 + side, 0, width),
-        ]
-        top, left = max(-y0, 0), max(-x0, 0)
-        pixels[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
-        box = np.array([*(centre - origin), extent])
-    return Patch(pixels, box.astype(np.float32))
+    factor = max(math.ceil(extent / (MAX_ZOOM * input_side)), 1)
+    # Around the centre, so that a mirrored image gives the mirrored patch.
+    corner = np.floor(centre).astype(int) - factor * (side // 2)
+    # Only what the device samples, and what there is.
+    low = np.maximum(centre - extent / 2 - factor, 0)
+    high = np.minimum(centre + extent / 2 + factor, image.shape[1::-1])
+    first = np.clip(np.floor((low - corner) / factor), 0, side).astype(int)
+    last = np.clip(np.ceil((high - corner) / factor), first, side).astype(int)
+    region = padded(image, corner + factor * first, corner + factor * last)
+    pixels = np.zeros((side, side, 3), np.uint8)
+    pixels[first[1] : last[1], first[0] : last[0]] = block_means(region, factor)
+    return Patch(pixels, np.float32([*(centre - corner) / factor, extent / factor]))

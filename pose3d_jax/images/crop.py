@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 from PIL import Image
 
 from pose3d_jax import geometry
@@ -20,8 +20,6 @@ from pose3d_jax.arrays import AnyArray
 # a box or triangle, and less ringing along limbs than Lanczos.
 _FILTER = Image.Resampling.BICUBIC
 _SUPPORT = 2.0
-#: How much of a reduction `crop_square_quickly` leaves to that filter, at least.
-_GAP = 2.0
 
 
 def crop_square(
@@ -55,7 +53,7 @@ def crop_square(
     start, stop = left_top + first * scale, left_top + last * scale
     reach = math.ceil(_SUPPORT * max(scale, 1.0)) + 1
     low, high = np.floor(start).astype(int) - reach, np.ceil(stop).astype(int) + reach
-    region = _padded(image, low, high)
+    region = padded(image, low, high)
     box = (*(start - low), *(stop - low))
     width, height = (last - first).tolist()
     resized = Image.fromarray(region).resize((width, height), _FILTER, box=box)
@@ -63,33 +61,21 @@ def crop_square(
     return crop, to_source
 
 
-def crop_square_quickly(
+def block_means(
+    image: UInt8[np.ndarray, "height width 3"], factor: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The means of `factor` × `factor` pixels, by which height and width can be divided."""
+    if factor == 1 or image.size == 0:
+        return image[::factor, ::factor]
+    return np.asarray(Image.fromarray(image).reduce(factor))
+
+
+def padded(
     image: UInt8[np.ndarray, "height width 3"],
-    center: Float[np.ndarray, "2"],
-    side: float,
-    size: int,
-) -> UInt8[np.ndarray, "size size 3"]:
-    """`crop_square` of large squares in half of its time, and nearly the same.
-
-    Means over whole squares of pixels come before the resampling.
-    """
-    factor = int(side / (_GAP * size))
-    if factor > 1:
-        # All that the filter will reach, around the centre, so that a mirrored image gives the
-        # mirrored crop; but for what lies beyond the image.
-        reach = _SUPPORT * side / size + 2 * factor
-        half = math.ceil((side / 2 + reach) / factor) * factor
-        low = np.floor(center).astype(int) - half
-        high = low + 2 * half
-        low += np.maximum(-low, 0) // factor * factor
-        high -= np.maximum(high - image.shape[1::-1], 0) // factor * factor
-        image = np.asarray(Image.fromarray(_padded(image, low, high)).reduce(factor))
-        center, side = (center - low) / factor, side / factor
-    return crop_square(image, center, side, size)[0]
-
-
-def _padded(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """`image[low:high]` with black beyond its borders."""
+    low: Int[np.ndarray, "2"],
+    high: Int[np.ndarray, "2"],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """`image[low:high]` (each x and y) with black beyond its borders."""
     (x0, y0), (x1, y1) = low, high
     height, width = image.shape[:2]
     if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:

@@ -51,7 +51,7 @@ SURE = 0.5
 #: A find that so many of the first squares show counts half.
 HALF_SUPPORT = 2
 #: Finds below this sureness (`sureness`) are nobody. Measured: `python -m benchmarks.finding`.
-THRESHOLD = 0.2
+THRESHOLD = 0.25
 #: Two finds are one person where `JOINTS_ALIKE` joints of 16 are within `NEAR` of their extent.
 NEAR, JOINTS_ALIKE = 0.15, 8
 
