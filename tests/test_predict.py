@@ -334,7 +334,9 @@ def test_weights_that_give_no_numbers_are_a_sentence(predictor, inputs, tmp_path
     def damaged(self, *arguments):
         pose = to_pose(self, *arguments)
         return dataclasses.replace(
-            pose, joints_2d=pose.joints_2d * np.nan, joints_3d=pose.joints_3d * np.inf
+            pose,
+            joints_2d=np.full_like(pose.joints_2d, np.nan),
+            joints_3d=np.full_like(pose.joints_3d, np.inf),
         )
 
     monkeypatch.setattr(Predictor, "to_pose", damaged)
