@@ -226,12 +226,16 @@ def test_the_program_says_it_without_a_traceback(tmp_path):
     assert "Usage" in run("mpii", code=1)
 
 
-def test_labels_that_are_not_finite_are_named(data_dir):
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("joints_3d", np.full((16, 3), np.nan, np.float32)), ("box", np.float32([32, 32, 0]))],
+)
+def test_labels_that_no_score_can_be_of_are_named(data_dir, field, value):
     split = open_split("synthetic/lab_tiny", str(data_dir), limit=2)
     records = [dict(record) for record in split.source]
-    records[1]["joints_3d"] = np.full((16, 3), np.nan, np.float32)
+    records[1][field] = value
     name = records[1]["image_id"].decode()
-    with pytest.raises(UserError, match=f"not finite, in {name}"):
+    with pytest.raises(UserError, match=f"not finite, or boxes of no size, in {name}"):
         predict(load(small_checkpoint.directory()), split._replace(source=records), 8)
 
 

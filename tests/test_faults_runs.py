@@ -142,3 +142,30 @@ def test_a_program_is_killed_until_it_ends_by_itself(tmp_path):
     )  # fmt: skip
     assert not row.wrong
     assert row.survived <= 2
+
+
+LATE = """
+import asyncio
+import time
+import tensorstore
+from pose3d_jax.programs.run import run_program
+
+async def begin(future):
+    asyncio.ensure_future(future)
+    await asyncio.sleep(0)
+
+def main(_):
+    promise, future = tensorstore.Promise.new()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin(future))
+    loop.close()
+    promise.set_result(1)
+    time.sleep(0.5)
+run_program(main)
+"""
+
+
+def test_a_write_that_ends_after_another_has_failed_prints_no_stack_trace():
+    """Orbax closes the loop at the first that fails."""
+    code, output = runs.run([sys.executable, "-c", LATE])
+    assert code == 0 and "Traceback" not in output, output

@@ -144,7 +144,7 @@ def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
         batch_size: rounded up to a multiple of this host's devices; it changes no result.
 
     Raises:
-        UserError: a label is not finite.
+        UserError: a label is not finite, or a box has no size.
     """
     side, skeleton_size = trained.setting(split.name)[:2]
     devices = jax.local_device_count()
@@ -171,7 +171,7 @@ def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
             reported = time.monotonic()
     output, batch = _concatenate(outputs), _concatenate(kept)
     image_ids, subjects, actions = (np.char.decode(batch[name]).tolist() for name in _ORIGIN)
-    _check_finite(split.name, image_ids, batch)
+    _check_labels(split.name, image_ids, batch)
     return Predicted(
         poses=as_poses(output["joints"], output["depth"], side, skeleton_size),
         labels=to_labels(batch, side),
@@ -180,15 +180,15 @@ def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
     )
 
 
-def _check_finite(name: str, image_ids: Sequence[str], batch: dict[str, np.ndarray]) -> None:
+def _check_labels(name: str, image_ids: Sequence[str], batch: dict[str, np.ndarray]) -> None:
     labels = [np.reshape(batch[field], (len(image_ids), -1)) for field in LABEL_FIELDS]
-    finite = np.isfinite(np.concatenate(labels, axis=1)).all(axis=1)
-    if not finite.all():
-        bad = [image_ids[i] for i in np.flatnonzero(~finite)]
+    sound = np.isfinite(np.concatenate(labels, axis=1)).all(axis=1) & (batch["box"][:, 2] > 0)
+    if not sound.all():
+        bad = [image_ids[i] for i in np.flatnonzero(~sound)]
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         raise UserError(
-            f"{name} has labels that are not finite, in {', '.join(bad[:3])}{more}. Mend or leave "
-            "out these records, and prepare it again."
+            f"{name} has labels that are not finite, or boxes of no size, in "
+            f"{', '.join(bad[:3])}{more}. Repair or leave out these records, and prepare it again."
         )
 
 

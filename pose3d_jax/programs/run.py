@@ -1,5 +1,6 @@
 """How a program starts, and how it ends when something is wrong."""
 
+import asyncio
 import logging
 import signal
 import sys
@@ -24,6 +25,7 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         nonlocal parsed
         parsed = True
         _log_plainly()
+        asyncio.set_event_loop_policy(_Policy())
         main(argv)
 
     try:
@@ -84,6 +86,26 @@ def _log_plainly() -> None:
         handler.addFilter(lambda record: not record.exc_info)
     logging.getLogger("pose3d_jax").setLevel(logging.INFO)
     logging.getLogger("__main__").setLevel(logging.INFO)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that hears no more once it is closed.
+
+    Orbax closes its loop when one of many reads or writes fails, and tells us; TensorStore prints a
+    stack trace for each of the others that ends later and finds the loop closed.
+    """
+
+    def call_soon_threadsafe(self, callback, *args, context=None):
+        try:
+            return super().call_soon_threadsafe(callback, *args, context=context)
+        except RuntimeError:
+            if not self.is_closed():
+                raise
+
+
+class _Policy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        return _Loop()
 
 
 def _stop(message: str, code: int) -> None:
