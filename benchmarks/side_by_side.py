@@ -47,8 +47,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="calls of each kind, in turn")
     parser.add_argument("--paper", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
-    if options.people < 2:
-        raise UserError("Many people are two at least: --people.")
+    if options.people < 2 or options.rounds < 1:
+        raise UserError("--people must be at least 2, and --rounds at least 1.")
     left_out = {"onnxruntime": "onnx", "jax2onnx": "onnx", "torch": "benchmark"}
     for module, extra in left_out.items():
         if not measure.has(module):

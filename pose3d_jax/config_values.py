@@ -28,6 +28,11 @@ def _each(rule: Rule) -> Rule:
     )
 
 
+def _some(rule: Rule) -> Rule:
+    each = _each(rule)
+    return Rule(f"{each.text}, and not empty", lambda value: each.holds(value) and len(value) > 0)
+
+
 def _one_of(*values: str) -> Rule:
     return Rule(" or ".join(map(repr, values)), lambda value: value in values)
 
@@ -86,7 +91,7 @@ RULES = {
     "optimizer.epsilon": NUMBER,
     "optimizer.sync_batch_norm": SWITCH,
     "stages.*.steps": COUNT,
-    "stages.*.domains": _each(_one_of("lab", "wild")),
+    "stages.*.domains": _some(_one_of("lab", "wild")),
     **{f"stages.*.{name}": WHOLE for name in ("warmup_steps", "drop_at", "decay_steps")},
     **{f"stages.*.{name}": NUMBER for name in ("learning_rate", "lambda_reg", "lambda_geo")},
     "stages.*.cosine": SWITCH,

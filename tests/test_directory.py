@@ -118,6 +118,7 @@ def test_a_file_that_is_no_config_is_one_sentence(tmp_path, text):
         ("data.lab.name", 3),
         ("stages.stage2.learning_rate", 10**400),
         ("stages.stage2.domains", ["sea"]),
+        ("stages.stage2.domains", []),
         ("stages.stage3.steps", {"a": 1}),
         ("augmentation.mirror_probability", 1.5),
     ],
