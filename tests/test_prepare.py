@@ -132,6 +132,23 @@ def test_tfds_itself_gives_the_same_records(mpii, tmp_path):
     assert not (tmp_path / "theirs" / ".preparing").exists()
 
 
+def test_what_exceeds_memory_is_sorted_in_files_without_tensorflow(mpii, tmp_path, monkeypatch):
+    prepare.prepare("mpii", tmp_path / "small", manual_dir=mpii, workers=1)
+    monkeypatch.setattr(tfds.core.shuffle, "MAX_MEM_BUFFER_SIZE", 1)  # As from 1 GB on.
+    opened = []
+    add = tfds.core.shuffle._Bucket.add
+
+    def counted(self, key, data):
+        opened.append(key)
+        add(self, key, data)
+
+    monkeypatch.setattr(tfds.core.shuffle._Bucket, "add", counted)
+    prepare.prepare("mpii", tmp_path / "large", manual_dir=mpii, workers=1)
+    assert len(opened) == 6
+    assert_same(read("mpii", tmp_path / "large"), read("mpii", tmp_path / "small"))
+    assert not list((tmp_path / "large").rglob("*.tmp"))
+
+
 def test_tfds_itself_stops_at_a_damaged_file(mpii, tmp_path):
     release = tmp_path / "release"
     shutil.copytree(mpii, release)

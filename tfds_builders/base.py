@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 
 from pose3d_jax import records
 from pose3d_jax.errors import UserError
-from tfds_builders import work
+from tfds_builders import sorting, work
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +114,11 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         del scratch, trial
         return sys.modules[type(self).__module__].make_plan(manual_dir, partial=partial)
+
+    def download_and_prepare(self, **options: Any) -> None:
+        """TFDS's own, for splits of any size without TensorFlow."""
+        with sorting.with_pythons_files():
+            super().download_and_prepare(**options)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
