@@ -146,7 +146,9 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         # `prepare` reports errors; without it, nobody else would.
         options = {"make": self.plan.make, "cache": self.cache, "strict": self._scratch is not None}
         if not self.use_beam:
-            return itertools.chain.from_iterable(_examples(item, **options) for item in items)
+            # Where there are more records than memory holds, TFDS sorts them after the last.
+            shown = work.progress(items, desc=f"Writing {items[0].split}", unit="item")
+            return itertools.chain.from_iterable(_examples(item, **options) for item in shown)
         import apache_beam as beam
 
         return beam.Create(items) | beam.Reshuffle() | beam.FlatMap(_examples, **options)

@@ -22,6 +22,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from pose3d_jax import processors
 from pose3d_jax.data.catalog import BUILT_IN
 from pose3d_jax.errors import UserError
 from pose3d_jax.programs.run import exit_code
@@ -73,7 +74,7 @@ def prepare(
         return place
     manual_dir = _check_manual_dir(name, builder, manual_dir)
     if workers is None:
-        workers = os.cpu_count() or 1
+        workers = processors.usable()
     config = builder.builder_config
     scratch = Path(builder.data_dir_root, HIDDEN, builder.name)
     if config:

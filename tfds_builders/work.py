@@ -19,7 +19,7 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,11 +183,7 @@ def do_all(
     waiting: collections.deque[tuple[Item, concurrent.futures.Future[Receipt]]]
     waiting = collections.deque()
     try:
-        # In a log file, a line now and then.
-        pace = 0.2 if sys.stderr.isatty() else 20.0
-        with tqdm.tqdm(
-            total=len(items), desc="Making records", unit="item", mininterval=pace
-        ) as bar:
+        with progress(total=len(items), desc="Making records", unit="item") as bar:
             for item in itertools.chain(items, [None]):
                 if item is not None:
                     waiting.append((item, pool.submit(do, make, item, cache)))
@@ -201,6 +197,11 @@ def do_all(
                     yield first, receipt
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def progress(over: Iterable | None = None, **options: Any) -> tqdm.tqdm:
+    """A bar on a terminal; in a log file, a line now and then."""
+    return tqdm.tqdm(over, mininterval=0.2 if sys.stderr.isatty() else 20.0, **options)
 
 
 @contextlib.contextmanager

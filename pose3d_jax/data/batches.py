@@ -29,8 +29,9 @@ def to_arrays(record: dict, image_side: int, fields: Sequence[str] = FIELDS) -> 
 def mixed_records(sources: Sequence, seed: int) -> grain.MapDataset:
     """An endless stream that takes from each source in turn, each reshuffled every epoch.
 
-    Shuffling permutes indices and holds no records. A source may be given more than once: each time
-    has an order of its own.
+    Shuffling permutes indices and holds no records. A source may be given more than once: in one
+    epoch, each has another order. Epoch e of stream i has the order of seed + i + e, so that orders
+    come back in other streams and epochs.
     """
     streams = [
         grain.MapDataset.source(source).shuffle(seed=seed + i).repeat()

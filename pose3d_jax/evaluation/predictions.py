@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import Shaped
 
-from pose3d_jax import trained
+from pose3d_jax import processors, trained
 from pose3d_jax.data.batches import FIELDS, evaluation_batches
 from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.sources import Chosen, open_source
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 PREDICTIONS_FILE = "predictions.npz"
 #: Between reports of progress, while a long split is predicted.
 SECONDS_BETWEEN_REPORTS = 20
+#: That read records: each has two batches waiting, of up to 25 MB.
+MOST_THREADS = 16
 
 #: Where a record comes from.
 _ORIGIN = ("image_id", "subject", "action")
@@ -154,7 +156,7 @@ def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
         split.source,
         batch_size=batch_size,
         image_side=split.image_side,
-        threads=os.cpu_count() or 1,
+        threads=min(processors.usable(), MOST_THREADS),
         fields=(*FIELDS, *_ORIGIN),
     )
     count = len(split.source)

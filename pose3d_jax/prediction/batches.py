@@ -7,7 +7,6 @@ next is started too.
 import collections
 import concurrent.futures
 import functools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -17,7 +16,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from pose3d_jax import geometry
+from pose3d_jax import geometry, processors
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.images.boxes import Patch, Person, cut_patch
 from pose3d_jax.images.crop import sample_squares
@@ -124,7 +123,7 @@ class Batches:
         # Partial, not bound: parameters are arguments of the program, not constants inside it.
         self._predict = jax.jit(functools.partial(_predict, graphdef, tree, input_side, flip))
         self._apply = jax.jit(functools.partial(_apply, graphdef, tree))
-        self._pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count(), "cut")
+        self._pool = concurrent.futures.ThreadPoolExecutor(processors.usable(), "cut")
 
     def __call__(
         self, images: Sequence[np.ndarray], people: Sequence[Person], sizes: Float[np.ndarray, "n"]

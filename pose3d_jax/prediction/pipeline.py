@@ -8,13 +8,13 @@ there are; an exception in a stage ends the whole; and whoever stops asking stop
 
 import collections
 import concurrent.futures
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from pose3d_jax import processors
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.boxes import Patch, Person
 from pose3d_jax.images.files import reduce_image
@@ -23,7 +23,7 @@ from pose3d_jax.prediction.predictor import Pose, Predictor
 
 A, B = TypeVar("A"), TypeVar("B")
 #: Threads of a stage that has several.
-WORKERS = os.cpu_count() or 1
+WORKERS = processors.usable()
 #: Bytes of pictures after which a batch starts, full or not: those of the batch that is filled, of
 #: two that the device has, and of what the later stages hold are in memory at once.
 BUDGET = 128 << 20

@@ -156,7 +156,7 @@ def batches(run: Run, stage: Stage, split: str, start: int = 0) -> Iterator[dict
 
 
 def stream_seed(run: Run, stage: Stage) -> int:
-    """The seed of a stage's order of records; no two of a run's stages read the same stream."""
+    """The seed of a stage's order of records, with which its first epoch starts."""
     return 1000 * run.config.seed + 10 * stage.number
 
 

@@ -1,20 +1,21 @@
 """Finding one's way in Human3.6M's official files: archives, directories, videos and poses."""
 
+import collections
 import concurrent.futures
 import dataclasses
 import errno
 import gzip
-import os
 import re
 import shutil
 import tarfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import tqdm
-
+from pose3d_jax import processors
 from pose3d_jax.errors import UserError
 from pose3d_jax.untrusted import reason
+from tfds_builders import work
 
 TRAIN_SUBJECTS = ("S1", "S5", "S6", "S7", "S8")
 TEST_SUBJECTS = ("S9", "S11")
@@ -44,13 +45,8 @@ CAMERAS = {
     "58860488": Camera(1149.1407, 1148.7990, 519.8158, 501.4026),
     "60457274": Camera(1145.5114, 1144.7739, 514.9682, 501.8820),
 }
-#: (subject, action, camera) of videos that the official release lacks.
-KNOWN_GAPS = {("S11", "Directions", "54138969")}
-
-
-def expected_videos(subject: str, action: str) -> int:
-    """How many videos of an action the official release has."""
-    return sum(TAKES - ((subject, action, camera) in KNOWN_GAPS) for camera in CAMERAS)
+#: How many videos of an action a subject has.
+VIDEOS_OF_ACTION = TAKES * len(CAMERAS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +108,10 @@ class Sequence36m:
         return f"{self.subject} {self.name}.{self.camera}"
 
 
+#: A video that is damaged in the release of before September 2020, so that many copies lack it.
+DAMAGED_BEFORE_2020 = Sequence36m("S11", "Directions", "54138969")
+
+
 def find(manual_dir: Path, subject: str, kind: Kind) -> Path | None:
     """The directory of a subject's files, else their archive, else None."""
     names = (subject, subject.lower())
@@ -158,20 +158,25 @@ def unpack_all(
     if not archives:
         return
     # Threads: decompression releases Python's lock.
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = concurrent.futures.ThreadPoolExecutor(processors.usable())
+    stopped = threading.Event()
+    try:
         futures = {
-            pool.submit(_unpack, archive, directory, suffix): archive
+            pool.submit(_unpack, archive, directory, suffix, stopped): archive
             for archive, (directory, suffix) in archives.items()
         }
         done = concurrent.futures.as_completed(futures)
-        for future in tqdm.tqdm(done, total=len(futures), desc="Unpacking", unit="archive"):
+        for future in work.progress(done, total=len(futures), desc="Unpacking", unit="archive"):
             try:
                 future.result()
             except UserError as error:
                 yield futures[future], str(error)
+    finally:  # After Ctrl-C or on a full disk, the archives that wait or are at work have an end.
+        stopped.set()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _unpack(archive: Path, directory: Path, suffix: str) -> None:
+def _unpack(archive: Path, directory: Path, suffix: str, stopped: threading.Event) -> None:
     """Writes an archive's files of one kind into a directory, which appears when it is complete."""
     if directory.exists():
         return
@@ -189,9 +194,14 @@ def _unpack(archive: Path, directory: Path, suffix: str) -> None:
                 # The `_ALL` videos show the four cameras side by side.
                 if member.isfile() and name.endswith(suffix) and "_ALL" not in name:
                     with tar.extractfile(member) as source, open(temporary / name, "wb") as target:
-                        shutil.copyfileobj(source, target, 1 << 20)
-            while stream.read(1 << 20):  # To the checksum at the end.
+                        while chunk := source.read(1 << 20):
+                            target.write(chunk)
+                            if stopped.is_set():
+                                return
+            while stream.read(1 << 20) and not stopped.is_set():  # To the checksum at the end.
                 pass
+            if stopped.is_set():
+                return
         temporary.rename(directory)
     except Exception as error:  # A damaged archive has many faces.
         # Without a number: gzip's. Others are the disk's, but for a name that no disk takes.
@@ -216,16 +226,15 @@ def sequences(directory: Path, subject: str, suffix: str) -> dict[Sequence36m, P
 
 def gaps(subject: str, kind: str, present: Sequence[Sequence36m]) -> list[str]:
     """What a subject lacks of a kind, in sentences: takes by action and camera."""
-    counts: dict[tuple[str, str], int] = {}
-    for sequence in present:
-        key = sequence.action, sequence.camera
-        counts[key] = counts.get(key, 0) + 1
+    counts = collections.Counter((sequence.action, sequence.camera) for sequence in present)
+    if kind == "Videos" and DAMAGED_BEFORE_2020 not in present:  # Then nobody misses it.
+        damaged = DAMAGED_BEFORE_2020
+        counts[damaged.action, damaged.camera] += subject == damaged.subject
     lacking = []
     for action in ACTIONS:
         for camera in CAMERAS:
-            count = counts.get((action, camera), 0)
-            known = kind == "Videos" and (subject, action, camera) in KNOWN_GAPS
-            if count < TAKES - known:
+            count = counts[action, camera]
+            if count < TAKES:
                 lacking.append(f"{action}.{camera} ({count} of {TAKES})")
     if not lacking:
         return []
