@@ -12,5 +12,5 @@ def test_a_process_that_is_tied_to_one_processor_uses_one():
         "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]); "
         "from pose3d_jax import processors; print(processors.usable())"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout == "1\n"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    assert printed == b"1\n"
