@@ -1,5 +1,7 @@
+import errno
 import gzip
 import os
+import re
 import shutil
 import tarfile
 import threading
@@ -496,3 +498,34 @@ def test_unpacking_that_is_stopped_ends_at_once(tmp_path):
     pack(files, tmp_path / "a.tgz", "Videos")
     release._unpack(tmp_path / "a.tgz", tmp_path / "out", ".mp4", stopped)
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.part").exists()
+
+
+def test_a_full_disk_stops_the_other_archives(tmp_path, monkeypatch):
+    """One is at work then, and is told; those that wait are not begun."""
+    full, at_work, waiting = (
+        tmp_path / name for name in ("full.tgz", "at_work.tgz", "waiting.tgz")
+    )
+    begun, told = [], []
+
+    def unpack(archive, directory, suffix, stopped):
+        begun.append(archive)
+        if archive == full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        told.append(stopped.wait(60))
+
+    monkeypatch.setattr(release, "_unpack", unpack)
+    monkeypatch.setattr(release.processors, "usable", lambda: 2)
+    # The one at work first: the other thread is free for the full disk's.
+    archives = dict.fromkeys((at_work, full, waiting), (tmp_path / "out", ".mp4"))
+    with pytest.raises(OSError, match="No space left"):
+        list(release.unpack_all(archives))
+    assert at_work in begun and told and all(told)
+
+
+def test_damaged_poses_of_that_sequence_are_no_damaged_video(tmp_path):
+    write_human36m(tmp_path, subjects=("S11",), names=("Directions",), frames=2)
+    poses = tmp_path / "S11" / "MyPoseFeatures" / "D2_Positions" / f"Directions.{CAMERA}.cdf"
+    poses.write_bytes(poses.read_bytes()[:100])
+    (item,) = make_plan(tmp_path, tmp_path / "data").items
+    with pytest.raises(UserError, match=re.escape(str(poses))):
+        sequence.make_records(item)

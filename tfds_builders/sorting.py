@@ -9,7 +9,6 @@ import contextlib
 import os
 from collections.abc import Iterator
 from types import SimpleNamespace
-from unittest import mock
 
 from tensorflow_datasets.core import shuffle
 
@@ -34,8 +33,9 @@ _PYTHONS_FILES = SimpleNamespace(
 @contextlib.contextmanager
 def with_pythons_files() -> Iterator[None]:
     """Lets TFDS sort with Python's files."""
-    with (
-        mock.patch.object(shuffle, "tf", _PYTHONS_FILES),
-        mock.patch.object(shuffle, "BUCKETS_NUMBER", FILES),
-    ):
+    before = shuffle.tf, shuffle.BUCKETS_NUMBER
+    shuffle.tf, shuffle.BUCKETS_NUMBER = _PYTHONS_FILES, FILES
+    try:
         yield
+    finally:
+        shuffle.tf, shuffle.BUCKETS_NUMBER = before

@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 PREDICTIONS_FILE = "predictions.npz"
 #: Between reports of progress, while a long split is predicted.
 SECONDS_BETWEEN_REPORTS = 20
-#: That read records: each has two batches waiting, of up to 25 MB.
-MOST_THREADS = 16
+#: Threads that read records, at most: each has two batches waiting, of up to 25 MB.
+MOST_READERS = 16
 
 #: Where a record comes from.
 _ORIGIN = ("image_id", "subject", "action")
@@ -156,7 +156,7 @@ def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
         split.source,
         batch_size=batch_size,
         image_side=split.image_side,
-        threads=min(processors.usable(), MOST_THREADS),
+        threads=min(processors.usable(), MOST_READERS),
         fields=(*FIELDS, *_ORIGIN),
     )
     count = len(split.source)

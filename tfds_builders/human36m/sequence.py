@@ -24,6 +24,7 @@ IMAGE_SIDE = 256
 #: and the factor that MPII's boxes have.
 BOX_MARGIN = 1.25
 NUM_SOURCE_JOINTS = 32
+_SHORTER = "video shorter than its poses, the frames that have both are used"
 #: Which of Human3.6M's 32 joints are the skeleton's 16; joint 7 is their spine.
 JOINTS = np.array([3, 2, 1, 6, 7, 8, 0, 12, 13, 15, 27, 26, 25, 17, 18, 19])
 
@@ -47,14 +48,17 @@ def make_records(item: work.Item) -> work.Made:
     """The records of one sequence; `item.inputs` are its video, 2D poses and 3D poses."""
     if item.task.sequence != DAMAGED_BEFORE_2020:
         return _make_records(item)
-    # A decoder may also pass over what it cannot read: then frames are not their poses'.
     try:
         made = _make_records(item)
-        whole = not made.remarks
-    except UserError:
-        whole = False
+    except UserError as error:
+        if item.inputs[0] not in str(error):  # It is not the video that is damaged.
+            raise
+    else:
+        # A decoder may pass over frames that it cannot read: the others are not their poses' then.
+        if all(remark.why != _SHORTER for remark in made.remarks):
+            return made
     why = "damaged in the release of before September 2020, left out"
-    return made if whole else work.Made([], (work.Remark(item.name, why),))
+    return work.Made([], (work.Remark(item.name, why),))
 
 
 def _make_records(item: work.Item) -> work.Made:
@@ -77,8 +81,7 @@ def _make_records(item: work.Item) -> work.Made:
             made.append(_record(task, seen, image, joints_2d[seen], joints_3d[seen]))
         seen += 1
     if seen <= last:
-        why = "video shorter than its poses, the frames that have both are used"
-        remarks.append(work.Remark(f"{item.name} ({seen} of {count} frames)", why))
+        remarks.append(work.Remark(f"{item.name} ({seen} of {count} frames)", _SHORTER))
     return work.Made(made, tuple(remarks))
 
 
