@@ -50,6 +50,7 @@ TEXT = Rule("a text", lambda value: isinstance(value, str))
 RULES = {
     "seed": WHOLE,
     "method": TEXT,
+    "initial_network": TEXT,
     "preset": TEXT,
     "last_stage": COUNT,
     **{
@@ -90,9 +91,10 @@ RULES = {
     "optimizer.decay": SHARE,
     "optimizer.epsilon": NUMBER,
     "optimizer.sync_batch_norm": SWITCH,
-    "stages.*.steps": COUNT,
-    "stages.*.domains": _some(_one_of("lab", "wild")),
-    **{f"stages.*.{name}": WHOLE for name in ("warmup_steps", "drop_at", "decay_steps")},
+        "stages.*.domains": _some(_one_of("lab", "wild")),
+    **{f"stages.*.{name}": WHOLE for name in (
+        "steps", "warmup_steps", "drop_at", "decay_steps"
+    )},
     **{f"stages.*.{name}": NUMBER for name in ("learning_rate", "lambda_reg", "lambda_geo")},
     "stages.*.cosine": SWITCH,
     "run.log_every": COUNT,

@@ -16,7 +16,7 @@ class Stage(NamedTuple):
 
     Attributes:
         number: 1, 2 or 3.
-        steps: iterations.
+        steps: iterations; a stage of none is left out.
         domains: what batches take records from, in turn: ("wild",), ("lab", "wild") for equal
             parts, ("lab", "wild", "wild") for one of three from the lab.
         lambda_reg: λ_reg of Eq. 2.

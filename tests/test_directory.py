@@ -16,12 +16,14 @@ from pose3d_jax.training.directory import (
     claim_directory,
     owned,
     read_config,
+    stage_config,
 )
 
 
 def config(**changes) -> ml_collections.ConfigDict:
     tree = ml_collections.ConfigDict(
         {
+            "initial_network": "",
             "model": {"features": 8},
             "data": {"batch_size": 6},
             "stages": {"stage1": {"steps": 3, "domains": ("lab", "wild")}, "stage2": {"steps": 4}},
@@ -63,6 +65,15 @@ def test_a_stage_that_two_methods_have_in_common_serves_both(tmp_path):
         claim_directory(tmp_path / "3", of_method("3D+2D/w geo"), 3)
     with pytest.raises(UserError, match="method is"):
         claim_directory(tmp_path / "2", of_method("3D/w geo"), 2)
+
+
+def test_a_run_of_before_initial_networks_goes_on(tmp_path):
+    tree = stage_config(config(), 1)
+    del tree["initial_network"]
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(tree))
+    claim_directory(tmp_path, config(), 1)
+    with pytest.raises(UserError, match="initial_network is '' there, 'open' here"):
+        claim_directory(tmp_path, config(initial_network="open"), 1)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,26 @@ def test_a_signal_saves_and_the_same_command_goes_on(finished, data_dir, tmp_pat
     assert_same(programs.checkpoint(finished[0], 1, 6), programs.checkpoint(tmp_path, 1, 6))
 
 
+def test_training_goes_on_from_a_trained_network(finished, data_dir, tmp_path):
+    start = finished[0] / "stage3"
+    output = programs.train(
+        tmp_path,
+        data_dir,
+        initial_network=start,
+        stages__stage1__steps=0,
+        stages__stage2__steps=0,
+        stages__stage3__steps=2,
+        stages__stage3__learning_rate=0.0,
+    )
+    assert "stage3: iterations 1 to 2" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["stage3"]
+    # At a rate of 0 its parameters stay what they were.
+    still = programs.checkpoint(tmp_path, 3, 2)
+    for name, array in programs.checkpoint(finished[0], 3, 4).items():
+        if name.startswith("params"):
+            np.testing.assert_array_equal(still[name], array, err_msg=name)
+
+
 def test_eight_devices_compute_what_one_does(finished, data_dir, tmp_path):
     one, _ = finished
     output = programs.train(tmp_path, data_dir, devices=8, stage=2)
@@ -204,6 +224,9 @@ BAD = {
     "no input": ("model.input_side=0", "input_side in the config is 0, and must be a whole number"),
     "not a number": ("stages.stage2.lambda_reg=nan", "lambda_reg in the config is not a number"),
     "targets": ("targets.lab_joints=perspective", "projection, weak_perspective"),
+    "nothing to train": ("stages.stage3.steps=0", "stage3, has no iterations: give it some with"),
+    "no initial network": ("initial_network=opn", "opn is no stage of a run"),
+    "another initial network": ("initial_network=open", "open cannot be trained further by this"),
 }
 
 

@@ -72,7 +72,8 @@ def config_mistake(error: Exception) -> str:
         error = error.args[0]
     reason = ". ".join(str(error.args[0] if error.args else error).splitlines())
     if unknown:
-        return f"There is no such key in the config: {reason} (pose3d_jax/presets.py has them all)"
+        where = "pose3d_jax/presets/official.py has them all"
+        return f"There is no such key in the config: {reason} ({where})"
     return f"The command line: {reason}"
 
 

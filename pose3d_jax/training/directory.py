@@ -140,6 +140,8 @@ def config_differences(
     A stage that another method has trained will do, where both methods' stages so far are the same.
     """
     there, wanted = read_config(directory), stage_config(config, number)
+    if "initial_network" not in there:  # As in runs of before there was a choice.
+        there.initial_network = ""
     if there.get("method") != wanted.get("method") and same_stages(
         there, ml_collections.ConfigDict(wanted), number
     ):

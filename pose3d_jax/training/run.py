@@ -1,17 +1,23 @@
-"""A run: its stages in order, each from the network of the one before."""
+"""A run: its stages in order, each from the network of the one before.
+
+The first starts from random weights, or from those of `initial_network`.
+"""
 
 import logging
 import zlib
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 
 from pose3d_jax import config_values
 from pose3d_jax.data.sources import Domain, open_domain, spread
 from pose3d_jax.errors import UserError
-from pose3d_jax.models.variables import make_network
+from pose3d_jax.models.variables import Network, flatten, make_network, unflatten
 from pose3d_jax.stages import Stage, get_stage
+from pose3d_jax.trained import load
 from pose3d_jax.training import hosts
 from pose3d_jax.training.checkpoints import StageCheckpoints, restore_network
 from pose3d_jax.training.directory import check_directory, check_shared, claim_directory, owned
@@ -50,7 +56,8 @@ def train(
     """
     run = set_up(config, workdir)
     hosts.agree("data", {name: _summary(domain) for name, domain in run.domains.items()})
-    stages = [get_stage(config, number) for number in range(1, config.last_stage + 1)]
+    hosts.agree("initial network", _checksum(run.network))
+    stages = planned_stages(config)
     with owned(workdir):
         for stage in stages:
             claim_directory(workdir / stage.name, config, stage.number)
@@ -72,17 +79,14 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
         config_values.check(config.to_dict())
     except ValueError as error:
         raise UserError(f"{error}.".replace(" is ", " in the config is ", 1)) from error
-    numbers = range(1, config.last_stage + 1)
+    stages = planned_stages(config)
     check_targets(**config.targets)
-    for number in numbers:
-        check_batch_size(config.data.batch_size, get_stage(config, number).domains)
-    try:
-        network = make_network(config)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    for stage in stages:
+        check_batch_size(config.data.batch_size, stage.domains)
+    network = initial_network(config)
     domains = open_domains(config)
-    for number in numbers:
-        check_directory(workdir / f"stage{number}", config, number)
+    for stage in stages:
+        check_directory(workdir / stage.name, config, stage.number)
     return Run(
         config=config,
         workdir=workdir,
@@ -92,6 +96,45 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
         optimizer=make_optimizer(config),
         predict=make_predict_step(network, config.model.input_side),
     )
+
+
+def planned_stages(config: ml_collections.ConfigDict) -> list[Stage]:
+    """The stages of a run, without those of no iterations.
+
+    Raises:
+        UserError: the last has none.
+    """
+    stages = [get_stage(config, number) for number in range(1, config.last_stage + 1)]
+    if not stages[-1].steps:
+        raise UserError(
+            f"The last stage, {stages[-1].name}, has no iterations: give it some with "
+            f"--config.stages.{stages[-1].name}.steps=N, or name the config of an earlier stage."
+        )
+    return [stage for stage in stages if stage.steps]
+
+
+def initial_network(config: ml_collections.ConfigDict) -> Network:
+    """The network that training starts from: a trained one where the config names it.
+
+    Raises:
+        UserError: the config describes no network, or another than the trained one.
+    """
+    try:
+        network = make_network(config)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not config.initial_network:
+        return network
+    trained = load(config.initial_network).network
+    arrays = flatten({"params": trained.params, "stats": trained.stats})
+    try:
+        like = {"params": network.params, "stats": network.stats}
+        return network._replace(**jax.tree.map(jnp.asarray, unflatten(arrays, like)))
+    except UserError as error:
+        raise UserError(
+            f"{config.initial_network} cannot be trained further by this config. {error} "
+            "Take the preset that it was made by, or its values of --config.model."
+        ) from error
 
 
 def open_domains(config: ml_collections.ConfigDict) -> dict[str, Domain]:
@@ -142,14 +185,20 @@ def _summary(domain: Domain) -> dict[str, Any]:
     }
 
 
+def _checksum(network: Network) -> int:
+    arrays = flatten({"params": network.params, "stats": network.stats})
+    return zlib.crc32(b"".join(array.tobytes() for array in arrays.values()))
+
+
 def fresh_state(run: Run) -> TrainState:
-    """The state of an untrained network."""
+    """The state of the network that training starts from."""
     return initial_state(run.network, run.optimizer)
 
 
 def starting_point(run: Run, stage: Stage) -> TrainState:
     """A stage's first state: the network of the stage before, with a fresh optimizer."""
-    return fresh_state(run) if stage.number == 1 else trained_state(run, stage.number - 1)
+    before = [other for other in planned_stages(run.config) if other.number < stage.number]
+    return trained_state(run, before[-1].number) if before else fresh_state(run)
 
 
 def trained_state(run: Run, number: int) -> TrainState:
