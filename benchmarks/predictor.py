@@ -21,7 +21,7 @@ import numpy as np
 from pose3d_jax import presets
 from pose3d_jax.images.boxes import as_people
 from pose3d_jax.models.variables import make_network
-from pose3d_jax.prediction.batches import finish
+from pose3d_jax.prediction.batches import Batch
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
 
@@ -83,11 +83,18 @@ def measure_calls(
     if profile:
         chosen = as_people([photo], boxes, 1.0, alone=True)
         sizes = predictor.sizes(None, people)
-        patches = predictor.batches.cut([photo], chosen)
-        batch = predictor.batches.pack(patches, sizes)
-        works["cut"] = lambda: predictor.batches.cut([photo], chosen)
-        works["pack"] = lambda: predictor.batches.pack(patches, sizes)
-        works["program"] = lambda: finish(predictor.batches.start(batch))
+        own = predictor.batches
+        patches = own.cut([photo], chosen)
+        size = own.size_for(people)
+        parts = [slice(first, first + size) for first in range(0, people, size)]
+
+        def pack() -> list[Batch]:
+            return [own.pack(patches[part], sizes[part]) for part in parts]
+
+        batches = pack()
+        works["cut"] = lambda: own.cut([photo], chosen)
+        works["pack"] = pack
+        works["programs"] = lambda: [each.result() for each in list(map(own.start, batches))]
     seconds = measure.alternate(works, rounds, warm_up=1)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     network, call = medians.pop("network"), medians.pop("call")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_checkpoint import SIDE, photo
 
 import pose3d_jax
-from pose3d_jax import geometry, skeleton
+from pose3d_jax import geometry, processors, skeleton
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation.poses import as_poses
 from pose3d_jax.images import boxes, crop
@@ -110,6 +110,22 @@ def test_compiles_once_per_bucket():
         own(photo(side, side + 5))
         own([photo(side, side)] * 5)
     assert own.batches.programs() == 2
+
+
+def test_lanes_share_a_call(predictor, monkeypatch):
+    monkeypatch.setattr(processors, "usable", lambda: 3)
+    own = Predictor.from_checkpoint(small_checkpoint.directory())
+    assert [own.batches.size_for(count) for count in (0, 1, 2, 3, 4, 6, 9, 500)] == [
+        1, 1, 1, 1, 2, 2, 4, 4
+    ]  # fmt: skip
+    image = photo(60, 90)
+    places = [(3 * i, 2 * i, 20, 30) for i in range(20)]
+    together = own(image, places)
+    for number, box in enumerate(places):
+        alone = predictor(image, box)
+        np.testing.assert_allclose(together.joints_2d[number], alone.joints_2d[0], atol=1e-3)
+        np.testing.assert_allclose(together.joints_3d[number], alone.joints_3d[0], atol=1e-2)
+    assert own.batches.programs() == 1, "three lanes compile one program once"
 
 
 def test_without_boxes_the_largest_centred_square(predictor):

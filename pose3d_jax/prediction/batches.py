@@ -1,12 +1,16 @@
 """From people in images to joints: cut out on the host, predicted on the device, batch by batch.
 
-Host and device work side by side: a batch is started without waiting for it, and awaited once the
-next is started too.
+Host and device work side by side: a batch is started without waiting for it, and awaited once
+others are started too. A CPU works on several small batches at a time, as one program does not keep
+all cores busy, and small batches stay in their caches (benchmarks/README.md).
 """
 
 import collections
 import concurrent.futures
+import contextlib
 import functools
+import math
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -23,6 +27,9 @@ from pose3d_jax.images.crop import sample_squares
 from pose3d_jax.models.folding import fold, transform_kernels
 from pose3d_jax.models.variables import Network, predict
 from pose3d_jax.skeleton import NUM_JOINTS
+
+#: People of one program on a CPU.
+CPU_BATCH = 4
 
 T = TypeVar("T")
 
@@ -55,13 +62,6 @@ class Batch(NamedTuple):
     pixels: UInt8[np.ndarray, "b p p 3"]
     squares: Float[np.ndarray, "b 3"]
     sizes: Float[np.ndarray, "b"]
-
-
-class Started(NamedTuple):
-    """A batch that the device works on, and its outputs, which may not be ready yet."""
-
-    count: int
-    outputs: Joints
 
 
 def predict_patches(
@@ -109,6 +109,8 @@ class Batches:
         network: structure and parameters; norms are folded (`models.folding`).
         input_side: side of the network's input, px.
         batch_size: people predicted at once, at most.
+        size: of a full batch.
+        lanes: batches that the device works on at a time.
     """
 
     def __init__(self, network: Network, input_side: int, batch_size: int, *, flip: bool = False):
@@ -116,6 +118,10 @@ class Batches:
         self.input_side = input_side
         self.batch_size = batch_size
         on_cpu = jax.default_backend() == "cpu"
+        self.size = min(batch_size, CPU_BATCH) if on_cpu else batch_size
+        # Other devices work on one after the other; the second is there when the first ends.
+        self.lanes = max(min(processors.usable(), batch_size // self.size), 1) if on_cpu else 2
+        self._shared = on_cpu  # Whether the lanes share the people of a call.
         graphdef, *variables = transform_kernels(self.network) if on_cpu else self.network
         # A plain list is quicker to pass than the states of hundreds of variables.
         leaves, tree = jax.tree.flatten(variables)
@@ -124,6 +130,9 @@ class Batches:
         self._predict = jax.jit(functools.partial(_predict, graphdef, tree, input_side, flip))
         self._apply = jax.jit(functools.partial(_apply, graphdef, tree))
         self._pool = concurrent.futures.ThreadPoolExecutor(processors.usable(), "cut")
+        self._device = concurrent.futures.ThreadPoolExecutor(self.lanes, "predict")
+        self._compiled: set[int] = set()
+        self._compiling = threading.Lock()
 
     def __call__(
         self, images: Sequence[np.ndarray], people: Sequence[Person], sizes: Float[np.ndarray, "n"]
@@ -135,12 +144,10 @@ class Batches:
             people: who, and in which of the images.
             sizes: their bone-length sums, mm.
         """
-        chunks = (
-            slice(first, first + self.batch_size)
-            for first in range(0, len(people), self.batch_size)
-        )
+        size = self.size_for(len(people))
+        chunks = (slice(first, first + size) for first in range(0, len(people), size))
         batches = (self.pack(self.cut(images, people[part]), sizes[part]) for part in chunks)
-        outputs = [finish(started) for started in one_ahead(map(self.start, batches))]
+        outputs = [started.result() for started in self.ahead(map(self.start, batches))]
         return Joints(*(np.concatenate(parts) for parts in zip(*outputs or [NOBODY])))
 
     def model(self, images: Float[AnyArray, "n s s 3"]) -> tuple[list[Array], Array]:
@@ -159,10 +166,10 @@ class Batches:
         """Fills a batch.
 
         Args:
-            patches: of at least one person and at most `batch_size`.
+            patches: of at least one person and at most `size`.
             sizes: the people's bone-length sums, mm.
         """
-        filler = min(1 << (len(patches) - 1).bit_length(), self.batch_size) - len(patches)
+        filler = min(power_of_two(len(patches)), self.size) - len(patches)
         padded = [*patches, *patches[-1:] * filler]
         return Batch(
             len(patches),
@@ -171,9 +178,32 @@ class Batches:
             np.pad(sizes, (0, filler), mode="edge"),
         )
 
-    def start(self, batch: Batch) -> Started:
+    def start(self, batch: Batch) -> concurrent.futures.Future[Joints]:
         """Starts the device's work on a batch, and does not wait for it."""
-        return Started(batch.count, self._predict(self._variables, *batch[1:]))
+        return self._device.submit(self._run, batch)
+
+    def ahead(self, started: Iterable[T]) -> Iterator[T]:
+        """The same items, each once enough others were started to keep the device busy."""
+        waiting = collections.deque()
+        for item in started:
+            waiting.append(item)
+            if len(waiting) > self.lanes:
+                yield waiting.popleft()
+        yield from waiting
+
+    def size_for(self, count: int) -> int:
+        """The size of batches in which so many people are predicted the soonest."""
+        if not self._shared:
+            return self.size
+        return min(self.size, power_of_two(math.ceil(count / self.lanes)))
+
+    def _run(self, batch: Batch) -> Joints:
+        size = len(batch.pixels)
+        # The first of a size comes alone, or several lanes would compile the same program.
+        with contextlib.nullcontext() if size in self._compiled else self._compiling:
+            outputs = self._predict(self._variables, *batch[1:])
+            self._compiled.add(size)
+        return Joints(*(np.asarray(output)[: batch.count] for output in outputs))
 
     def programs(self) -> int:
         """How many programs have been compiled for batches."""
@@ -183,19 +213,9 @@ class Batches:
 NOBODY = Joints(*(np.zeros((0, NUM_JOINTS, *shape), np.float32) for shape in ((2,), (3,), ())))
 
 
-def finish(started: Started) -> Joints:
-    """Waits for the device."""
-    return Joints(*(np.asarray(output)[: started.count] for output in started.outputs))
-
-
-def one_ahead(items: Iterable[T]) -> Iterator[T]:
-    """The same items, each once the next has been made: what was started is awaited meanwhile."""
-    waiting = collections.deque()
-    for item in items:
-        waiting.append(item)
-        if len(waiting) > 1:
-            yield waiting.popleft()
-    yield from waiting
+def power_of_two(count: int) -> int:
+    """The smallest power of two that is at least `count`; 1 for none."""
+    return 1 << max(count - 1, 0).bit_length()
 
 
 def _predict(graphdef, tree, side, flip, variables, patches, squares, sizes) -> Joints:

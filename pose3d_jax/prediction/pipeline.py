@@ -18,15 +18,15 @@ from pose3d_jax import processors
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.boxes import Patch, Person
 from pose3d_jax.images.files import reduce_image
-from pose3d_jax.prediction.batches import NOBODY, Batch, Joints, finish, one_ahead
+from pose3d_jax.prediction.batches import NOBODY, Batch, Joints
 from pose3d_jax.prediction.predictor import Pose, Predictor
 
 A, B = TypeVar("A"), TypeVar("B")
 #: Threads of a stage that has several.
 WORKERS = processors.usable()
-#: Bytes of pictures after which a batch starts, full or not: those of the batch that is filled, of
-#: two that the device has, and of what the later stages hold are in memory at once.
-BUDGET = 128 << 20
+#: Bytes of pictures that belong to the batches on the device, about; a batch starts with its share,
+#: full or not. Those of the batch that is filled and of the later stages are in memory besides.
+BUDGET = 256 << 20
 _END = object()
 
 
@@ -139,12 +139,14 @@ def predict_frames(
     batches = predictor.batches
     waiting: collections.deque[_Cut] = collections.deque()
     known = NOBODY
-    for started in one_ahead(
+    for started in batches.ahead(
         batch and batches.start(batch)
-        for batch in _filled(batches.pack, mapped(cut, frames), waiting, batches.batch_size)
+        for batch in _filled(
+            batches.pack, mapped(cut, frames), waiting, batches.size, BUDGET // batches.lanes
+        )
     ):
         if started:
-            known = Joints(*(np.concatenate(parts) for parts in zip(known, finish(started))))
+            known = Joints(*(np.concatenate(parts) for parts in zip(known, started.result())))
         while waiting and len(waiting[0].people) <= len(known.crop):
             seen, people, *_ = waiting.popleft()
             own, known = (
@@ -159,6 +161,7 @@ def _filled(
     cuts: Iterable[_Cut],
     waiting: collections.deque[_Cut],
     size: int,
+    budget: int,
 ) -> Iterator[Batch | None]:
     """Batches of the people in frames, which are put into `waiting` as they come.
 
@@ -170,7 +173,7 @@ def _filled(
         waiting.append(cut._replace(patches=[]))
         held += zip(cut.patches, cut.sizes)
         nbytes += 0 if cut.seen.picture is None else cut.seen.picture.nbytes
-        while len(held) >= size or nbytes > BUDGET:
+        while len(held) >= size or nbytes > budget:
             part, held, nbytes = held[:size], held[size:], 0
             yield _packed(pack, part)
     yield _packed(pack, held)

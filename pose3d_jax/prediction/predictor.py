@@ -249,7 +249,7 @@ class Predictor:
 
         def look(image, squares):
             # Whole batches, so that one program does for all searches.
-            filler = -len(squares) % self.batches.batch_size
+            filler = -len(squares) % self.batches.size
             people = [_boxes.Person(0, s) for s in np.pad(squares, ((0, filler), (0, 0)), "edge")]
             joints = self.batches([image], people, self.sizes(None, len(people)))
             count = len(squares)
