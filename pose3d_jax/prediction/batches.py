@@ -96,8 +96,8 @@ class Batches:
     """A network's predictions in batches.
 
     All patches have one shape, and the number of people is rounded up to a power of two. So a
-    program is compiled once for each power of two up to `batch_size`, whatever the sizes of the
-    images, and never again.
+    program is compiled once for each power of two up to `size`, whatever the sizes of the images,
+    and never again.
 
     Args:
         network: structure, parameters and statistics.

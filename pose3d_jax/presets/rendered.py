@@ -73,13 +73,13 @@ def tiny() -> ml_collections.ConfigDict:
     config.stages.update(
         {
             "stage1": stage(
-                steps=1500, domains=("wild",), learning_rate=8e-3, warmup_steps=100, cosine=True
+                steps=3000, domains=("wild",), learning_rate=8e-3, warmup_steps=100, cosine=True
             ),
             "stage2": stage(
-                steps=1100, learning_rate=3e-3, warmup_steps=100, cosine=True, lambda_reg=0.033
+                steps=2200, learning_rate=3e-3, warmup_steps=100, cosine=True, lambda_reg=0.033
             ),
             "stage3": stage(
-                steps=600,
+                steps=1200,
                 learning_rate=3e-3,
                 warmup_steps=50,
                 cosine=True,
