@@ -45,7 +45,7 @@ def tiny() -> ml_collections.ConfigDict:
     long; a learning rate that falls to zero within each stage; and a third of λ_reg, because
     narrower heat-maps have a third of the loss (docs/results.md compares both, and other widths).
 
-    It reaches about 118 mm MPJPE in the lab and 247 mm in the wild (docs/results.md).
+    It reaches about 106 mm MPJPE in the lab and 222 mm in the wild (docs/results.md).
 
         python -m pose3d_jax.train --config configs/stage3.py:tiny
     """
