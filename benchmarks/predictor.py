@@ -29,7 +29,7 @@ PEOPLE = (1, 8, 64)
 PHOTO = (1000, 1000, 3)
 #: x, y, width and height, px: a large person, who is to be reduced by 7 for an input of 128 px.
 BOX = (100.0, 50.0, 700.0, 900.0)
-STAGES = ("cut", "pack", "program")
+STAGES = ("cut", "pack", "programs")
 
 
 def main() -> None:
@@ -39,14 +39,17 @@ def main() -> None:
     parser.add_argument("--preset", choices=presets.PRESETS, default="paper", help="without one")
     parser.add_argument("--people", type=int, nargs="+", default=PEOPLE, help="per call")
     parser.add_argument("--rounds", type=int, default=10, help="calls of each kind, in turn")
+    parser.add_argument(
+        "--batch_size", type=int, help="by default the most people"
+    )
     parser.add_argument("--profile", action="store_true", help="the stages of a call, too")
     options = parser.parse_args()
 
-    largest = max(options.people)
+    batch_size = options.batch_size or max(options.people)
     if options.checkpoint:
-        predictor = Predictor.from_checkpoint(options.checkpoint, batch_size=largest)
+        predictor = Predictor.from_checkpoint(options.checkpoint, batch_size=batch_size)
     else:
-        predictor = untrained(options.preset, largest)
+        predictor = untrained(options.preset, batch_size)
     machine = measure.machine()
     print(f"{predictor.input_side} px on {machine}\n")
     heads = ["people", "network, ms", "call, ms", "call / network", "people/s"]

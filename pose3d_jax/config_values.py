@@ -91,7 +91,7 @@ RULES = {
     "optimizer.decay": SHARE,
     "optimizer.epsilon": NUMBER,
     "optimizer.sync_batch_norm": SWITCH,
-        "stages.*.domains": _some(_one_of("lab", "wild")),
+    "stages.*.domains": _some(_one_of("lab", "wild")),
     **{f"stages.*.{name}": WHOLE for name in (
         "steps", "warmup_steps", "drop_at", "decay_steps"
     )},

@@ -7,6 +7,7 @@ import sys
 from unittest import mock
 
 import miniature
+import ml_collections
 import numpy as np
 import programs
 import pytest
@@ -15,9 +16,11 @@ from ml_collections import config_flags
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import published
+from pose3d_jax.models.variables import flatten
 from pose3d_jax.programs.run import config_mistake
+from pose3d_jax.trained import load
 from pose3d_jax.training.directory import owned
-from pose3d_jax.training.run import set_up
+from pose3d_jax.training.run import initial_network, set_up
 from tfds_builders.prepare import prepare
 
 
@@ -160,6 +163,18 @@ def test_training_goes_on_from_a_trained_network(finished, data_dir, tmp_path):
     for name, array in programs.checkpoint(finished[0], 3, 4).items():
         if name.startswith("params"):
             np.testing.assert_array_equal(still[name], array, err_msg=name)
+
+
+def test_the_initial_network_is_the_trained_one(finished):
+    trained = load(finished[0] / "stage3")
+    config = ml_collections.ConfigDict(trained.config.to_dict())
+    config.initial_network = str(finished[0] / "stage3")
+    found = initial_network(config)
+    for own, expected in (
+        (found.params, trained.network.params),
+        (found.stats, trained.network.stats),
+    ):
+        assert_same(flatten(own), flatten(expected))
 
 
 def test_eight_devices_compute_what_one_does(finished, data_dir, tmp_path):
