@@ -39,9 +39,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=presets.PRESETS, default="paper", help="without one")
     parser.add_argument("--people", type=int, nargs="+", default=PEOPLE, help="per call")
     parser.add_argument("--rounds", type=int, default=10, help="calls of each kind, in turn")
-    parser.add_argument(
-        "--batch_size", type=int, help="by default the most people"
-    )
+    parser.add_argument("--batch_size", type=int, help="by default the most people")
     parser.add_argument("--profile", action="store_true", help="the stages of a call, too")
     options = parser.parse_args()
 

@@ -170,11 +170,8 @@ def test_the_initial_network_is_the_trained_one(finished):
     config = ml_collections.ConfigDict(trained.config.to_dict())
     config.initial_network = str(finished[0] / "stage3")
     found = initial_network(config)
-    for own, expected in (
-        (found.params, trained.network.params),
-        (found.stats, trained.network.stats),
-    ):
-        assert_same(flatten(own), flatten(expected))
+    assert_same(flatten(found.params), flatten(trained.network.params))
+    assert_same(flatten(found.stats), flatten(trained.network.stats))
 
 
 def test_eight_devices_compute_what_one_does(finished, data_dir, tmp_path):
