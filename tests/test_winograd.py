@@ -47,6 +47,25 @@ def test_is_the_convolution(problem):
 
 @settings(max_examples=15, deadline=None)
 @given(problems())
+def test_in_parts_is_the_convolution(problem):
+    x, kernel = problem
+    assert_close(
+        winograd.convolve_transformed(x, winograd.transform(kernel)), by_definition(*problem)
+    )
+
+
+def test_products_of_many_rows_are_not_made_in_parts():
+    def products(tiles):
+        x, weights = jnp.zeros((1, 4, 4 * tiles, 2)), jnp.zeros((36, 2, 3))
+        text = jax.jit(winograd.convolve_transformed).lower(x, weights).as_text()
+        return text.count("stablehlo.dot_general")
+
+    # Of one part, and of three: the transformation of the input, the products, and that back.
+    assert (products(513), products(512)) == (3, 9)
+
+
+@settings(max_examples=15, deadline=None)
+@given(problems())
 def test_gradients_are_the_adjoints(problem):
     # A convolution is linear in the image and in the kernel: its value at any direction is the
     # gradient's product with that direction.

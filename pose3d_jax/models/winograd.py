@@ -9,6 +9,8 @@ within about 1e-5 of the direct method's, relative to the largest value.
 Other platforms get XLA's own convolution; on GPUs cuDNN chooses the algorithm.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +47,10 @@ _INPUT, _WEIGHT, _OUTPUT = (
 _SMALLEST_SIDE = 32
 _FEWEST_FEATURES = 64
 
+#: Products of up to so many rows leave cores idle, of which these many parts side by side use some.
+_FEW_ROWS = 512
+_PARTS = 3
+
 
 def pays(x: Float[AnyArray, "b h w in"]) -> bool:
     """Whether `convolve` takes such an input, and is faster for it than XLA's convolution."""
@@ -78,12 +84,13 @@ def transform(kernel: Float[AnyArray, "3 3 in out"]) -> Float[AnyArray, "36 in o
 def convolve_transformed(
     x: Float[AnyArray, "b h w in"], weights: Float[AnyArray, "36 in out"]
 ) -> Float[Array, "b h w out"]:
-    """`convolve` with a kernel from `transform`; without a gradient of its own kind."""
+    """`convolve` with a kernel from `transform`, for prediction.
+
+    Its gradient is no method of ours, and where products have few rows, they are made in parts.
+    """
     batch, height, width, _ = x.shape
-    products = jnp.einsum("pni,pio->pno", _transformed_patches(x), weights)
-    tiles = _OUTPUT @ products.reshape(_PATCH**2, -1)
-    tiles = tiles.reshape(_TILE, _TILE, batch, height // _TILE, width // _TILE, -1)
-    return tiles.transpose(2, 3, 0, 4, 1, 5).reshape(batch, height, width, -1)
+    few = batch * height * width <= _FEW_ROWS * _TILE**2
+    return _multiply(x, weights, _PARTS if few else 1)
 
 
 def _forward(x, kernel):
@@ -105,7 +112,26 @@ convolve.defvjp(_forward, _backward)
 def _convolve(
     x: Float[AnyArray, "b h w in"], kernel: Float[AnyArray, "3 3 in out"]
 ) -> Float[Array, "b h w out"]:
-    return convolve_transformed(x, transform(kernel))
+    return _multiply(x, transform(kernel), parts=1)
+
+
+def _multiply(
+    x: Float[AnyArray, "b h w in"], weights: Float[AnyArray, "36 in out"], parts: int
+) -> Float[Array, "b h w out"]:
+    """The convolution, as a sum over parts of the 36 places that do not wait for one another."""
+    batch, height, width, features = x.shape
+    patches = _patches(x)
+
+    def tiles_of(places: slice) -> Float[Array, "16 _"]:
+        transformed = (_INPUT[places] @ patches).reshape(-1, patches.shape[1] // features, features)
+        products = jnp.einsum("pni,pio->pno", transformed, weights[places])
+        return _OUTPUT[:, places] @ products.reshape(len(products), -1)
+
+    size = _PATCH**2 // parts
+    starts = range(0, _PATCH**2, size)
+    tiles = functools.reduce(jnp.add, (tiles_of(slice(at, at + size)) for at in starts))
+    tiles = tiles.reshape(_TILE, _TILE, batch, height // _TILE, width // _TILE, -1)
+    return tiles.transpose(2, 3, 0, 4, 1, 5).reshape(batch, height, width, -1)
 
 
 def _kernel_gradient(
@@ -116,19 +142,20 @@ def _kernel_gradient(
     tiles = gradient.reshape(batch, height // _TILE, _TILE, width // _TILE, _TILE, features)
     tiles = tiles.transpose(2, 4, 0, 1, 3, 5).reshape(_TILE**2, -1)
     of_products = (_OUTPUT.T @ tiles).reshape(_PATCH**2, -1, features)
-    of_weights = jnp.einsum("pni,pno->pio", _transformed_patches(x), of_products)
+    patches = (_INPUT @ _patches(x)).reshape(_PATCH**2, -1, x.shape[-1])
+    of_weights = jnp.einsum("pni,pno->pio", patches, of_products)
     of_kernel = _WEIGHT.T @ of_weights.reshape(_PATCH**2, -1)
     return of_kernel.reshape(_KERNEL, _KERNEL, -1, features)
 
 
-def _transformed_patches(x: Float[AnyArray, "b h w in"]) -> Float[Array, "36 n in"]:
-    _, height, width, features = x.shape
+def _patches(x: Float[AnyArray, "b h w in"]) -> Float[Array, "36 _"]:
+    """The pixels of all patches: a row for each place in a patch."""
+    _, height, width, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     rows = [padded[:, i : i + height - _TILE + 1 : _TILE] for i in range(_PATCH)]
     rows = jnp.stack(rows)
     patches = [rows[:, :, :, j : j + width - _TILE + 1 : _TILE] for j in range(_PATCH)]
-    patches = jnp.stack(patches, axis=1)
-    return (_INPUT @ patches.reshape(_PATCH**2, -1)).reshape(_PATCH**2, -1, features)
+    return jnp.stack(patches, axis=1).reshape(_PATCH**2, -1)
 
 
 def _plain(
