@@ -18,7 +18,8 @@ LEADING = ("convolution", "dot", "select-and-scatter", "scatter", "gather", "red
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
 _INSTRUCTION = re.compile(
-    r"^\s+(?:ROOT )?%?[\w.-]+ = (?P<type>\(.*?\)|\S+) (?P<name>[a-z][\w-]*)\((?P<rest>.*)$"
+    r"^\s+(?:ROOT )?%?(?P<label>[\w.-]+) = (?P<type>\(.*?\)|\S+) "
+    r"(?P<name>[a-z][\w-]*)\((?P<rest>.*)$"
 )
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\](\{[^}]*\})?")
 #: The layout of an array that stays on the chip names another memory than the chip's main one.
@@ -29,11 +30,13 @@ class Instruction(NamedTuple):
     """One line of a computation.
 
     Attributes:
+        label: its own, such as "fusion.7".
         name: of the operation, such as "fusion".
         type: of its result, with layouts.
         rest: operands and attributes, as they stand.
     """
 
+    label: str
     name: str
     type: str
     rest: str
@@ -63,7 +66,7 @@ def computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
             current = header[2]
             entry = current if header[1] else entry
         elif current and (match := _INSTRUCTION.match(line)):
-            found[current].append(Instruction(match["name"], match["type"], match["rest"]))
+            found[current].append(Instruction(*match.group("label", "name", "type", "rest")))
     return dict(found), entry
 
 
@@ -91,6 +94,16 @@ def writes(text: str) -> list[Write]:
         for kind, size in _results(instruction):
             sizes[_operation(instruction, found), _part(instruction.rest), kind] += size
     return [Write(*key, size) for key, size in sizes.most_common() if size]
+
+
+def kinds(text: str) -> dict[str, tuple[str, str]]:
+    """Operation and part, as in `Write`, of each of the program's instructions, by its label."""
+    found, _ = computations(text)
+    return {
+        instruction.label: (_operation(instruction, found), _part(instruction.rest))
+        for instructions in found.values()
+        for instruction in instructions
+    }
 
 
 def _results(instruction: Instruction) -> Iterator[tuple[str, int]]:

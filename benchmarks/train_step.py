@@ -2,7 +2,7 @@
 
 Ours goes from uint8 records on the host to updated parameters: transfer, crop, augmentation,
 targets, network, losses, gradients, RMSprop. The PyTorch baseline, in turn with it, gets ready
-images and targets on its device.
+images and targets on its device. `--profile` tells instead which operations take the time, on CPUs.
 """
 
 from benchmarks import measure  # isort: skip  # before JAX
@@ -11,6 +11,7 @@ import functools
 
 import jax
 
+from benchmarks.profile import profile
 from pose3d_jax.data import examples
 from pose3d_jax.models.variables import make_network
 from pose3d_jax.stages import get_stage
@@ -22,12 +23,19 @@ def main() -> None:
     parser = measure.options(__doc__)
     parser.add_argument("--stage", type=int, choices=(1, 2, 3), default=3)
     parser.add_argument("--baseline", choices=("none", "eager", "compiled", "both"))
+    parser.add_argument("--profile", action="store_true", help="the times of operations instead")
     chosen = parser.parse_args()
     config = measure.make_config(chosen)
     stage = get_stage(config, chosen.stage)
     network = make_network(config)
     records = measure.random_records(config)
 
+    if chosen.profile:
+        step, arguments = our_program(config, network, stage, records)
+        text = step.lower(*arguments).compile().as_text()
+        rows = profile(repeated(step, *arguments), text)
+        measure.report("operations of a training step", rows, config, stage=stage.number)
+        return
     works = {"this repository": our_step(config, network, stage, records)}
     # On CPUs, compiling takes PyTorch minutes and gives nothing.
     baseline = default_baseline(chosen.baseline, compiled=measure.on_gpu())
@@ -54,9 +62,18 @@ def default_baseline(choice: str | None, *, compiled: bool) -> str:
 
 def our_step(config, network, stage, records):
     """A call that trains on `records` and waits for the device."""
+    step, arguments = our_program(config, network, stage, records)
+    return repeated(step, *arguments)
+
+
+def our_program(config, network, stage, records):
+    """The step, and what it is called with first."""
     step, state = measure.make_training(config, network, stage)
-    batch = split_over_devices(records)
-    hyper = hyperparameters(stage, 0)
+    return step, (state, split_over_devices(records), hyperparameters(stage, 0))
+
+
+def repeated(step, state, batch, hyper):
+    """A call of a training step, which goes on from the call before."""
 
     def work():
         nonlocal state

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from benchmarks import hlo
 from benchmarks.compile import at_best, collectives_in_words
+from benchmarks.profile import profile
 from benchmarks.topology import PEAKS, Peak, roofline, tpu_chips
 from pose3d_jax.errors import UserError
 
@@ -66,6 +69,30 @@ def test_writes_are_what_leaves_the_chip():
         hlo.Write("convolution", "forward", "f32", 4 * 2),
     }
     assert [write.size for write in found] == sorted((w.size for w in found), reverse=True)
+
+
+def test_operations_have_a_kind_by_their_labels():
+    found = hlo.kinds(TEXT)
+    assert found["fusion.1"] == ("convolution", "forward")
+    assert found["fusion.2"] == ("convolution", "backward")
+    assert found["all-reduce.7"] == ("all-reduce", "other")
+    assert found["sums"] == ("reduce", "other")
+
+
+def test_a_profile_tells_products_from_the_rest():
+    def program(x):
+        product = jax.lax.dot(x, x, precision="highest")
+        return jnp.sort(jnp.sort(product, axis=0), axis=1)
+
+    x = jax.random.normal(jax.random.key(0), (400, 400))
+    compiled = jax.jit(program).lower(x).compile()
+    rows = profile(lambda: compiled(x).block_until_ready(), compiled.as_text())
+    call, *operations = rows.values()
+    assert call["ms"] > 0 and call["cores busy"] > 0
+    assert sum(row["% of all"] for row in operations) == pytest.approx(100)
+    assert {"sort, other", "dot, other"} <= set(rows)
+    times = [row["ms"] for row in operations]
+    assert times == sorted(times, reverse=True) and times[-1] > 0
 
 
 def test_the_roofline_is_the_slower_of_operations_and_memory():
