@@ -1,35 +1,45 @@
-"""How fast a video is predicted: `python -m benchmarks.videos [--preset P]`.
+"""How fast a video is predicted: `python -m benchmarks.videos [--preset P] [--mediapipe PYTHON]`.
 
 A video with one person's box in every frame, from the file to all results of `pose3d_jax.predict`:
-decoding, cutting out, network, drawing and encoding. Printed are frames per second, the most memory
-that the process held after a tenth of the frames and after all, and what the stages take alone, one
-frame after the other, which they would take together if they did not run side by side. Then one
-line of JSON with the machine in words.
+decoding, cutting out, network, drawing and encoding; and to the numbers alone. Printed are frames
+per second, the most memory that the process held after a tenth of the frames and after all, and
+what the stages take alone, one frame after the other, which they would take together if they did
+not run side by side. Then one line of JSON with the machine in words.
+
+`--mediapipe` names the Python of an environment with MediaPipe (`pip install mediapipe av`), which
+then predicts the same video in turn (`mediapipe_video.py`).
 """
 
 from benchmarks import measure  # isort: skip  # before JAX
 
 import argparse
+import collections
+import itertools
 import json
+import math
 import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.predictor import untrained
 from pose3d_jax import presets
 from pose3d_jax.drawing.skeletons import draw_people
+from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
 from pose3d_jax.prediction.jobs import Options, predict_video
 from pose3d_jax.prediction.outputs import Job
 from pose3d_jax.prediction.predictor import Predictor
 
 RATE = Fraction(25)
+PHOTO = Path(__file__).parents[1] / "docs/photos/balancing.jpg"
 
 
 def main() -> None:
@@ -40,6 +50,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(1280, 720), help="width, height, px")
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--mediapipe", help="a Python that has MediaPipe")
     options = parser.parse_args()
     width, height = options.size
     box = np.array([[width / 2 - height / 4, height / 8, height / 2, 3 * height / 4]])
@@ -50,46 +61,66 @@ def main() -> None:
         write(long, options.frames, width, height)
         write(short, max(options.frames // 10, 1), width, height)
 
-        def predict(source: Path) -> None:
-            predict_video(predictor, Job(source, Path(folder, "out")), Options(boxes=box))
+        def predict(source: Path, **chosen) -> None:
+            predict_video(predictor, Job(source, Path(folder, "out")), Options(boxes=box, **chosen))
 
         predict(short)  # Compiles.
         memory = [peak_memory()]
-        spent = [cost(lambda: predict(long)) for _ in range(options.rounds)]
+        works = {
+            "all results": lambda: cost(lambda: predict(long)),
+            "numbers alone": lambda: cost(lambda: predict(long, overlays=False)),
+        }
+        if options.mediapipe:
+            works["MediaPipe, all results"] = lambda: mediapipe(options.mediapipe, long, folder)
+            works["MediaPipe, numbers alone"] = lambda: mediapipe(options.mediapipe, long)
+        spent = {name: [] for name in works}
+        for _ in range(options.rounds):
+            for name, work in works.items():
+                spent[name].append(work())
         memory.append(peak_memory())
         stages = measure_stages(predictor, long, box, Path(folder, "alone.mp4"))
 
-    whole, of_cores = (min(times) / options.frames for times in zip(*spent))
-    stages = {
-        name: [round(1e3 * value / options.frames, 2) for value in spent]
-        for name, spent in stages.items()
+    rows = {}
+    for name, seconds in spent.items():
+        whole, cores = (min(times) / options.frames for times in zip(*seconds))
+        rows[name] = {"frames/s": 1 / whole, "ms of cores a frame": 1e3 * cores}
+    rows |= {
+        f"{name} alone": {"frames/s": options.frames / whole, "ms of cores a frame": 1e3 * each}
+        for name, (whole, cores) in stages.items()
+        for each in [cores / options.frames]
     }
-    result = {
-        "benchmark": "videos",
-        "machine": measure.machine(),
-        "preset": options.preset,
-        "frames": options.frames,
-        "size": [width, height],
-        "frames_per_s": round(1 / whole, 1),
-        "ms_per_frame": round(1e3 * whole, 2),
-        "core_ms_per_frame": round(1e3 * of_cores, 2),
-        "stages_alone_ms_and_core_ms": stages,
-        "peak_memory_mb": [round(value) for value in memory],
-    }
-    for name, value in result.items():
-        print(f"{name}: {value}")
-    print("\n" + json.dumps(result, ensure_ascii=False))
+    setting = {"preset": options.preset, "frames": options.frames, "size": [width, height]}
+    machine = measure.machine()
+    print(f"{options.frames} frames of {width} × {height} px, {options.preset}\non {machine}\n")
+    measure.print_table(rows)
+    print(f"\nmost memory, MB: {memory[0]:.0f} after a tenth, {memory[1]:.0f} after all")
+    result = {"benchmark": "videos", "machine": machine, **setting, "rows": rows}
+    print("\n" + json.dumps(result | {"peak_memory_mb": memory}, ensure_ascii=False))
+
+
+def mediapipe(python: str, source: Path, out: str | None = None) -> tuple[float, float]:
+    """What MediaPipe takes for a video: seconds, and seconds of cores."""
+    program = Path(__file__).with_name("mediapipe_video.py")
+    arguments = [python, str(program), str(source), *([f"{out}/theirs.mp4"] if out else [])]
+    process = subprocess.run(arguments, capture_output=True, text=True, close_fds=False)
+    if process.returncode:
+        raise UserError(f"{python} cannot run MediaPipe: {process.stderr.strip()[-300:]}")
+    told = json.loads(process.stdout.splitlines()[-1])
+    print(f"MediaPipe found somebody in {told['found']} of {told['frames']} frames")
+    return told["seconds"], told["seconds_of_cores"]
 
 
 def write(path: Path, frames: int, width: int, height: int) -> None:
-    """Writes a video of a picture that wanders, with some grain."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:height, :width][..., None] / 40.0
-    picture = 127 + 80 * np.sin(x * [1, 2, 3]) * np.cos(y * [3, 1, 2])
-    picture = np.uint8(picture + rng.normal(0, 8, picture.shape).clip(-40, 40))
+    """Writes a video of a photographed person who wanders."""
+    picture = Image.open(PHOTO).convert("RGB")
+    enlarged = picture.resize((picture.width * height // picture.height, height))
+    picture = np.zeros((height, width, 3), np.uint8)
+    left = max(width - enlarged.width, 0) // 2
+    picture[:, left : left + enlarged.width] = np.asarray(enlarged)[:, :width]
     with videos.write_video(path, RATE) as add:
         for number in range(frames):
-            add(np.roll(picture, 2 * number, axis=1))
+            # To and fro within a tenth of the width.
+            add(np.roll(picture, int(0.05 * width * np.sin(number / 20)), axis=1))
 
 
 def measure_stages(
@@ -97,23 +128,43 @@ def measure_stages(
 ) -> dict[str, tuple[float, float]]:
     """What each stage costs over all frames, alone: seconds, and seconds of cores."""
     spent = {}
+
+    def decode() -> None:
+        with videos.open_video(source) as video:
+            collections.deque(video.frames, maxlen=0)
+
+    spent["decoding"] = cost(decode)
+    # A batch of frames again and again: to hold them all would take time of its own.
     with videos.open_video(source) as video:
-        frames = []
-        spent["decode"] = cost(lambda: frames.extend(video.frames))
-    size = predictor.batch_size
-    batches = [frames[first : first + size] for first in range(0, len(frames), size)]
-    poses = []
-    spent["cut and network"] = cost(
-        lambda: poses.extend(predictor(batch, [box] * len(batch)) for batch in batches)
+        total = video.count
+        frames = list(itertools.islice(video.frames, predictor.batch_size))
+    boxes = [box] * len(frames)
+    batches = math.ceil(total / len(frames))
+    spent["network and cutting out"] = scaled(
+        total / (batches * len(frames)),
+        cost(lambda: [predictor(frames, boxes) for _ in range(batches)]),
     )
-    joints = np.concatenate([pose.joints_2d for pose in poses])
-    drawn = []
-    spent["draw"] = cost(
-        lambda: drawn.extend(draw_people(frame, own[None]) for frame, own in zip(frames, joints))
-    )
-    with videos.write_video(out, RATE) as add:
-        spent["encode"] = cost(lambda: [add(picture) for picture in drawn])
+    joints = predictor(frames, boxes).joints_2d
+
+    def draw() -> Iterator[np.ndarray]:
+        places = itertools.islice(itertools.cycle(range(len(frames))), total)
+        return (draw_people(frames[i], joints[i][None]) for i in places)
+
+    spent["drawing"] = cost(lambda: collections.deque(draw(), maxlen=0))
+
+    def encode() -> None:
+        with videos.write_video(out, RATE) as add:
+            for picture in draw():
+                add(picture)
+
+    both = cost(encode)
+    spent["encoding"] = tuple(a - b for a, b in zip(both, spent["drawing"]))
     return spent
+
+
+def scaled(factor: float, spent: tuple[float, float]) -> tuple[float, float]:
+    """A part of what something takes."""
+    return factor * spent[0], factor * spent[1]
 
 
 def cost(work: Callable[[], object]) -> tuple[float, float]:

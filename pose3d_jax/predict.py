@@ -40,6 +40,9 @@ _SIZE = flags.DEFINE_float(
     "bone_length_sum", None, "Sum of the person's 14 bones, mm. Default: the average skeleton's."
 )
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth videos over time (One-Euro filter).")
+_OVERLAYS = flags.DEFINE_bool(
+    "overlays", True, "Draw the skeletons over images and videos: half of a video's time."
+)
 _FIGURES = flags.DEFINE_bool("figures", True, "Draw the people of images in 3D: the slowest part.")
 
 
@@ -62,6 +65,7 @@ def main(argv: Sequence[str]) -> None:
         margin=_MARGIN.value,
         bone_length_sum=_SIZE.value,
         smooth=_SMOOTH.value,
+        overlays=_OVERLAYS.value,
         figures=_FIGURES.value,
     )
     failed = 0

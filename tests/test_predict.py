@@ -205,6 +205,14 @@ def test_without_figures_there_is_none(predictor, inputs, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"poses.json", "overlay.png"}
 
 
+@pytest.mark.parametrize("source", ["a.png", "walk.mp4"])
+def test_numbers_are_the_same_without_pictures(predictor, inputs, tmp_path, source):
+    for place, overlays in (("with", True), ("without", False)):
+        predict_one(predictor, inputs / source, tmp_path / place, overlays=overlays, figures=False)
+    (alone,) = (tmp_path / "without").iterdir()
+    assert alone.read_text() == (tmp_path / "with" / "poses.json").read_text()
+
+
 def test_smoothing_stays_between_the_frames(predictor, inputs, tmp_path):
     predict_one(predictor, inputs / "walk.mp4", tmp_path, smooth=True)
     predict_one(predictor, inputs / "walk.mp4", tmp_path / "raw")

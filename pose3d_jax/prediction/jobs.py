@@ -6,6 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +46,7 @@ class Options(NamedTuple):
         margin: factor on the boxes.
         bone_length_sum: everybody's, mm; None for the average skeleton's.
         smooth: whether to smooth videos over time.
+        overlays: whether to draw the skeletons over images and videos.
         figures: whether to draw the people of images in 3D.
     """
 
@@ -53,6 +55,7 @@ class Options(NamedTuple):
     margin: float = 1.0
     bone_length_sum: float | None = None
     smooth: bool = False
+    overlays: bool = True
     figures: bool = True
 
     def of_calls(self) -> dict[str, Any]:
@@ -137,7 +140,8 @@ def _write_photo(seen: Seen, options: Options) -> str:
     _check(seen.note, seen.pose)
     head = outputs.describe(seen.note, options.checkpoint, seen.size)
     with outputs.results(seen.note) as folder:
-        outputs.write_photo(folder, head, seen.picture, seen.pose, figure=options.figures)
+        kinds = {"overlay": options.overlays, "figure": options.figures}
+        outputs.write_photo(folder, head, seen.picture, seen.pose, **kinds)
     if not len(seen.pose):
         return "nobody found; name a box, or take the centre with --nofind"
     return f"{len(seen.pose)} {'person' if len(seen.pose) == 1 else 'people'}"
@@ -175,14 +179,15 @@ def predict_video(predictor: Predictor, job: Job, options: Options) -> str:
         poses = _poses(predictor, frames, options)
         if options.smooth:
             poses = map(_smoother(rate), poses)
-        drawn = mapped(lambda seen: (seen.pose, _drawn(job, seen)), ahead(poses))
+        draw = functools.partial(_drawn, job, overlay=options.overlays)
+        drawn = mapped(lambda seen: (seen.pose, draw(seen)), ahead(poses))
         head = outputs.describe(job, options.checkpoint, first.shape[1::-1])
         tell = _teller(job, video.count)
         with (
             contextlib.closing(drawn),
             outputs.results(job) as folder,
             outputs.write_frames(folder, head, rate) as add_people,
-            videos.write_video(folder / outputs.VIDEO, video.rate) as add_picture,
+            _overlay(folder, video.rate, options) as add_picture,
         ):
             for count, (pose, picture) in enumerate(drawn, 1):
                 add_people(pose)
@@ -205,9 +210,18 @@ def _poses(predictor: Predictor, frames: Iterable[np.ndarray], options: Options)
         yield seen
 
 
-def _drawn(job: Job, seen: Seen) -> UInt8[np.ndarray, "h w 3"]:
+def _overlay(
+    folder: Path, rate: Fraction, options: Options
+) -> contextlib.AbstractContextManager[Callable[[np.ndarray], None]]:
+    """Opens the video of skeletons, or one that is not written, where it is not asked for."""
+    if not options.overlays:
+        return contextlib.nullcontext(lambda picture: None)
+    return videos.write_video(folder / outputs.VIDEO, rate)
+
+
+def _drawn(job: Job, seen: Seen, *, overlay: bool) -> UInt8[np.ndarray, "h w 3"]:
     _check(job, seen.pose)
-    return draw_people(seen.picture, seen.pose.joints_2d)
+    return draw_people(seen.picture, seen.pose.joints_2d) if overlay else seen.picture
 
 
 def _teller(job: Job, total: int) -> Callable[[int], None]:

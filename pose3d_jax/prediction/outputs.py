@@ -67,6 +67,7 @@ def write_photo(
     picture: UInt8[np.ndarray, "h w 3"],
     pose: Pose,
     *,
+    overlay: bool,
     figure: bool,
 ) -> None:
     """Writes the results of an image.
@@ -76,11 +77,13 @@ def write_photo(
         head: from `describe`, of the image as it was.
         picture: RGB, perhaps reduced: it is to be looked at.
         pose: the people, in px of the image as it was.
+        overlay: whether to draw their skeletons over it.
         figure: whether to draw them in 3D as well, which takes longest.
     """
     factors = np.divide(picture.shape[1::-1], (head["width"], head["height"]))
     joints = pose.joints_2d * factors
-    Image.fromarray(draw_people(picture, joints)).save(folder / OVERLAY)
+    if overlay:
+        Image.fromarray(draw_people(picture, joints)).save(folder / OVERLAY)
     if figure:
         figure_3d(picture, joints, pose.joints_3d).savefig(folder / FIGURE)
     (folder / POSES).write_text(json.dumps(head | {"people": people(pose)}) + "\n")
