@@ -241,6 +241,29 @@ def test_a_large_box_is_reduced_without_aliasing():
     np.testing.assert_allclose(device_crop(patch), 100 / 255, atol=2 / 255)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 9), st.integers(1, 4), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_means_do_not_depend_on_how_an_image_lies_in_memory(factor, rows, columns, seed):
+    rng = np.random.default_rng(seed)
+    whole = rng.integers(0, 256, (factor * rows + 7, factor * columns + 7, 3), np.uint8)
+    top, left = rng.integers(0, 8, 2)
+    cut = whole[top : top + factor * rows, left : left + factor * columns]
+    read_only = cut[:]
+    read_only.flags.writeable = False
+    for image in (
+        cut,
+        read_only,
+        cut.copy(),
+        cut[::-1],
+        cut[:, ::-1],
+        cut[..., ::-1],
+        np.rot90(cut),
+    ):
+        blocks = np.float64(image).reshape(image.shape[0] // factor, factor, -1, factor, 3)
+        found = crop.block_means(image, factor)
+        assert np.abs(found - blocks.mean(axis=(1, 3))).max() < 0.6  # Pillow rounds so.
+
+
 @pytest.mark.parametrize(
     "square", [(200, 150, 280), (150, 130.5, 199.7), (20, 30, 300), (390, 290, 700), (0, 0, 6000)]
 )
