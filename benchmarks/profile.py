@@ -25,7 +25,8 @@ def profile(work: Callable[[], object], text: str, calls: int = 3) -> dict[str, 
     Returns:
         Rows of a table.
     """
-    work()
+    for _ in range(calls):  # Memory is still growing.
+        work()
     start, start_of_cores = time.perf_counter(), time.process_time()
     for _ in range(calls):
         work()
