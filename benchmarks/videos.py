@@ -6,8 +6,8 @@ per second, the most memory that the process held after a tenth of the frames an
 what the stages take alone, one frame after the other, which they would take together if they did
 not run side by side. Then one line of JSON with the machine in words.
 
-`--mediapipe` names the Python of an environment with MediaPipe (`pip install mediapipe av`), which
-then predicts the same video in turn (`mediapipe_video.py`).
+`--mediapipe` names the Python of an environment with MediaPipe (`pip install mediapipe==0.10.21
+av`), which then predicts the same video in turn (`mediapipe_video.py`).
 """
 
 from benchmarks import measure  # isort: skip  # before JAX
@@ -40,6 +40,9 @@ from pose3d_jax.prediction.predictor import Predictor
 
 RATE = Fraction(25)
 PHOTO = Path(__file__).parents[1] / "docs/photos/balancing.jpg"
+#: Rows of the photo that fill a frame's height, and the person's x, y, width and height there, px.
+ROWS = slice(200, 700)
+PERSON = (190, 40, 235, 415)
 
 
 def main() -> None:
@@ -53,12 +56,11 @@ def main() -> None:
     parser.add_argument("--mediapipe", help="a Python that has MediaPipe")
     options = parser.parse_args()
     width, height = options.size
-    box = np.array([[width / 2 - height / 4, height / 8, height / 2, 3 * height / 4]])
     predictor = untrained(options.preset, options.batch_size)
 
     with tempfile.TemporaryDirectory() as folder:
         long, short = Path(folder, "long.mp4"), Path(folder, "short.mp4")
-        write(long, options.frames, width, height)
+        box = write(long, options.frames, width, height)
         write(short, max(options.frames // 10, 1), width, height)
 
         def predict(source: Path, **chosen) -> None:
@@ -78,17 +80,13 @@ def main() -> None:
             for name, work in works.items():
                 spent[name].append(work())
         memory.append(peak_memory())
-        stages = measure_stages(predictor, long, box, Path(folder, "alone.mp4"))
+        for name, alone in measure_stages(predictor, long, box, Path(folder, "alone.mp4")).items():
+            spent[f"{name} alone"] = [alone]
 
     rows = {}
-    for name, seconds in spent.items():
-        whole, cores = (min(times) / options.frames for times in zip(*seconds))
+    for name, costs in spent.items():
+        whole, cores = (min(seconds) / options.frames for seconds in zip(*costs))
         rows[name] = {"frames/s": 1 / whole, "ms of cores a frame": 1e3 * cores}
-    rows |= {
-        f"{name} alone": {"frames/s": options.frames / whole, "ms of cores a frame": 1e3 * each}
-        for name, (whole, cores) in stages.items()
-        for each in [cores / options.frames]
-    }
     setting = {"preset": options.preset, "frames": options.frames, "size": [width, height]}
     machine = measure.machine()
     print(f"{options.frames} frames of {width} × {height} px, {options.preset}\non {machine}\n")
@@ -102,25 +100,39 @@ def mediapipe(python: str, source: Path, out: str | None = None) -> tuple[float,
     """What MediaPipe takes for a video: seconds, and seconds of cores."""
     program = Path(__file__).with_name("mediapipe_video.py")
     arguments = [python, str(program), str(source), *([f"{out}/theirs.mp4"] if out else [])]
+    # Files stay open for it: to close them Python would fork, which JAX's threads forbid.
     process = subprocess.run(arguments, capture_output=True, text=True, close_fds=False)
     if process.returncode:
-        raise UserError(f"{python} cannot run MediaPipe: {process.stderr.strip()[-300:]}")
+        reason = process.stderr.strip().rpartition("\n")[2]
+        raise UserError(
+            f"{python} cannot run MediaPipe: {reason or f'exit code {process.returncode}'}. In an "
+            "environment of its own: pip install mediapipe==0.10.21 av"
+        )
     told = json.loads(process.stdout.splitlines()[-1])
     print(f"MediaPipe found somebody in {told['found']} of {told['frames']} frames")
     return told["seconds"], told["seconds_of_cores"]
 
 
-def write(path: Path, frames: int, width: int, height: int) -> None:
-    """Writes a video of a photographed person who wanders."""
-    picture = Image.open(PHOTO).convert("RGB")
-    enlarged = picture.resize((picture.width * height // picture.height, height))
+def write(path: Path, frames: int, width: int, height: int) -> np.ndarray:
+    """Writes a video of a photographed person who wanders; returns the person's box in the middle.
+
+    Args:
+        path: of the video.
+        frames: how many.
+        width: of a frame, px; black beside the photograph.
+        height: of a frame, px.
+    """
+    photo = np.asarray(Image.open(PHOTO).convert("RGB"))[ROWS]
+    scale = height / len(photo)
+    photo = np.asarray(Image.fromarray(photo).resize((round(scale * photo.shape[1]), height)))
+    left = max(width - photo.shape[1], 0) // 2
     picture = np.zeros((height, width, 3), np.uint8)
-    left = max(width - enlarged.width, 0) // 2
-    picture[:, left : left + enlarged.width] = np.asarray(enlarged)[:, :width]
+    picture[:, left : left + photo.shape[1]] = photo[:, :width]
     with videos.write_video(path, RATE) as add:
         for number in range(frames):
-            # To and fro within a tenth of the width.
-            add(np.roll(picture, int(0.05 * width * np.sin(number / 20)), axis=1))
+            # To and fro by a fiftieth of the width.
+            add(np.roll(picture, int(0.02 * width * np.sin(number / 20)), axis=1))
+    return scale * np.array([PERSON]) + [left, 0, 0, 0]
 
 
 def measure_stages(

@@ -67,7 +67,15 @@ def block_means(
     """The means of `factor` × `factor` pixels, by which height and width can be divided."""
     if factor == 1 or image.size == 0:
         return image[::factor, ::factor]
-    return np.asarray(Image.fromarray(image).reduce(factor))
+    height, width, channels = image.shape
+    # Of rows first, in the smallest type that holds sums; Pillow's `reduce` takes twice as long.
+    rows = image.reshape(height // factor, factor, width * channels)
+    sums = rows.sum(axis=1, dtype=np.min_scalar_type(255 * factor))
+    # Then of columns, as products with ones where the channels are the same; each is so small that
+    # BLAS starts no threads for it.
+    columns = sums.reshape(height // factor, width // factor, factor * channels)
+    same = np.tile(np.eye(channels, dtype=np.float32), (factor, 1))
+    return np.uint8(np.float32(columns) @ same / factor**2 + 0.5)
 
 
 def padded(

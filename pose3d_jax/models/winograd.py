@@ -86,7 +86,7 @@ def convolve_transformed(
 ) -> Float[Array, "b h w out"]:
     """`convolve` with a kernel from `transform`, for prediction.
 
-    Its gradient is no method of ours, and where products have few rows, they are made in parts.
+    Where the products have few rows, they are made in parts. The gradient is JAX's own.
     """
     batch, height, width, _ = x.shape
     few = batch * height * width <= _FEW_ROWS * _TILE**2

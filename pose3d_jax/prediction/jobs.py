@@ -140,8 +140,14 @@ def _write_photo(seen: Seen, options: Options) -> str:
     _check(seen.note, seen.pose)
     head = outputs.describe(seen.note, options.checkpoint, seen.size)
     with outputs.results(seen.note) as folder:
-        kinds = {"overlay": options.overlays, "figure": options.figures}
-        outputs.write_photo(folder, head, seen.picture, seen.pose, **kinds)
+        outputs.write_photo(
+            folder,
+            head,
+            seen.picture,
+            seen.pose,
+            overlay=options.overlays,
+            figure=options.figures,
+        )
     if not len(seen.pose):
         return "nobody found; name a box, or take the centre with --nofind"
     return f"{len(seen.pose)} {'person' if len(seen.pose) == 1 else 'people'}"
@@ -213,7 +219,7 @@ def _poses(predictor: Predictor, frames: Iterable[np.ndarray], options: Options)
 def _overlay(
     folder: Path, rate: Fraction, options: Options
 ) -> contextlib.AbstractContextManager[Callable[[np.ndarray], None]]:
-    """Opens the video of skeletons, or one that is not written, where it is not asked for."""
+    """Opens the video of skeletons; where it is not asked for, pictures go nowhere."""
     if not options.overlays:
         return contextlib.nullcontext(lambda picture: None)
     return videos.write_video(folder / outputs.VIDEO, rate)
