@@ -17,8 +17,7 @@ NUMBER, PORT, FAULT = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 def main(argv):
     hosts.SILENCE = 15
     if FAULT == "late":
-        hosts.ARRIVAL = 10
-        time.sleep(25 * NUMBER)
+        hosts.ARRIVAL = 5
     hosts.join(f"127.0.0.1:{PORT}", 2, NUMBER)
     features = 16 if FAULT == "config" and NUMBER == 1 else 8
     hosts.agree("config", {"model": {"features": features}, "stages": (1, 2)})

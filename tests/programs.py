@@ -62,6 +62,8 @@ def environment(devices: int = 1) -> dict[str, str]:
         "JAX_PLATFORMS": "cpu",
         # Programs of so few steps take longer to optimise than to run.
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        # What takes less than a second to compile is kept as well.
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
 

@@ -1,5 +1,6 @@
 """Two hosts, of which one fails: both end, with the reason."""
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -11,11 +12,13 @@ import pytest
 SCRIPT = Path(__file__).with_name("host.py")
 
 
+def start_one(number: int, port: int, fault: str) -> subprocess.Popen:
+    return programs.start([sys.executable, str(SCRIPT), str(number), str(port), fault])
+
+
 def start(fault: str) -> list[subprocess.Popen]:
-    port = str(programs.free_port())
-    return [
-        programs.start([sys.executable, str(SCRIPT), str(number), port, fault]) for number in (0, 1)
-    ]
+    port = programs.free_port()
+    return [start_one(number, port, fault) for number in (0, 1)]
 
 
 def ends(process: subprocess.Popen) -> tuple[int, str]:
@@ -50,17 +53,35 @@ def test_what_fails_on_one_host_ends_all_with_the_reason(failing):
     assert "Traceback" not in here + there
 
 
+@pytest.fixture(scope="module")
+def survivors():
+    """Exit code and output of the host that is left, for each signal to each host.
+
+    All pairs at once: most of the time they wait.
+    """
+    pairs = {
+        (victim, number): start("waits")
+        for victim in (0, 1)
+        for number in (signal.SIGKILL, signal.SIGSTOP)
+    }
+    try:
+        for hosts in pairs.values():
+            until_together(hosts)
+        for (victim, number), hosts in pairs.items():
+            hosts[victim].send_signal(number)
+        return {
+            (victim, number): ends(hosts[1 - victim]) for (victim, number), hosts in pairs.items()
+        }
+    finally:
+        for host in itertools.chain(*pairs.values()):
+            host.kill()
+            host.communicate()
+
+
 @pytest.mark.parametrize("victim", [0, 1])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_host_that_is_killed_or_stopped_ends_the_other(victim, number):
-    hosts = start("waits")
-    try:
-        until_together(hosts)
-        hosts[victim].send_signal(number)
-        code, output = ends(hosts[1 - victim])
-    finally:
-        hosts[victim].kill()
-        hosts[victim].communicate()
+def test_a_host_that_is_killed_or_stopped_ends_the_other(victim, number, survivors):
+    code, output = survivors[victim, number]
     assert code == 1
     sentence = last_line(output)
     assert sentence.startswith("error: ") and sentence.endswith("on all hosts to resume.")
@@ -78,6 +99,8 @@ def test_another_config_is_named_on_all_hosts():
 
 
 def test_a_host_that_comes_too_late_ends_all():
-    for code, output in map(ends, start("late")):
+    port = programs.free_port()
+    for number in (0, 1):  # The second comes when the first has given up.
+        code, output = ends(start_one(number, port, "late"))
         assert code == 1
-        assert "error: The hosts did not come together within 10 s." in output
+        assert "error: The hosts did not come together within 5 s." in output
