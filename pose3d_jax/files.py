@@ -1,18 +1,23 @@
-"""Files that are written atomically: completely, or not at all."""
+"""Files that are written atomically, completely or not at all; and locks."""
 
 import contextlib
+import fcntl
 import json
+import logging
 import math
 import os
 import re
 import signal
+import socket
 import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from pose3d_jax.errors import naming
+from pose3d_jax.errors import UserError, naming
+
+log = logging.getLogger(__name__)
 
 #: The key under which a sealed JSON file has its checksum.
 CHECKSUM = "checksum"
@@ -77,6 +82,49 @@ def _runs(process: int) -> bool:
     except OSError:
         pass  # It is another user's.
     return True
+
+
+@contextlib.contextmanager
+def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
+    """Holds a lock: a file that names the process, and goes when it does.
+
+    The system releases it however the process ends. Where files cannot be locked, there is a
+    warning.
+
+    Args:
+        path: of the file.
+        refusal: what to say when the process of this description holds it.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("a+")
+        except FileNotFoundError:
+            continue  # Whoever had the lock has removed the directory meanwhile.
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read() or "another process"
+            file.close()
+            raise UserError(refusal(owner)) from None
+        except OSError as error:
+            log.warning("%s cannot be locked (%s): let no second run use it", path, error.strerror)
+        # Or has removed the file: then this is another than the name's.
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            break
+        file.close()
+    with file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -189,6 +189,16 @@ def test_a_trial_is_replaced_by_the_whole(undisturbed, human36m, tmp_path):
     assert_same(read(HUMAN36M, tmp_path), undisturbed)
 
 
+def test_a_trial_does_not_replace_the_whole(mpii, tmp_path):
+    prepare.prepare("mpii", tmp_path, manual_dir=mpii, workers=1)
+    whole = read("mpii", tmp_path)
+    with pytest.raises(UserError, match=r"a trial would replace it.*--overwrite"):
+        prepare.prepare("mpii", tmp_path, manual_dir=mpii, limit=1, workers=1)
+    assert_same(read("mpii", tmp_path), whole)
+    prepare.prepare("mpii", tmp_path, manual_dir=mpii, limit=1, workers=1, overwrite=True)
+    assert {len(records) for records in read("mpii", tmp_path).values()} == {1}
+
+
 def test_kill_minus_nine_and_the_same_command_again(undisturbed, human36m, tmp_path):
     arguments = (HUMAN36M, "--manual_dir", human36m, "--data_dir", tmp_path, "--partial")
     process = command_line(*arguments, "--workers", 1, start_new_session=True)
@@ -324,7 +334,7 @@ def test_only_one_process_prepares_a_data_set(mpii, tmp_path):
     scratch = tmp_path / ".preparing" / "mpii"
     with (
         prepare._only_one(scratch, "mpii"),
-        pytest.raises(UserError, match="Another process is preparing mpii"),
+        pytest.raises(UserError, match=f"process {os.getpid()} on .* prepares mpii"),
     ):
         prepare.prepare("mpii", tmp_path, manual_dir=mpii)
     prepare.prepare("mpii", tmp_path, manual_dir=mpii, workers=1)

@@ -9,13 +9,12 @@ import collections
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import io
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import tensorflow_datasets as tfds
 from pose3d_jax import processors
 from pose3d_jax.data.catalog import BUILT_IN
 from pose3d_jax.errors import UserError
+from pose3d_jax.files import locked
 from pose3d_jax.programs.run import exit_code
 from tfds_builders import beam, summary, work
 from tfds_builders.base import RecordBuilder
@@ -64,14 +64,22 @@ def prepare(
         The directory of the data set.
 
     Raises:
-        UserError: something is wrong with the release: a sentence that says what.
+        UserError: something is wrong with the release, or a trial would replace the whole: a
+            sentence that says what.
         UnknownDatasetError: no such data set or configuration.
     """
     builder = load_builder(name, data_dir)
     place = Path(builder.data_dir)
-    if has_records(builder) and not overwrite and _is_what_is_asked(builder, limit, partial):
-        print(f"{name} is prepared already: {place} (--overwrite prepares it again)")
-        return place
+    if has_records(builder) and not overwrite:
+        metadata = tfds.builder_from_directory(builder.data_dir).info.metadata
+        if _is_what_is_asked(metadata, limit, partial):
+            print(f"{name} is prepared already: {place} (--overwrite prepares it again)")
+            return place
+        if limit and not metadata.get("limit"):
+            raise UserError(
+                f"{name} is prepared in {place}, and a trial would replace it. Choose another "
+                "directory with --data_dir, or add --overwrite."
+            )
     manual_dir = _check_manual_dir(name, builder, manual_dir)
     if workers is None:
         workers = processors.usable()
@@ -112,9 +120,8 @@ def prepare(
     return place
 
 
-def _is_what_is_asked(builder: Any, limit: int | None, partial: bool) -> bool:
+def _is_what_is_asked(metadata: Mapping[str, Any], limit: int | None, partial: bool) -> bool:
     """A trial does not stand for the whole, nor a part for what is complete by now."""
-    metadata = tfds.builder_from_directory(builder.data_dir).info.metadata
     complete = not metadata.get("missing")
     return metadata.get("limit") == limit and (complete or partial)
 
@@ -136,23 +143,20 @@ def _check_manual_dir(name: str, builder: Any, manual_dir: str | os.PathLike | N
 @contextlib.contextmanager
 def _only_one(scratch: Path, name: str) -> Iterator[None]:
     """Keeps two processes from preparing the same data set at once."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    lock_path = scratch / LOCK
-    with lock_path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"Another process is preparing {name} in {scratch}.") from None
-        try:
+
+    def refusal(owner: str) -> str:
+        return f"{owner} prepares {name} in {scratch}. Wait for it or stop it."
+
+    try:
+        with locked(scratch / LOCK, refusal):
             yield
-        finally:
-            # What is kept for the next run stays; if there is nothing, nothing does.
-            lock_path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                for directory in (scratch, *scratch.parents):
-                    directory.rmdir()
-                    if directory.name == HIDDEN:
-                        break
+    finally:
+        # What is kept for the next run stays; if there is nothing, nothing does.
+        with contextlib.suppress(OSError):
+            for directory in (scratch, *scratch.parents):
+                directory.rmdir()
+                if directory.name == HIDDEN:
+                    break
 
 
 def _stop_on_failures(results: Sequence[tuple[work.Item, work.Receipt]], partial: bool) -> None:

@@ -17,6 +17,7 @@ from pose3d_jax.evaluation.poses import (
     as_poses,
     to_labels,
 )
+from pose3d_jax.evaluation.protocols import redefined_poses
 
 #: How many training records baselines are made of, at most.
 TRAINING_RECORDS = 10_000
@@ -64,14 +65,14 @@ def baselines(training: Labels | None, test: Labels, setting: Setting) -> dict[s
     if training is None:
         return {"true 2D, true depth": true_depth}
     count = len(test.joints)
-    mean_depth = np.broadcast_to(training.depth.mean(0), test.depth.shape)
     mean_mm = np.asarray(geometry.relative_to_root(training.joints_3d)).mean(0)
+    means = (training.joints.mean(0), training.depth.mean(0), mean_mm)
+    # The lab's joints, as a network that was trained on them would have them.
+    mean_pose = redefined_poses(
+        Poses(*(np.broadcast_to(mean, (count, *mean.shape)) for mean in means)), setting.dataset
+    )
     return {
-        "mean pose": Poses(
-            np.broadcast_to(training.joints.mean(0), test.joints.shape),
-            mean_depth,
-            np.broadcast_to(mean_mm, (count, *mean_mm.shape)),
-        ),
-        "true 2D, mean depth": as_poses(test.joints, mean_depth, *setting[:2], test.valid),
+        "mean pose": mean_pose,
+        "true 2D, mean depth": as_poses(test.joints, mean_pose.depth, *setting[:2], test.valid),
         "true 2D, true depth": true_depth,
     }

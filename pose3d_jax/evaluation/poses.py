@@ -30,7 +30,7 @@ class Labels(NamedTuple):
 
 
 class Poses(NamedTuple):
-    """Predicted poses, of the network or of a baseline.
+    """Predicted poses, of the network or of a baseline; joints are where the data set has them.
 
     Attributes:
         joints: crop px.

@@ -19,7 +19,7 @@ from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.sources import Chosen, open_source
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation.poses import LABEL_FIELDS, Labels, Poses, Setting, as_poses, to_labels
-from pose3d_jax.evaluation.protocols import groups_of, protocol_of
+from pose3d_jax.evaluation.protocols import groups_of, protocol_of, redefined_poses
 from pose3d_jax.files import written_whole
 from pose3d_jax.training.progress import Pace
 from pose3d_jax.training.state import TrainState, replicate, split_over_devices
@@ -174,8 +174,9 @@ def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
     output, batch = _concatenate(outputs), _concatenate(kept)
     image_ids, subjects, actions = (np.char.decode(batch[name]).tolist() for name in _ORIGIN)
     _check_labels(split.name, image_ids, batch)
+    poses = as_poses(output["joints"], output["depth"], side, skeleton_size)
     return Predicted(
-        poses=as_poses(output["joints"], output["depth"], side, skeleton_size),
+        poses=redefined_poses(poses, split.name),
         labels=to_labels(batch, side),
         image_ids=np.array(image_ids),
         groups=groups_of(subjects, actions, split.name),

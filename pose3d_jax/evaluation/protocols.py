@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from pose3d_jax.evaluation.poses import Labels, at_size_of
+from pose3d_jax.evaluation.poses import Labels, Poses, at_size_of
 from pose3d_jax.evaluation.published import HUMAN36M, LSP, MPI_INF_3DHP, MPII, Tables
 from pose3d_jax.skeleton import NECK, NUM_JOINTS, PELVIS, THORAX
 
@@ -70,23 +70,37 @@ def protocol_of(dataset: str) -> Protocol:
     return PROTOCOLS.get(dataset.split("/")[0], Protocol())
 
 
+def redefined(points: Float[np.ndarray, "n 16 *d"], dataset: str) -> Float[np.ndarray, "n 16 *d"]:
+    """A network's joints, in 2D or 3D, or their depths, where a data set has them (Sec. 4.1.2).
+
+    Not for what stands at the data set's own joints already.
+    """
+    protocol = protocol_of(dataset)
+    points = points.copy()
+    raised = protocol.hips_raised_by * (points[:, NECK] - points[:, PELVIS])
+    points[:, [PELVIS, *HIPS]] += raised[:, None]
+    if protocol.thorax_is_midway:
+        points[:, THORAX] = (points[:, PELVIS] + points[:, NECK]) / 2
+    return points
+
+
+def redefined_poses(poses: Poses, dataset: str) -> Poses:
+    """A network's poses with the joints of a data set; mm stay root-relative."""
+    joints, depth, millimetres = (redefined(field, dataset) for field in poses)
+    return Poses(joints, depth, millimetres - millimetres[:, [PELVIS]])
+
+
 def as_scored(
     poses: Float[np.ndarray, "n 16 3"], truth: Float[np.ndarray, "n 16 3"], dataset: str
 ) -> Float[np.ndarray, "n 16 3"]:
-    """Predicted poses as a data set's protocol compares them with the truth (Sec. 4.1.2).
+    """Poses at the size at which a data set's protocol compares them with the truth.
 
     Args:
-        poses: mm, root-relative.
+        poses: mm, with the data set's joints.
         truth: mm.
         dataset: the data set's name.
     """
-    protocol = protocol_of(dataset)
-    poses = poses.copy()
-    raised = protocol.hips_raised_by * (poses[:, NECK] - poses[:, PELVIS])
-    poses[:, [PELVIS, *HIPS]] += raised[:, None]
-    if protocol.thorax_is_midway:
-        poses[:, THORAX] = (poses[:, PELVIS] + poses[:, NECK]) / 2
-    return at_size_of(poses, truth) if protocol.size_known else poses
+    return at_size_of(poses, truth) if protocol_of(dataset).size_known else poses
 
 
 def joints_that_count(labels: Labels, dataset: str) -> Bool[np.ndarray, "n 16"]:

@@ -5,11 +5,8 @@ a lock in the work directory; the system releases it however the process ends.
 """
 
 import contextlib
-import fcntl
 import json
-import logging
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +16,8 @@ import ml_collections
 
 from pose3d_jax import config_values
 from pose3d_jax.errors import UserError
-from pose3d_jax.files import differences, read_json, remove_leftovers, write_json
+from pose3d_jax.files import differences, locked, read_json, remove_leftovers, write_json
 from pose3d_jax.stages import same_stages
-
-log = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
@@ -43,41 +38,16 @@ def owned(workdir: Path) -> Iterator[None]:
     if jax.process_index() != 0:
         yield
         return
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / LOCK_FILE
-    with _locked(path) as file:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+
+    def refusal(owner: str) -> str:
+        return (
+            f"{workdir} is in use: {owner} trains there. Wait for it or stop it, or choose another "
+            "directory with --workdir DIR."
+        )
+
+    with locked(workdir / LOCK_FILE, refusal):
         remove_leftovers(workdir)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[Any]:
-    while True:
-        file = path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read() or "another process"
-            file.close()
-            raise UserError(
-                f"{path.parent} is in use: {owner} trains there. Wait for it or stop it, or choose "
-                "another directory with --workdir DIR."
-            ) from None
-        except OSError as error:
-            log.warning("%s cannot be locked (%s): let no second run use it", path, error.strerror)
-        # Whoever had it may have removed it meanwhile: then this is another file than the name's.
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            break
-        file.close()
-    with file:
-        yield file
+        yield
 
 
 def stage_config(config: ml_collections.ConfigDict, number: int) -> dict[str, Any]:
