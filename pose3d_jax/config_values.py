@@ -44,6 +44,10 @@ NUMBER = Rule("a finite number from 0 up", lambda value: _is_number(value) and v
 POSITIVE = Rule("a finite number above 0", lambda value: _is_number(value) and value > 0)
 SHARE = Rule("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
 SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
+RANGE = Rule(
+    "two numbers from 0 up, the lower first",
+    lambda value: _each(NUMBER).holds(value) and len(value) == 2 and value[0] <= value[1],
+)
 TEXT = Rule("a text", lambda value: isinstance(value, str))
 
 #: Of the values; a stage's number and a domain's name are `*` here.
@@ -52,7 +56,7 @@ RULES = {
     "method": TEXT,
     "initial_network": TEXT,
     "preset": TEXT,
-    "last_stage": COUNT,
+    "last_stage": Rule("1, 2 or 3", lambda value: _is_whole(value) and value in (1, 2, 3)),
     **{
         f"model.{name}": COUNT
         for name in (
@@ -82,7 +86,7 @@ RULES = {
     },
     "augmentation.rotation_probability": SHARE,
     "augmentation.mirror_probability": SHARE,
-    "augmentation.colour_range": _each(NUMBER),
+    "augmentation.colour_range": RANGE,
     "loss.unlabelled_joints": _one_of("empty", "ignored"),
     "targets.sigma": POSITIVE,
     "targets.lab_joints": TEXT,

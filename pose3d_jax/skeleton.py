@@ -30,8 +30,6 @@ RIGHT_HIP, LEFT_HIP = 2, 3
 RIGHT_SHOULDER, LEFT_SHOULDER = 12, 13
 ROOT = PELVIS
 
-#: Joints that change places when the image is mirrored.
-MIRROR_PAIRS = ((0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13))
 #: `joints[..., MIRROR_ORDER, :]` exchanges left and right.
 MIRROR_ORDER = np.array([5, 4, 3, 2, 1, 0, 6, 7, 8, 9, 15, 14, 13, 12, 11, 10])
 

@@ -11,18 +11,17 @@ from collections.abc import Sequence
 
 import jax
 
-from pose3d_jax.data.catalog import BUILT_IN, is_prepared
 from pose3d_jax.evaluation.report import beside_published, tables_of
 from pose3d_jax.evaluation.tables import as_text
 from pose3d_jax.evaluation.validation import final_results, validate
+from pose3d_jax.programs.built_in import prepare_if_built_in
 from pose3d_jax.programs.run import run_program
 from pose3d_jax.programs.training_flags import parse, start_jax, workdir
 from pose3d_jax.stages import get_stage, method_directory
 from pose3d_jax.training import hosts
 from pose3d_jax.training.directory import stage_config
 from pose3d_jax.training.interruption import Interruption
-from pose3d_jax.training.run import train
-from tfds_builders.prepare import prepare
+from pose3d_jax.training.run import check_config, train
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +36,8 @@ def main(argv: Sequence[str]) -> None:
     devices = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
     log.info("preset %s, method %s, on %s", config.preset, config.method, devices)
 
-    for section in (config.data.lab, config.data.wild):
-        prepare_if_built_in(section.name, config.run.data_dir or None)
+    check_config(config)
+    prepare_if_built_in(config)
     with Interruption() as interruption:
         run = train(config, place, interruption, validate)
 
@@ -46,16 +45,6 @@ def main(argv: Sequence[str]) -> None:
     results = final_results(run, last)
     tables = [*tables_of(results, kinds=["summary"]), *beside_published(results)]
     log.info("results in %s:\n\n%s\n", place / last.name, "\n\n".join(map(as_text, tables)))
-
-
-def prepare_if_built_in(name: str, data_dir: str | None) -> None:
-    """Renders a data set of the built-in synthetic benchmark that is not there yet."""
-    if name.split("/")[0] != BUILT_IN:
-        return
-    if jax.process_index() == 0 and not is_prepared(name, data_dir):
-        log.info("preparing %s", name)
-        prepare(name, data_dir)
-    hosts.meet(f"prepared {name}")
 
 
 if __name__ == "__main__":

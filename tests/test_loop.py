@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from pose3d_jax import presets
+from pose3d_jax.data.sources import Domain
 from pose3d_jax.errors import Interrupted, UserError
 from pose3d_jax.stages import get_stage
 from pose3d_jax.training import loop
 from pose3d_jax.training.checkpoints import StageCheckpoints
 from pose3d_jax.training.interruption import Interruption
-from pose3d_jax.training.loop import Run, collect, iterate, warn_of_collapse
+from pose3d_jax.training.loop import Run, batches, collect, finite_means, iterate, warn_of_collapse
 from pose3d_jax.training.progress import MetricsLog
 from pose3d_jax.training.state import TrainState
 
@@ -112,6 +113,14 @@ def test_a_stop_at_a_scored_iteration_leaves_its_scores_to_the_next_run(iterated
     assert iterated(4) == ([4, 6], [6])
 
 
+def test_a_stop_during_the_last_scores_is_not_forgotten(iterated):
+    answers = iter([0, signal.SIGTERM])
+    asked = Mock(spec=Interruption, asked=lambda collectively: next(answers))
+    with pytest.raises(Interrupted, match="stopped at the end of stage1"):
+        iterated(STEPS - 1, asked)
+    assert iterated(STEPS) == ([], [])
+
+
 @pytest.mark.parametrize("number", Interruption.SIGNALS)
 def test_a_signal_is_remembered_and_a_second_one_acts_as_usual(number):
     before = signal.getsignal(number)
@@ -120,6 +129,25 @@ def test_a_signal_is_remembered_and_a_second_one_acts_as_usual(number):
         signal.raise_signal(number)
         assert interruption.asked(collectively=False) == number
         assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_no_depth_of_a_wild_record_is_trained_on(split, monkeypatch, tmp_path):
+    record = {"has_3d": True, "joints_3d": np.ones((16, 3), np.float32)}
+    domains = {name: Domain(name, [record], [record], 64, 4000.0) for name in ("lab", "wild")}
+    config = presets.experiment(3, "tiny")
+    run = Run(config, tmp_path, domains, 64, None, None, None)
+    monkeypatch.setattr(loop, "training_batches", lambda sources, **_: iter(sources))
+    lab, wild = (source[0] for source in batches(run, get_stage(config, 3), split))
+    assert lab["has_3d"] and lab["joints_3d"].all()
+    assert not wild["has_3d"] and not wild["joints_3d"].any()
+
+
+def test_a_mean_is_of_the_batches_that_have_the_scalar():
+    row = {"loss": 1.0, "update_norm": 1.0}
+    pending = [row | {"bone_ratio_wild": ratio} for ratio in (np.nan, 1.2, np.nan, 1.0)]
+    means = finite_means([scalars | {"depth_loss": np.nan} for scalars in pending])
+    assert means == row | {"bone_ratio_wild": pytest.approx(1.1)}
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_records(tmp_path):

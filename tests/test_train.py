@@ -14,11 +14,13 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+from pose3d_jax.data.sources import Domain
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import published
 from pose3d_jax.models.variables import flatten
 from pose3d_jax.programs.run import config_mistake
 from pose3d_jax.trained import load
+from pose3d_jax.training import run
 from pose3d_jax.training.directory import owned
 from pose3d_jax.training.run import initial_network, set_up
 from tfds_builders.prepare import prepare
@@ -64,7 +66,7 @@ def test_all_stages_leave_checkpoints_configs_metrics_and_a_table(finished):
 
 def test_the_table_has_its_baselines(finished):
     workdir, _ = finished
-    results = json.loads((workdir / "stage3" / "evaluation" / "results.json").read_text())
+    results = json.loads((workdir / "stage3" / "final" / "results.json").read_text())
     assert len(results["data"]) == 2
     for found in results["data"].values():
         rows = found["baselines"]
@@ -95,7 +97,7 @@ def test_a_second_call_does_what_is_missing_and_trains_nothing(finished, data_di
     assert len(owed) == 2
     scalars.write_text("".join(row for row in rows if row not in owed))
     (again / "stage3" / "pictures" / "lab-000004.png").unlink()
-    results = again / "stage3" / "evaluation" / "results.json"
+    results = again / "stage3" / "final" / "results.json"
     results.write_text(results.read_text().replace('"MPJPE": ', '"MPJPE": 1', 1))
 
     # What does not change the result may change.
@@ -234,6 +236,8 @@ BAD = {
     "batch and devices": ("data.batch_size=7", "not divisible"),
     "input side": ("model.input_side=100", "divisible by"),
     "no input": ("model.input_side=0", "input_side in the config is 0, and must be a whole number"),
+    "no such stage": ("last_stage=4", "last_stage in the config is 4, and must be 1, 2 or 3"),
+    "colours": ("augmentation.colour_range=(1.4, 0.6)", "two numbers from 0 up, the lower first"),
     "not a number": ("stages.stage2.lambda_reg=nan", "lambda_reg in the config is not a number"),
     "targets": ("targets.lab_joints=perspective", "projection, weak_perspective"),
     "nothing to train": ("stages.stage3.steps=0", "stage3, has no iterations: give it some with"),
@@ -251,6 +255,14 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(name, data_dir, tmp_pa
         set_up(config, tmp_path / "run")
     assert message in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lab_without_an_average_skeleton_is_for_stage_1_alone(monkeypatch):
+    without = Domain("lsp", [], [], 64, bone_length_sum=0.0)
+    monkeypatch.setattr(run, "open_domain", lambda *_: without)
+    with pytest.raises(UserError, match=r"lsp has no .* --config\.data\.bone_length_sum"):
+        run.open_domains(configured())
+    assert run.open_domains(configured("--config.last_stage=1"))["lab"] is without
 
 
 def test_an_unknown_preset_is_named():
@@ -303,7 +315,7 @@ def test_the_papers_preset_trains_on_the_official_formats(tmp_path):
     assert "preset paper" in output
     config = json.loads((workdir / "stage3" / "config.json").read_text())
     assert config["data"]["bone_length_sum"] == pytest.approx(4296.99233013)
-    results = json.loads((workdir / "stage3" / "evaluation" / "results.json").read_text())
+    results = json.loads((workdir / "stage3" / "final" / "results.json").read_text())
     lab, wild = results["data"].values()
     # MPII has no depth: only what 2D labels tell is scored.
     assert set(wild["tables"]["summary"]) == {"PCKh@0.5", "symmetry", "symmetry true 2D"}

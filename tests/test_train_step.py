@@ -14,7 +14,7 @@ from pose3d_jax.interop.torch_files import read_tensors
 from pose3d_jax.models.variables import AXIS, abstract_network, flatten, unflatten
 from pose3d_jax.stages import get_stage
 from pose3d_jax.training.state import Hyperparameters, initial_state, make_optimizer
-from pose3d_jax.training.steps import depth_diagnostics, make_train_step
+from pose3d_jax.training.steps import Mean, _average, depth_diagnostics, make_train_step
 
 DATA = Path(__file__).parent / "data"
 STEPS, BATCH = 3, 6
@@ -130,6 +130,13 @@ def test_parameters_and_statistics_are_the_releases(golden, release, trained, nu
     assert compared > len(after) / 3
 
 
+def test_diagnostics_are_means_over_the_images_of_all_devices():
+    """Three images on one device and none on another count as three, and not as nothing."""
+    means = Mean(np.float32([6.0, 0.0]), np.float32([3.0, 0.0]))
+    found = jax.pmap(_average, axis_name=AXIS, devices=jax.devices()[:2])({"ratio": means})
+    np.testing.assert_array_equal(found["ratio"], [2.0, 2.0])
+
+
 def test_diagnostics_leave_out_joints_without_annotation():
     rng = np.random.default_rng(0)
     joints = np.float32(rng.uniform(-0.8, 0.8, (4, 16, 2)))
@@ -147,13 +154,16 @@ def test_diagnostics_leave_out_joints_without_annotation():
     partial = whole._replace(
         joints=np.where(valid[:, None], joints, np.float32(-30)), valid=np.tile(valid, (4, 1))
     )
-    expected = depth_diagnostics(whole, depth)
-    found = depth_diagnostics(partial, depth)
+
+    def ratios(example, depth):
+        return {k: total / count for k, (total, count) in depth_diagnostics(example, depth).items()}
+
+    expected, found = ratios(whole, depth), ratios(partial, depth)
     for name, value in expected.items():
         assert abs(found[name] / value - 1) < 0.15, name
     # An image without any annotated bone says nothing.
     partial.valid[2] = False
-    alone = depth_diagnostics(partial, depth)["bone_ratio_wild"]
+    alone = ratios(partial, depth)["bone_ratio_wild"]
     last = [field[3:] for field in (partial.joints, partial.valid, depth)]
     one = whole._replace(joints=last[0], valid=last[1], depth=last[2], has_3d=np.array([False]))
-    np.testing.assert_allclose(alone, depth_diagnostics(one, last[2])["bone_ratio_wild"], rtol=1e-6)
+    np.testing.assert_allclose(alone, ratios(one, last[2])["bone_ratio_wild"], rtol=1e-6)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import ml_collections
 import numpy as np
 
 from pose3d_jax.evaluation import charts
@@ -63,22 +62,22 @@ def _difference(minuend: Mapping[str, Row], subtrahend: Mapping[str, Row]) -> di
     }
 
 
-def draw(out: Path, evaluations: Mapping[str, Path], config: ml_collections.ConfigDict) -> None:
+def draw(out: Path, evaluations: Mapping[str, Path], settings: Sequence[Setting]) -> None:
     """Draws the curves of several variants together, for every data set.
 
     Args:
         out: directory of the pictures, one below it for each data set.
         evaluations: variant → directory of one of its evaluations.
-        config: of any of them.
+        settings: how each data set is scored.
     """
-    for dataset in (config.data.lab.name, config.data.wild.name):
+    for setting in settings:
+        dataset = setting.dataset
         place = out / directory_of(dataset)
         place.mkdir(parents=True, exist_ok=True)
         predicted = {}
         for name, directory in evaluations.items():
             path = directory / directory_of(dataset) / PREDICTIONS_FILE
             predicted[name], labels, *_ = read_predictions(path)
-        setting = Setting(config.model.input_side, config.data.bone_length_sum, dataset)
         draw_curves(place, predicted, labels, setting)
 
 

@@ -19,7 +19,7 @@ from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.sources import Chosen, open_source
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation.poses import LABEL_FIELDS, Labels, Poses, Setting, as_poses, to_labels
-from pose3d_jax.evaluation.protocols import groups_of, protocol_of, redefined_poses
+from pose3d_jax.evaluation.protocols import groups_of, protocol_of, redefined_poses, split_name
 from pose3d_jax.files import written_whole
 from pose3d_jax.training.progress import Pace
 from pose3d_jax.training.state import TrainState, replicate, split_over_devices
@@ -66,7 +66,7 @@ class Split(NamedTuple):
     """A split of a prepared data set.
 
     Attributes:
-        name: of the data set.
+        name: of the data set, and of the split if it is not the protocol's (`split_name`).
         source: its records.
         image_side: of its images, px.
     """
@@ -131,7 +131,7 @@ def open_split(name: str, data_dir: str | os.PathLike | None, limit: int | None 
         have = ", ".join(builder.info.splits) or "none"
         raise UserError(f"{dataset} has no records in the split {split!r}; it has {have}.")
     return Split(
-        name=dataset,
+        name=split_name(dataset, split),
         source=Chosen(open_source(builder, split), limit),
         image_side=int(builder.info.metadata["image_side"]),
     )

@@ -66,8 +66,23 @@ PROTOCOLS = {
 
 
 def protocol_of(dataset: str) -> Protocol:
-    """The protocol of a data set, `mpii`, or of one of its configurations, `human36m/every_64`."""
-    return PROTOCOLS.get(dataset.split("/")[0], Protocol())
+    """The protocol of a data set, by the name of a split of it (`split_name`).
+
+    Published numbers are of the protocol's own split alone.
+    """
+    name, _, other_split = dataset.partition(":")
+    protocol = PROTOCOLS.get(name.split("/")[0], Protocol())
+    return dataclasses.replace(protocol, published={}) if other_split else protocol
+
+
+def split_name(dataset: str, split: str = "") -> str:
+    """A split's name in results: the data set's, and of another split than the protocol's its own.
+
+    Args:
+        dataset: `mpii`, or a configuration, `human36m/every_64`.
+        split: of the data set; the protocol's by default.
+    """
+    return f"{dataset}:{split}" if split not in ("", protocol_of(dataset).test_split) else dataset
 
 
 def redefined(points: Float[np.ndarray, "n 16 *d"], dataset: str) -> Float[np.ndarray, "n 16 *d"]:

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from pose3d_jax import metrics
+from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import charts, extremes, scores
 from pose3d_jax.evaluation.baselines import baselines, lab_labels
 from pose3d_jax.evaluation.poses import Labels, Poses, Setting, in_pixels
@@ -34,8 +35,9 @@ from pose3d_jax.files import read_json, write_json, write_text
 
 log = logging.getLogger(__name__)
 
-#: Below a stage's directory, where its evaluation is kept by default.
+#: Below a stage's directory, where its evaluation is kept by default; and training's own.
 DIRECTORY = "evaluation"
+FINAL_DIRECTORY = "final"
 RESULTS_FILE = "results.json"
 TABLES_FILE = "tables.md"
 
@@ -116,6 +118,8 @@ def evaluate_checkpoint(
     config = trained.config
     names = data or [config.data.lab.name, config.data.wild.name]
     splits = [open_split(name, data_dir, limit) for name in names]
+    if twice := [s.name for i, s in enumerate(splits) if s.name in {t.name for t in splits[:i]}]:
+        raise UserError(f"{twice[0]} is named twice.")
     return evaluate(
         trained,
         splits,
@@ -150,12 +154,13 @@ def kept(out: Path, splits: Sequence[Split], source: Mapping[str, Any]) -> Resul
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None  # None is there, or it cannot be read: it is computed again.
     same_records = there == {split.name: len(split.source) for split in splits}
-    return results if same_source and same_records else None
+    whole = all((out / directory_of(name) / PREDICTIONS_FILE).exists() for name in there)
+    return results if same_source and same_records and whole else None
 
 
 def directory_of(dataset: str) -> str:
-    """A data set's name as a directory."""
-    return dataset.replace("/", "-")
+    """A split's name as a directory."""
+    return dataset.replace("/", "-").replace(":", "-")
 
 
 def score(predicted: Predicted, setting: Setting, training_labels: Labels | None = None) -> Results:

@@ -186,8 +186,8 @@ def _measure_3d(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Mea
     ours = _scored(poses, labels, setting)
     with_true_2d = _with_true_2d(poses, labels, setting)
     at_true_2d = _scored(with_true_2d, labels, setting)
-    errors = np.asarray(metrics.joint_errors(at_size_of(ours, truth), truth))
-    of_pck = counted & NEITHER_PELVIS_NOR_THORAX
+    errors = errors_of_pck(poses, labels, setting)
+    of_pck = np.isfinite(errors)
 
     has_bones = known & np.asarray(geometry.annotated_bones(labels.valid)).any(1)
 

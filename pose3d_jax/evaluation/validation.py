@@ -14,6 +14,7 @@ from pose3d_jax.evaluation import report, scores
 from pose3d_jax.evaluation.baselines import training_labels
 from pose3d_jax.evaluation.poses import Poses
 from pose3d_jax.evaluation.predictions import Split, Trained, predict
+from pose3d_jax.evaluation.protocols import split_name
 from pose3d_jax.files import written_whole
 from pose3d_jax.images.crop import out_of_square
 from pose3d_jax.skeleton import NUM_JOINTS
@@ -55,7 +56,7 @@ def final_results(run: Run, stage: Stage) -> report.Results:
     """The evaluation of a finished stage on all held-out records, kept as `evaluate` keeps it."""
     trained = _trained(run, stage, replicate(trained_state(run, stage.number)))
     splits = list(_splits(run).values())
-    out = run.workdir / stage.name / report.DIRECTORY
+    out = run.workdir / stage.name / report.FINAL_DIRECTORY
     source = report.source_of(trained)
     return report.kept(out, splits, source) or report.evaluate(
         trained,
@@ -74,7 +75,11 @@ def _trained(run: Run, stage: Stage, state: TrainState) -> Trained:
 def _splits(run: Run, limit: int | None = None) -> dict[str, Split]:
     # Images of one size for all: the program that predicts is compiled once.
     return {
-        name: Split(domain.name, Chosen(domain.test, limit), run.image_side)
+        name: Split(
+            split_name(domain.name, run.config.data[name].test),
+            Chosen(domain.test, limit),
+            run.image_side,
+        )
         for name, domain in run.domains.items()
     }
 

@@ -132,17 +132,18 @@ def iterate(
         score(done)
         if last or done % settings.evaluate_every == 0:
             pace.restart(done)
+    if stop := interruption.asked(collectively=True):  # It came during the last scores.
+        raise Interrupted(stop, f"stopped at the end of {stage.name}; rerun the command to go on")
 
 
 def batches(run: Run, stage: Stage, split: str, start: int = 0) -> Iterator[dict]:
     """This host's batches of a stage, of its training records or of held-out ones like them."""
     sources = [getattr(run.domains[name], split) for name in stage.domains]
-    if split == "test":
-        # Wild test records may carry the truth; what is trained on does not.
-        sources = [
-            WithoutDepth(source) if name == "wild" else source
-            for name, source in zip(stage.domains, sources)
-        ]
+    # Wild records may carry the truth, as those of the built-in test do: it is not trained on.
+    sources = [
+        WithoutDepth(source) if name == "wild" else source
+        for name, source in zip(stage.domains, sources)
+    ]
     return training_batches(
         sources,
         batch_size=run.config.data.batch_size,
@@ -182,19 +183,27 @@ def collect(
                 seed=stream_seed(run, stage),
                 step=step,
             )
-            good = checkpoints.steps()
+            good = [f"that of iteration {step}" for step in checkpoints.steps()] or ["none yet"]
             raise UserError(
                 f"The loss or the update is not finite in iteration {step + 1} of {stage.name} "
                 f"(loss {scalars['loss']}, update {scalars['update_norm']}). Its records: "
-                f"{', '.join(names)}. The last good checkpoint is "
-                + (f"that of iteration {good[-1]}" if good else "that of the stage before")
-                + f" in {checkpoints.directory}. If the records are sound, lower "
+                f"{', '.join(names)}. The last good checkpoint in {checkpoints.directory} is "
+                f"{good[-1]}. If the records are sound, lower "
                 f"--config.stages.{stage.name}.learning_rate."
             )
+    return finite_means(fetched)
+
+
+def finite_means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean of each scalar over those that are finite, where there are any.
+
+    A batch without a labelled bone of a domain has no ratio of its bones.
+    """
+    columns = {name: np.array([scalars[name] for scalars in rows]) for name in rows[0]}
     return {
-        name: float(np.mean([scalars[name] for scalars in fetched]))
-        for name in fetched[0]
-        if np.isfinite(fetched[0][name])
+        name: float(np.mean(values[np.isfinite(values)]))
+        for name, values in columns.items()
+        if np.isfinite(values).any()
     }
 
 

@@ -75,14 +75,7 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
     Raises:
         UserError: a data set, the work directory or the config is not as it should be.
     """
-    try:
-        config_values.check(config.to_dict())
-    except ValueError as error:
-        raise UserError(f"{error}.".replace(" is ", " in the config is ", 1)) from error
-    stages = planned_stages(config)
-    check_targets(**config.targets)
-    for stage in stages:
-        check_batch_size(config.data.batch_size, stage.domains)
+    stages = check_config(config)
     network = initial_network(config)
     domains = open_domains(config)
     for stage in stages:
@@ -96,6 +89,23 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
         optimizer=make_optimizer(config),
         predict=make_predict_step(network, config.model.input_side),
     )
+
+
+def check_config(config: ml_collections.ConfigDict) -> list[Stage]:
+    """Checks all of a config that can be checked without data; returns the stages of the run.
+
+    Raises:
+        UserError: a value is not as it should be.
+    """
+    try:
+        config_values.check(config.to_dict())
+    except ValueError as error:
+        raise UserError(f"{error}.".replace(" is ", " in the config is ", 1)) from error
+    stages = planned_stages(config)
+    check_targets(**config.targets)
+    for stage in stages:
+        check_batch_size(config.data.batch_size, stage.domains)
+    return stages
 
 
 def planned_stages(config: ml_collections.ConfigDict) -> list[Stage]:
@@ -141,13 +151,19 @@ def open_domains(config: ml_collections.ConfigDict) -> dict[str, Domain]:
     """Opens the data, and completes the config with it.
 
     Raises:
-        UserError: a data set is not prepared, or has no records.
+        UserError: a data set is not prepared, has no records, or no size for what is learnt of it.
     """
     domains = {
         name: open_domain(config.data[name], config.run.data_dir) for name in ("lab", "wild")
     }
     # What turns a prediction into mm belongs to the network that learnt from this data.
     config.data.bone_length_sum = config.data.bone_length_sum or domains["lab"].bone_length_sum
+    if not config.data.bone_length_sum and any(s.with_depth for s in planned_stages(config)):
+        raise UserError(
+            f"{domains['lab'].name} has no average skeleton, so that depths learnt from it would "
+            "have no size: choose another data set of the lab, with 3D labels, or say the sum of "
+            "the 14 bones' lengths in mm with --config.data.bone_length_sum."
+        )
     return domains
 
 

@@ -8,6 +8,7 @@ restart nor the number of devices changes what is computed.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +32,22 @@ from pose3d_jax.stages import Stage
 from pose3d_jax.training.state import Batch, Hyperparameters, Metrics, TrainState
 
 
+class Mean(NamedTuple):
+    """A mean over images, in two parts: devices may have different numbers of them, or none."""
+
+    total: Float[Array, ""]
+    count: Float[Array, ""]
+
+
 def _average(tree):
     """Mean over the devices, as one all-reduce of one vector instead of one per array."""
     vector, restore = ravel_pytree(tree)
-    return restore(jax.lax.pmean(vector, AXIS))
+    tree = restore(jax.lax.pmean(vector, AXIS))
+    return jax.tree.map(
+        lambda x: x.total / x.count if isinstance(x, Mean) else x,
+        tree,
+        is_leaf=lambda x: isinstance(x, Mean),
+    )
 
 
 def _loss(
@@ -47,7 +60,7 @@ def _loss(
     *,
     unlabelled_joints: str,
     running: bool = False,
-) -> tuple[Float[Array, ""], tuple[Metrics, nnx.State]]:
+) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""] | Mean], nnx.State]]:
     """The loss of Eq. 4 with its parts, and the updated statistics."""
     # NNX refuses to mutate what was created outside a transformation: copy.
     model = nnx.merge(network.graphdef, params, stats, copy=True)
@@ -72,12 +85,11 @@ def _loss(
     return metrics["loss"], (metrics, nnx.state(model, nnx.BatchStat))
 
 
-def depth_diagnostics(example: Example, depth: Float[AnyArray, "b 16"]) -> Metrics:
+def depth_diagnostics(example: Example, depth: Float[AnyArray, "b 16"]) -> dict[str, Mean]:
     """How far bones leave the image plane: mean ratio of 3D to 2D bone-length sums, per domain.
 
-    When Eq. 3 collapses to its degenerate minimum, the wild ratio leaves the lab's behind. Per
-    device, the mean is over the images of the domain that have an annotated bone; NaN where there
-    is none.
+    When Eq. 3 collapses to its degenerate minimum, the wild ratio leaves the lab's behind. The mean
+    is over the images of the domain that have an annotated bone; NaN where there is none.
     """
     pose = jnp.concatenate([example.joints, depth[..., None]], axis=-1)
     flat = geometry.bone_length_sum(example.joints, example.valid)
@@ -85,7 +97,7 @@ def depth_diagnostics(example: Example, depth: Float[AnyArray, "b 16"]) -> Metri
 
     def mean(chosen):
         chosen &= flat > 0
-        return jnp.where(chosen, ratio, 0.0).sum() / chosen.sum()
+        return Mean(jnp.where(chosen, ratio, 0.0).sum(), chosen.sum(dtype=ratio.dtype))
 
     return {"bone_ratio_lab": mean(example.has_3d), "bone_ratio_wild": mean(~example.has_3d)}
 
