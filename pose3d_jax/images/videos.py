@@ -126,8 +126,8 @@ def open_video(path: str | os.PathLike) -> Iterator[Video]:
         UserError: PyAV is missing, or the file is no video or damaged (while reading, too).
     """
     with open_stream(path) as (stream, frames):
-        rate = stream.average_rate
-        if not rate or not 0.01 <= rate <= 1000:  # A header's word, which may be anything.
+        rate = Fraction(stream.average_rate or 0)  # PyAV has a type of its own from 19 on.
+        if not 0.01 <= rate <= 1000:  # A header's word, which may be anything.
             rate = Fraction(25)
         yield Video(rate, max(stream.frames, 0), _upright(path, frames))
 
