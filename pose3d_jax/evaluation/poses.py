@@ -49,7 +49,7 @@ class Setting(NamedTuple):
     Attributes:
         side: of the network's crop, px.
         skeleton_size: `AvgSumLen`, mm.
-        dataset: name of the data set, which decides the protocol (`protocols`).
+        dataset: name of the split (`protocols.split_name`), which decides the protocol.
         with_depth: False for a network whose depth module is not trained (stage 1).
     """
 
