@@ -149,7 +149,8 @@ def measure_stages(
     # A batch of frames again and again: to hold them all would take time of its own.
     with videos.open_video(source) as video:
         total = video.count
-        frames = list(itertools.islice(video.frames, predictor.batch_size))
+        some = itertools.islice(video.frames, predictor.batch_size)
+        frames = [frame.image for frame in some]
     boxes = [box] * len(frames)
     batches = math.ceil(total / len(frames))
     spent["network and cutting out"] = scaled(

@@ -32,6 +32,7 @@ from pose3d_jax.evaluation.report import (
 from pose3d_jax.evaluation.tables import as_text
 from pose3d_jax.evaluation.validation import final_results, validate
 from pose3d_jax.files import write_json
+from pose3d_jax.programs import training_flags
 from pose3d_jax.programs.built_in import prepare_if_built_in
 from pose3d_jax.programs.run import run_program
 from pose3d_jax.programs.training_flags import parse, start_jax, workdir
@@ -47,6 +48,8 @@ from pose3d_jax.training.variants import (
 )
 
 log = logging.getLogger(__name__)
+
+flags.adopt_module_key_flags(training_flags)  # Or --help would leave them out.
 
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Trainings of each variant.", lower_bound=1)
 _LAMBDA_GEO = flags.DEFINE_list(

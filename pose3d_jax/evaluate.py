@@ -37,6 +37,8 @@ _LIMIT = flags.DEFINE_integer(
     "limit", None, "Take this many images of each split, evenly spaced.", lower_bound=1
 )
 _PICTURES = flags.DEFINE_bool("pictures", True, "Draw pictures too.")
+for _flag in (CHECKPOINT, OUT, DATA_DIR, BATCH_SIZE, FLIP, COMPILATION_CACHE):
+    flags.declare_key_flag(_flag.name)  # Or --help would leave it out.
 
 
 def main(argv: Sequence[str]) -> None:

@@ -18,7 +18,8 @@ from absl import flags
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.boxes import InputError
 from pose3d_jax.prediction.finding import AUTO
-from pose3d_jax.prediction.jobs import Options, list_jobs, predict_files
+from pose3d_jax.prediction.inputs import list_jobs
+from pose3d_jax.prediction.jobs import Options, predict_files
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.programs.compilation import keep_compiled
 from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE, FLIP, OUT
@@ -35,15 +36,24 @@ _BOXES = flags.DEFINE_multi_string(
 _FIND = flags.DEFINE_bool(
     "find", True, "Look for people where there is no box; else the largest centred square is taken."
 )
-_MARGIN = flags.DEFINE_float("margin", 1.0, "Factor on the boxes; 1.25 if they fit tightly.")
+_MARGIN = flags.DEFINE_float(
+    "margin", 1.0, "Factor on the boxes; 1.25 if they fit tightly.", lower_bound=0.01
+)
 _SIZE = flags.DEFINE_float(
-    "bone_length_sum", None, "Sum of the person's 14 bones, mm. Default: the average skeleton's."
+    "bone_length_sum",
+    None,
+    "Sum of the person's 14 bones, mm. Default: the average skeleton's.",
+    lower_bound=1.0,
 )
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth videos over time (One-Euro filter).")
 _OVERLAYS = flags.DEFINE_bool(
     "overlays", True, "Draw the skeletons over images and videos: half of a video's time."
 )
-_FIGURES = flags.DEFINE_bool("figures", True, "Draw the people of images in 3D: the slowest part.")
+_FIGURES = flags.DEFINE_bool(
+    "figures", True, "Draw the people of images in 3D: of a photo with a box the slowest part."
+)
+for _flag in (CHECKPOINT, OUT, BATCH_SIZE, FLIP, COMPILATION_CACHE):
+    flags.declare_key_flag(_flag.name)  # Or --help would leave it out.
 
 
 def main(argv: Sequence[str]) -> None:
@@ -53,7 +63,9 @@ def main(argv: Sequence[str]) -> None:
     boxes = parse_boxes(_BOXES.value)
     if boxes is None and _FIND.value:
         boxes = AUTO
-    jobs = list_jobs([Path(path) for path in argv[1:]], Path(OUT.value or PLACE))
+    jobs, problems = list_jobs([Path(path) for path in argv[1:]], Path(OUT.value or PLACE))
+    for problem in problems:
+        log.error("%s", problem)
     keep_compiled(COMPILATION_CACHE.value)
     predictor = Predictor.from_checkpoint(
         CHECKPOINT.value, batch_size=BATCH_SIZE.value, flip=FLIP.value
@@ -68,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
         overlays=_OVERLAYS.value,
         figures=_FIGURES.value,
     )
-    failed = 0
+    failed = len(problems)
     for number, (job, told) in enumerate(predict_files(predictor, jobs, options), 1):
         if isinstance(told, UserError):
             failed += 1
@@ -78,7 +90,8 @@ def main(argv: Sequence[str]) -> None:
         else:
             log.info("%d/%d %s: %s → %s", number, len(jobs), job.source, told, job.place)
     if failed:
-        raise UserError(f"{failed} of {len(jobs)} inputs failed, as said above.")
+        total = len(jobs) + len(problems)
+        raise UserError(f"{failed} of {total} inputs failed, as said above.")
 
 
 def parse_boxes(texts: Sequence[str]) -> np.ndarray | None:

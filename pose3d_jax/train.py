@@ -10,10 +10,12 @@ import logging
 from collections.abc import Sequence
 
 import jax
+from absl import flags
 
 from pose3d_jax.evaluation.report import beside_published, tables_of
 from pose3d_jax.evaluation.tables import as_text
 from pose3d_jax.evaluation.validation import final_results, validate
+from pose3d_jax.programs import training_flags
 from pose3d_jax.programs.built_in import prepare_if_built_in
 from pose3d_jax.programs.run import run_program
 from pose3d_jax.programs.training_flags import parse, start_jax, workdir
@@ -25,18 +27,20 @@ from pose3d_jax.training.run import check_config, train
 
 log = logging.getLogger(__name__)
 
+flags.adopt_module_key_flags(training_flags)  # Or --help would leave them out.
+
 
 @hosts.end_together
 def main(argv: Sequence[str]) -> None:
     """The program."""
     config = parse(argv)
     start_jax(config)
+    check_config(config)
     hosts.agree("config", stage_config(config, config.last_stage))
     place = workdir(f"runs/{config.preset}/{method_directory(config.method)}")
     devices = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
     log.info("preset %s, method %s, on %s", config.preset, config.method, devices)
 
-    check_config(config)
     prepare_if_built_in(config)
     with Interruption() as interruption:
         run = train(config, place, interruption, validate)

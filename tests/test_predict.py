@@ -1,6 +1,7 @@
 import dataclasses
 import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -22,9 +23,11 @@ from pose3d_jax import predict, skeleton
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
 from pose3d_jax.prediction import finding, outputs
-from pose3d_jax.prediction.jobs import Options, list_jobs, predict_files
+from pose3d_jax.prediction.inputs import list_jobs
+from pose3d_jax.prediction.jobs import Options, _smoother, predict_files
 from pose3d_jax.prediction.outputs import Job
-from pose3d_jax.prediction.predictor import Predictor
+from pose3d_jax.prediction.pipeline import Seen
+from pose3d_jax.prediction.predictor import Pose, Predictor
 from pose3d_jax.prediction.smoothing import OneEuro
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
@@ -109,11 +112,29 @@ def test_a_video_is_predicted_frame_by_frame(predictor, inputs, tmp_path):
         frames = list(video.frames)
     assert len(frames) == 5
     for row, frame in zip(content["frames"], frames):
-        expected = predictor(frame, (5, 5, 40, 40))
+        expected = predictor(frame.image, (5, 5, 40, 40))
         joints = row["people"][0]["joints_2d"]
         np.testing.assert_allclose(joints, expected.joints_2d[0], atol=1e-3)
     with videos.open_video(tmp_path / "overlay.mp4") as annotated:
-        assert [frame.shape for frame in annotated.frames] == [(64, 96, 3)] * 5
+        assert [frame.image.shape for frame in annotated.frames] == [(64, 96, 3)] * 5
+
+
+def test_times_are_those_of_the_frames(tmp_path):
+    """Phones leave frames out, and take fewer in the dark."""
+    av = pytest.importorskip("av")
+    milliseconds = [100, 120, 140, 340, 540, 1040]
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for when in milliseconds:
+            frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = when, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with videos.open_video(tmp_path / "a.mp4") as video:
+        times = [frame.time for frame in video.frames]
+    np.testing.assert_allclose(times, (np.array(milliseconds) - 100) / 1000, atol=1e-6)
 
 
 def test_ctrl_c_between_two_results_waits_for_both(predictor, inputs, tmp_path, monkeypatch):
@@ -253,6 +274,33 @@ def test_a_broken_video_is_a_sentence(predictor, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_smoothing_does_not_mix_people():
+    """The first of two leaves, and another comes, in the same frame."""
+    smooth = _smoother(25.0)
+    shape = np.random.default_rng(0).uniform(-40, 40, (16, 2)).astype(np.float32)
+
+    def seen(*places):
+        joints = np.stack([shape + place for place in places]).astype(np.float32)
+        poses = Pose(
+            joints_2d=joints,
+            joints_3d=np.concatenate([joints, joints[..., :1]], axis=-1),
+            scores=np.ones((len(places), 16), np.float32),
+            squares=np.ones((len(places), 3), np.float32),
+            image=np.zeros(len(places), np.int32),
+        )
+        return Seen(None, None, (0, 0), poses)
+
+    for _ in range(20):
+        smooth(seen(100, 500))
+    after = seen(503, 900)
+    found = smooth(after).pose
+    np.testing.assert_array_equal(found.joints_2d, after.pose.joints_2d)
+    np.testing.assert_array_equal(found.joints_3d, after.pose.joints_3d)
+    # Who stays is smoothed: three px in a frame become less.
+    moved = seen(506, 903)
+    assert (smooth(moved).pose.joints_2d < moved.pose.joints_2d - 0.5).all()
+
+
 def test_one_euro_follows_its_definition():
     """Casiez et al. 2012, algorithm 1, for one number at a time."""
     rate, least, beta = 50.0, 0.8, 0.02
@@ -278,25 +326,54 @@ def test_inputs_have_places_of_their_own(tmp_path):
     for path in ("a/x.jpg", "b/x.jpg"):
         (tmp_path / path).touch()
     out = tmp_path / "out"
-    jobs = list_jobs([tmp_path / "a", tmp_path / "b" / "x.jpg"], out)
+    jobs, problems = list_jobs([tmp_path / "a", tmp_path / "b" / "x.jpg"], out)
+    assert not problems
     assert [job.place for job in jobs] == [out / "a" / "x.jpg", out / "x.jpg"]
     with pytest.raises(UserError, match="same name"):
         list_jobs([tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg"], out)
-    with pytest.raises(UserError, match="no images"):
-        list_jobs([tmp_path / "empty"], out)
+    # What is wrong with one input does not keep the others.
+    jobs, problems = list_jobs([tmp_path / "empty", tmp_path / "a" / "x.jpg"], out)
+    assert len(jobs) == 1 and "no images or videos in" in str(*problems)
+    x = tmp_path / "a" / "x.jpg"
+    assert len(list_jobs([x, tmp_path / "a" / ".." / "a" / "x.jpg"], out)[0]) == 1, "the same file"
+    with pytest.raises(UserError, match=r"which is a file.*--out"):
+        list_jobs([x], tmp_path / "a")
+
+
+def test_results_are_no_inputs(tmp_path):
+    for name in ("a.jpg", "out/a.jpg/overlay.png", "other/out/b.heic", ".DS_Store"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    jobs, problems = list_jobs([tmp_path], tmp_path / "other" / ".." / "out")
+    assert [job.source for job in jobs] == [tmp_path / "a.jpg"] and not problems
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.jpg").touch()
+    scan = os.scandir
+
+    def scandir(path):  # Root may read everything.
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    jobs, problems = list_jobs([tmp_path, tmp_path / ("n" * 300)], tmp_path / "out")
+    assert len(jobs) == 2 and str(*problems) == f"{tmp_path / 'closed'}: Permission denied."
 
 
 def test_no_place_is_outside(tmp_path):
     (tmp_path / "photos" / "more").mkdir(parents=True)
     (tmp_path / "photos" / "x.jpg").touch()
-    jobs = list_jobs([tmp_path / "photos" / "more" / ".."], tmp_path / "out")
+    jobs, _ = list_jobs([tmp_path / "photos" / "more" / ".."], tmp_path / "out")
     assert [job.place for job in jobs] == [tmp_path / "out" / "photos" / "x.jpg"]
 
 
 def test_folders_named_like_pictures_are_folders(tmp_path):
     (tmp_path / "predictions" / "a.jpg").mkdir(parents=True)
     (tmp_path / "b.jpg").touch()
-    jobs = list_jobs([tmp_path], tmp_path / "out")
+    jobs, _ = list_jobs([tmp_path], tmp_path / "out")
     assert [job.source for job in jobs] == [tmp_path / "b.jpg"]
 
 
@@ -373,6 +450,6 @@ def test_videos_of_any_size_are_written(tmp_path, height, width):
     with videos.write_video(tmp_path / "a.mp4", Fraction(25)) as add:
         add(np.full((height, width, 3), 200, np.uint8))
     with videos.open_video(tmp_path / "a.mp4") as video:
-        (frame,) = video.frames
+        ((_, frame),) = video.frames
     assert frame.shape == (*(max(size - size % 2, 2) for size in (height, width)), 3)
     np.testing.assert_allclose(frame, 200, atol=3)

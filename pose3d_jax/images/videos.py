@@ -26,18 +26,30 @@ OPENING_MEMORY, OPENING_SECONDS = 1 << 30, 20
 _LARGEST_TABLE = 2 << 30
 
 
+class VideoFrame(NamedTuple):
+    """A frame of a video.
+
+    Attributes:
+        time: seconds since the first frame; phones' videos have no constant rate.
+        image: RGB, upright.
+    """
+
+    time: float
+    image: UInt8[np.ndarray, "_ _ 3"]
+
+
 class Video(NamedTuple):
     """An opened video.
 
     Attributes:
-        rate: frames per second.
+        rate: frames per second, on average.
         count: of frames according to the header; 0 where it does not say.
-        frames: RGB, upright, in order; to be read once.
+        frames: in order; to be read once.
     """
 
     rate: Fraction
     count: int
-    frames: Iterator[UInt8[np.ndarray, "_ _ 3"]]
+    frames: Iterator[VideoFrame]
 
 
 def _av() -> Any:
@@ -129,7 +141,7 @@ def open_video(path: str | os.PathLike) -> Iterator[Video]:
         rate = Fraction(stream.average_rate or 0)  # PyAV has a type of its own from 19 on.
         if not 0.01 <= rate <= 1000:  # A header's word, which may be anything.
             rate = Fraction(25)
-        yield Video(rate, max(stream.frames, 0), _upright(path, frames))
+        yield Video(rate, max(stream.frames, 0), _upright(path, frames, rate))
 
 
 def pixels(path: str | os.PathLike, frame: Any) -> UInt8[np.ndarray, "height width 3"]:
@@ -142,10 +154,15 @@ def pixels(path: str | os.PathLike, frame: Any) -> UInt8[np.ndarray, "height wid
         return frame.to_ndarray(format="rgb24")
 
 
-def _upright(path: str | os.PathLike, frames: Iterator[Any]) -> Iterator[np.ndarray]:
-    for frame in frames:
+def _upright(
+    path: str | os.PathLike, frames: Iterator[Any], rate: Fraction
+) -> Iterator[VideoFrame]:
+    start = None
+    for number, frame in enumerate(frames):
+        time = float(number / rate) if frame.time is None else frame.time
+        start = time if start is None else start
         # Counter-clockwise, as np.rot90's.
-        yield np.rot90(pixels(path, frame), round(frame.rotation / 90))
+        yield VideoFrame(time - start, np.rot90(pixels(path, frame), round(frame.rotation / 90)))
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
-"""Images, videos and folders of them: which files there are, and how each becomes results."""
+"""Images and videos: how each becomes results."""
 
 import contextlib
 import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
 from pose3d_jax.images.files import read_image
 from pose3d_jax.prediction import outputs
-from pose3d_jax.prediction.finding import AUTO
+from pose3d_jax.prediction.finding import AUTO, in_one_place
 from pose3d_jax.prediction.following import Follower
 from pose3d_jax.prediction.outputs import Job
 from pose3d_jax.prediction.pipeline import Frame, Seen, ahead, mapped, predict_frames
@@ -27,8 +27,6 @@ from pose3d_jax.prediction.smoothing import OneEuro
 
 log = logging.getLogger(__name__)
 
-#: What a folder is searched for.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff")
 #: Pictures of larger images are reduced to this side, px: they are to be looked at.
 LONGEST = 2048
 #: How much faster the One-Euro filter follows, Hz per (unit/s); px of a person of 200 px, and mm.
@@ -61,38 +59,6 @@ class Options(NamedTuple):
     def of_calls(self) -> dict[str, Any]:
         """Those of a `Predictor`'s calls."""
         return {"margin": self.margin, "bone_length_sum": self.bone_length_sum}
-
-
-def list_jobs(paths: Sequence[Path], out: Path) -> list[Job]:
-    """Files, and what images and videos there are in folders, each with a place of its own.
-
-    Raises:
-        UserError: a folder is empty, or two inputs would share a place.
-    """
-    jobs: dict[Path, Job] = {}
-    for path in paths:
-        if path.name == "..":  # Below its parent, by name, lies nothing but the parent.
-            path = path.resolve()
-        files = _files_below(path) if path.is_dir() else [path]
-        for file in files:
-            place = out / file.relative_to(path.parent)
-            if place in jobs:
-                raise UserError(
-                    f"{file} and {jobs[place].source} have the same name; name their folder "
-                    "instead, or predict one at a time."
-                )
-            jobs[place] = Job(file, place)
-    return list(jobs.values())
-
-
-def _files_below(folder: Path) -> list[Path]:
-    suffixes = IMAGE_SUFFIXES + videos.SUFFIXES
-    files = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in suffixes and not path.is_dir()
-    )
-    if not files:
-        raise UserError(f"There are no images or videos in {folder}.")
-    return files
 
 
 def predict_files(
@@ -186,8 +152,8 @@ def predict_video(predictor: Predictor, job: Job, options: Options) -> str:
         if options.smooth:
             poses = map(_smoother(rate), poses)
         draw = functools.partial(_drawn, job, overlay=options.overlays)
-        drawn = mapped(lambda seen: (seen.pose, draw(seen)), ahead(poses))
-        head = outputs.describe(job, options.checkpoint, first.shape[1::-1])
+        drawn = mapped(lambda seen: (seen, draw(seen)), ahead(poses))
+        head = outputs.describe(job, options.checkpoint, first.image.shape[1::-1])
         tell = _teller(job, video.count)
         with (
             contextlib.closing(drawn),
@@ -195,21 +161,26 @@ def predict_video(predictor: Predictor, job: Job, options: Options) -> str:
             outputs.write_frames(folder, head, rate) as add_people,
             _overlay(folder, video.rate, options) as add_picture,
         ):
-            for count, (pose, picture) in enumerate(drawn, 1):
-                add_people(pose)
+            for count, (seen, picture) in enumerate(drawn, 1):
+                add_people(seen.pose, seen.note)
                 add_picture(picture)
                 tell(count)
     return f"{count} frames"
 
 
-def _poses(predictor: Predictor, frames: Iterable[np.ndarray], options: Options) -> Iterator[Seen]:
-    """The people of each frame: followed where they are to be found, else predicted in batches."""
+def _poses(
+    predictor: Predictor, frames: Iterable[videos.VideoFrame], options: Options
+) -> Iterator[Seen]:
+    """The people of each frame: followed where they are to be found, else predicted in batches.
+
+    Notes are the frames' times.
+    """
     if isinstance(options.boxes, str) and options.boxes == AUTO:
         follow = Follower(predictor, **options.of_calls())
-        for image in frames:
-            yield Seen(None, image, image.shape[1::-1], follow([image]))
+        for when, image in frames:
+            yield Seen(when, image, image.shape[1::-1], follow([image]))
         return
-    named = (Frame(lambda image=image: image, options.boxes) for image in frames)
+    named = (Frame(lambda image=image: image, options.boxes, note=when) for when, image in frames)
     for seen in predict_frames(predictor, named, **options.of_calls()):
         if isinstance(seen.pose, UserError):
             raise seen.pose
@@ -245,16 +216,21 @@ def _teller(job: Job, total: int) -> Callable[[int], None]:
 
 
 def _smoother(rate: float) -> Callable[[Seen], Seen]:
-    """Smooths the poses of the same people in frame after frame; anew when their number changes."""
-    filter_2d, filter_3d, people_before = None, None, -1
+    """Smooths the poses of the same people in frame after frame.
+
+    It begins anew when their number changes, and for whoever is where nobody was.
+    """
+    filter_2d, filter_3d, before = None, None, None
 
     def smooth(seen: Seen) -> Seen:
-        nonlocal filter_2d, filter_3d, people_before
-        pose = seen.pose
-        if len(pose) != people_before:
+        nonlocal filter_2d, filter_3d, before
+        pose, fresh = seen.pose, None
+        if before is None or len(pose) != len(before):
             filter_2d, filter_3d = OneEuro(rate, beta=BETA_2D), OneEuro(rate, beta=BETA_3D)
-            people_before = len(pose)
-        joints_2d, joints_3d = filter_2d(pose.joints_2d), filter_3d(pose.joints_3d)
+        else:
+            fresh = ~in_one_place(before, pose.joints_2d).diagonal()
+        before = pose.joints_2d
+        joints_2d, joints_3d = filter_2d(pose.joints_2d, fresh), filter_3d(pose.joints_3d, fresh)
         smoothed = Pose(joints_2d, joints_3d, pose.scores, pose.squares, pose.image)
         return seen._replace(pose=smoothed)
 

@@ -92,23 +92,23 @@ def write_photo(
 @contextlib.contextmanager
 def write_frames(
     folder: Path, head: dict[str, Any], rate: float
-) -> Iterator[Callable[[Pose], None]]:
-    """Opens a video's `poses.json`; calling what it gives adds a frame's people.
+) -> Iterator[Callable[[Pose, float], None]]:
+    """Opens a video's `poses.json`; calling what it gives adds a frame's people and its time, s.
 
     Frames go to the file at once: there may be more than the memory holds.
 
     Args:
         folder: for the results.
         head: from `describe`.
-        rate: frames per second.
+        rate: frames per second, on average.
     """
     count = 0
     with (folder / POSES).open("w") as file:
         file.write(json.dumps(head | {"rate": rate})[:-1] + ', "frames": [')
 
-        def add(pose: Pose) -> None:
+        def add(pose: Pose, time: float) -> None:
             nonlocal count
-            row = {"frame": count, "time": round(count / rate, 6), "people": people(pose)}
+            row = {"frame": count, "time": round(time, 6), "people": people(pose)}
             file.write((", " if count else "") + json.dumps(row))
             count += 1
 

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 
 class OneEuro:
@@ -24,15 +24,26 @@ class OneEuro:
         self.rate, self.min_cutoff = rate, min_cutoff
         self.beta, self.speed_cutoff = beta, speed_cutoff
         self._value: np.ndarray | None = None
-        self._speed: np.ndarray | float = 0.0
+        self._speed: np.ndarray | None = None
 
-    def __call__(self, sample: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """The filtered value after the next sample; the first passes as it is."""
+    def __call__(
+        self, sample: Float[np.ndarray, "n ..."], fresh: Bool[np.ndarray, "n"] | None = None
+    ) -> Float[np.ndarray, "n ..."]:
+        """The filtered values after the next sample; the first passes as it is.
+
+        Args:
+            sample: of n people, or whatever else is filtered.
+            fresh: whose place is another's now: they begin anew.
+        """
         if self._value is None:
-            self._value = sample
+            self._value, self._speed = sample, np.zeros_like(sample)
             return sample
+        if fresh is not None and fresh.any():
+            chosen = fresh.reshape(-1, *[1] * (sample.ndim - 1))
+            self._value = np.where(chosen, sample, self._value)
+            self._speed = np.where(chosen, 0.0, self._speed)
         speed = (sample - self._value) * self.rate
-        self._speed += self._weight(self.speed_cutoff) * (speed - self._speed)
+        self._speed = self._speed + self._weight(self.speed_cutoff) * (speed - self._speed)
         cutoff = self.min_cutoff + self.beta * np.abs(self._speed)
         self._value = self._value + self._weight(cutoff) * (sample - self._value)
         return self._value

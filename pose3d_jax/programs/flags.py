@@ -10,7 +10,9 @@ CHECKPOINT = flags.DEFINE_string(
 )  # fmt: skip
 OUT = flags.DEFINE_string("out", None, "Where the results go.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where data sets are. Default: TFDS's place.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "People predicted at once, at most.")
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 32, "People predicted at once, at most.", lower_bound=1
+)
 FLIP = flags.DEFINE_bool(
     "flip", False, "Average each prediction with its mirror image's: twice the work, fewer errors."
 )

@@ -41,6 +41,10 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         _stop(str(interrupted), interrupted.exit_code)
     except KeyboardInterrupt:
         _stop(INTERRUPTED, 128 + signal.SIGINT)
+    except SyntaxError as error:
+        if parsed:
+            raise
+        _stop(f"error: {error.filename}, line {error.lineno}, is not Python: {error.msg}", 1)
     except OSError as error:
         if error.errno is None:  # A library's own, which may be our mistake.
             raise

@@ -27,13 +27,19 @@ def parse(argv: Sequence[str]) -> ml_collections.ConfigDict:
     """The config of the command line.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or its file is not there.
     """
     if len(argv) > 1:
         raise UserError(f"Unexpected argument {argv[1]!r}.")
     if _CONFIG.value is None:
         raise UserError("Name an experiment: --config configs/stage3.py, or …/stage3.py:tiny.")
-    return _CONFIG.value
+    config = _CONFIG.value
+    try:
+        config.preset  # noqa: B018  # ml_collections says only now what kept it from loading.
+    except OSError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"The config cannot be loaded: {reason}") from error
+    return config
 
 
 def workdir(default: str) -> Path:
