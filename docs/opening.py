@@ -21,20 +21,26 @@ SHOWN = 1.15
 SIDE = 3.2  # of a picture, inches
 
 
+def parse_box(text: str) -> str | tuple[float, ...]:
+    """A box of the command line; "auto" stays."""
+    if text == "auto":
+        return text
+    x, y, width, height = map(float, text.split(","))
+    return x, y, width, height
+
+
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", default=trained.DEFAULT)
     parser.add_argument("--photo", default=DOCS / "photos" / "balancing.jpg")
     parser.add_argument(
-        "--box", default="auto", help="x,y,width,height, px; by default people are looked for"
+        "--box", type=parse_box, default="auto", help="x,y,width,height, px; default: a search"
     )
     parser.add_argument("--out", default=DOCS / "opening.png")
     options = parser.parse_args()
     image = read_image(options.photo)
-    auto = options.box == "auto"
-    boxes = "auto" if auto else [tuple(map(float, options.box.split(",")))]
-    pose = Predictor.from_checkpoint(options.checkpoint)(image, boxes)
+    pose = Predictor.from_checkpoint(options.checkpoint)(image, options.box)
     if not len(pose):
         raise SystemExit(f"Nobody is found in {options.photo}.")
     draw(image, pose, person=0).savefig(options.out, dpi=120)  # The surest.

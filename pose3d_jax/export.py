@@ -1,7 +1,8 @@
 """One file of a network: `python -m pose3d_jax.export DIR OUT_FILE`.
 
-By default it predicts without this package: a StableHLO program with the parameters inside, for
-CPU, GPU and TPU, which any process that has JAX can run:
+A name that ends in `.jaxexport` makes a file that predicts without this package (extra `export`): a
+StableHLO program with the parameters inside, for CPU, GPU and TPU, which any process that has JAX
+and flatbuffers can run:
 
     program = jax.export.deserialize(open("pose.jaxexport", "rb").read())
     joints_2d, joints_3d, scores = program.call(images, boxes)
@@ -27,11 +28,12 @@ config and checksum, which every command here takes for a checkpoint. So was mad
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from pose3d_jax import trained
 from pose3d_jax.errors import UserError
+from pose3d_jax.interop import weight_files
 from pose3d_jax.interop.one_file import export, export_onnx
-from pose3d_jax.interop.weight_files import SUFFIX
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.programs.run import run_program
 
@@ -43,13 +45,19 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) != 3:
         raise UserError("Usage: python -m pose3d_jax.export DIR OUT_FILE")
     _, checkpoint, path = argv
-    if path.endswith(SUFFIX):
-        size = trained.pack(checkpoint, path)
-    elif path.endswith(".onnx"):
-        # Few of those who run ONNX have kernels for bfloat16.
-        size = export_onnx(Predictor.from_checkpoint(checkpoint, compute="float32"), path)
-    else:
-        size = export(Predictor.from_checkpoint(checkpoint), path)
+    match Path(path).suffix:
+        case ".jaxexport":
+            size = export(Predictor.from_checkpoint(checkpoint), path)
+        case ".onnx":
+            # Few of those who run ONNX have kernels for bfloat16.
+            size = export_onnx(Predictor.from_checkpoint(checkpoint, compute="float32"), path)
+        case weight_files.SUFFIX:
+            size = trained.pack(checkpoint, path)
+        case _:
+            raise UserError(
+                f"{path}: the name says what is written, and must end in .jaxexport, .onnx or "
+                f"{weight_files.SUFFIX}."
+            )
     log.info("%s: %.1f MB", path, size / 1e6)
 
 

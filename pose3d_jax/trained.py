@@ -140,6 +140,8 @@ def _load_stage(directory: Path, compute: str | None) -> TrainedNetwork:
 
 
 def _structure(config: ml_collections.ConfigDict, compute: str | None) -> Network:
+    if compute not in (None, "float32", "bfloat16"):
+        raise UserError(f"compute must be float32 or bfloat16, and is {compute!r}.")
     if compute:
         config.precision.compute = compute
     return abstract_network(config)

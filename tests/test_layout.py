@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from absl.flags import FLAGS
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = ("train", "evaluate", "predict", "convert", "export", "ablate")
@@ -65,6 +66,20 @@ def test_the_makefiles_commands_are_those_of_the_documents(name):
     assert found.stdout.startswith("python3 -m venv .venv && ") and found.returncode == 0
     documents = "".join((ROOT / file).read_text() for file in ("README.md", "CONTRIBUTING.md"))
     assert f"<!-- command: {name} -->\n```bash\n{found.stdout.strip()}\n```" in documents
+
+
+@pytest.mark.parametrize(
+    ("name", "shared"),
+    [
+        ("predict", {"checkpoint", "out", "batch_size", "flip", "compilation_cache"}),
+        ("evaluate", {"checkpoint", "out", "batch_size", "flip", "data_dir"}),
+        ("train", {"config", "workdir", "coordinator"}),
+        ("ablate", {"config", "workdir", "lambda_geo"}),
+    ],
+)
+def test_help_lists_the_flags_that_programs_share(name, shared):
+    module = importlib.import_module(f"pose3d_jax.{name}")
+    assert shared <= {flag.name for flag in FLAGS.get_key_flags_for_module(module)}
 
 
 def test_programs_can_be_imported_together():

@@ -18,6 +18,7 @@ from pose3d_jax.data.sources import Domain
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import published
 from pose3d_jax.models.variables import flatten
+from pose3d_jax.programs.built_in import prepare_if_built_in
 from pose3d_jax.programs.run import config_mistake
 from pose3d_jax.trained import load
 from pose3d_jax.training import run
@@ -281,6 +282,22 @@ def test_what_the_config_does_not_have_is_one_sentence(flag, message):
     with pytest.raises((AttributeError, KeyError, TypeError, ValueError)) as caught:
         configured(flag)
     assert message in config_mistake(caught.value)
+
+
+def test_a_config_that_is_not_there_is_a_sentence(data_dir, tmp_path):
+    words = programs.command(tmp_path / "run", data_dir)
+    words[words.index("--config=configs/stage3.py:tiny")] = "--config=nothing.py:tiny"
+    process = programs.start(words)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1 and "Traceback" not in output
+    assert "The config cannot be loaded" in output and "'nothing.py'" in output
+
+
+def test_data_that_are_not_built_in_are_missed_before_any_is_rendered(tmp_path):
+    config = configured(f"--config.run.data_dir={tmp_path}", "--config.data.wild.name=lsp")
+    with pytest.raises(UserError, match=r"python -m tfds_builders\.prepare lsp"):
+        prepare_if_built_in(config)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_mistake_ends_the_program_without_traceback(data_dir, tmp_path):

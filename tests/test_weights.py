@@ -116,6 +116,17 @@ def test_results_have_a_place(package):
     assert trained.results_place("runs/a/stage3").parts == ("runs", "a", "stage3")
 
 
+def test_a_name_says_what_is_written(package, tmp_path):
+    with pytest.raises(UserError, match=r"must end in \.jaxexport, \.onnx or \.safetensors"):
+        export.main(["export", "small", str(tmp_path / "pose.pt")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_arithmetic_of_another_type_is_a_sentence(package):
+    with pytest.raises(UserError, match="float32 or bfloat16, and is 'int8'"):
+        Predictor.from_pretrained("small", compute="int8")
+
+
 def test_commands_take_a_name(flags, package, tmp_path, monkeypatch):
     pytest.importorskip("flatbuffers")
     export.main(["export", "small", str(tmp_path / "pose.jaxexport")])

@@ -65,6 +65,7 @@ def convert(weights: str | os.PathLike, directory: str | os.PathLike) -> None:
         arrays = to_arrays(tensors, config)
     except (LookupError, ValueError, ArithmeticError) as error:
         why = reason(error)
+        why = f"it has no {why}" if isinstance(error, LookupError) else why
         raise UserError(f"{weights} is of another network than the paper's: {why}.") from error
     network = abstract_network(config)
     trained = unflatten(arrays, {"params": network.params, "stats": network.stats})

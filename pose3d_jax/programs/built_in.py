@@ -5,7 +5,7 @@ import logging
 import jax
 import ml_collections
 
-from pose3d_jax.data.catalog import BUILT_IN, is_prepared
+from pose3d_jax.data.catalog import BUILT_IN, is_prepared, open_dataset
 from pose3d_jax.training import hosts
 from tfds_builders.prepare import prepare
 
@@ -13,12 +13,19 @@ log = logging.getLogger(__name__)
 
 
 def prepare_if_built_in(config: ml_collections.ConfigDict) -> None:
-    """Renders the config's data sets that are built in and not there yet, on the first host."""
+    """Renders the config's data sets that are built in and not there yet, on the first host.
+
+    Raises:
+        UserError: another data set is not prepared; nothing is rendered then.
+    """
     data_dir = config.run.data_dir or None
-    for section in (config.data.lab, config.data.wild):
-        if section.name.split("/")[0] != BUILT_IN:
-            continue
-        if jax.process_index() == 0 and not is_prepared(section.name, data_dir):
-            log.info("preparing %s", section.name)
-            prepare(section.name, data_dir)
-        hosts.meet(f"prepared {section.name}")
+    names = [config.data.lab.name, config.data.wild.name]
+    built_in = [name for name in names if name.split("/")[0] == BUILT_IN]
+    for name in names:
+        if name not in built_in:
+            open_dataset(name, data_dir)
+    for name in built_in:
+        if jax.process_index() == 0 and not is_prepared(name, data_dir):
+            log.info("preparing %s", name)
+            prepare(name, data_dir)
+        hosts.meet(f"prepared {name}")

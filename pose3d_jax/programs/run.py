@@ -46,6 +46,8 @@ def run_program(main: Callable[[list[str]], None]) -> None:
             raise
         _stop(f"error: {error.filename}, line {error.lineno}, is not Python: {error.msg}", 1)
     except OSError as error:
+        if error.errno is None and not parsed:
+            _stop(f"error: {unloaded(error)}", 1)
         if error.errno is None:  # A library's own, which may be our mistake.
             raise
         _stop(f"error: {system_error(error)}", 1)
@@ -79,6 +81,11 @@ def config_mistake(error: Exception) -> str:
         where = "pose3d_jax/presets/official.py has them all"
         return f"There is no such key in the config: {reason} ({where})"
     return f"The command line: {reason}"
+
+
+def unloaded(error: OSError) -> str:
+    """What ml_collections says when a value of a config is set or read that is not there."""
+    return f"The config cannot be loaded: {str(error).splitlines()[-1].strip()}"
 
 
 def _log_plainly() -> None:

@@ -11,6 +11,7 @@ from ml_collections import config_flags
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.programs.compilation import keep_compiled
+from pose3d_jax.programs.run import unloaded
 from pose3d_jax.training import hosts
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py[:preset]")
@@ -37,14 +38,20 @@ def parse(argv: Sequence[str]) -> ml_collections.ConfigDict:
     try:
         config.preset  # noqa: B018  # ml_collections says only now what kept it from loading.
     except OSError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UserError(f"The config cannot be loaded: {reason}") from error
+        raise UserError(unloaded(error)) from error
     return config
 
 
 def workdir(default: str) -> Path:
-    """The directory that the command line names, or the default."""
-    return Path(_WORKDIR.value or default)
+    """The directory that the command line names, or the default.
+
+    Raises:
+        UserError: it is a file.
+    """
+    place = Path(_WORKDIR.value or default)
+    if place.exists() and not place.is_dir():
+        raise UserError(f"--workdir {place} is not a directory.")
+    return place
 
 
 def start_jax(config: ml_collections.ConfigDict) -> None:

@@ -105,6 +105,8 @@ def check_config(config: ml_collections.ConfigDict) -> list[Stage]:
     check_targets(**config.targets)
     for stage in stages:
         check_batch_size(config.data.batch_size, stage.domains)
+    if config.initial_network:
+        load(config.initial_network)
     return stages
 
 
