@@ -187,7 +187,7 @@ def _measure_3d(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Mea
     with_true_2d = _with_true_2d(poses, labels, setting)
     at_true_2d = _scored(with_true_2d, labels, setting)
     errors = errors_of_pck(poses, labels, setting)
-    of_pck = np.isfinite(errors)
+    of_pck = counted & NEITHER_PELVIS_NOR_THORAX  # Where nothing was predicted, too.
 
     has_bones = known & np.asarray(geometry.annotated_bones(labels.valid)).any(1)
 
