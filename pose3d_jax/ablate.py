@@ -19,7 +19,7 @@ import jax
 import ml_collections
 from absl import flags
 
-from pose3d_jax.errors import UserError
+from pose3d_jax.errors import Interrupted, UserError
 from pose3d_jax.evaluation import comparison
 from pose3d_jax.evaluation.poses import Setting
 from pose3d_jax.evaluation.report import (
@@ -80,6 +80,8 @@ def main(argv: Sequence[str]) -> None:
                 run = train(variant, directory, interruption, validate)
                 last = get_stage(variant, variant.last_stage)
                 results.setdefault(name, []).append(final_results(run, last))
+                if stop := interruption.asked(collectively=False):
+                    raise Interrupted(stop, f"stopped after {name}; rerun the command to go on")
                 jax.clear_caches()  # Or the programs of all of them would pile up.
     report(config, place, results, weights)
 

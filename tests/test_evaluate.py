@@ -22,6 +22,7 @@ from pose3d_jax.evaluation.predictions import (
     predict,
     read_predictions,
 )
+from pose3d_jax.evaluation.protocols import PROTOCOLS, Protocol
 from pose3d_jax.evaluation.report import evaluate_checkpoint, score, tables_of
 from pose3d_jax.files import read_json, write_json
 from pose3d_jax.models import variables
@@ -177,6 +178,45 @@ def test_published_rows_stand_beside_ours_on_the_official_data_sets(official, tm
         for column in columns:
             for whose in ("published", "ours"):
                 assert np.isfinite(rows[f"{METHODS[3]} ({whose})"][column]), (title, whose)
+
+
+def test_predictions_have_the_joints_of_the_data_set(official, monkeypatch):
+    """Sec. 4.1.2: hips and pelvis a fifth of the way to the neck; joint 7 in the middle."""
+    trained, split = load(small_checkpoint.directory()), open_split("mpi_inf_3dhp", official)
+    found = predict(trained, split, 8).poses
+    other = split._replace(name="another")  # Whose joints are the network's own.
+    monkeypatch.setitem(PROTOCOLS, "another", Protocol(scenes=PROTOCOLS["mpi_inf_3dhp"].scenes))
+    raw = predict(trained, other, 8).poses
+    for name, points in found._asdict().items():
+        expected = np.array(getattr(raw, name))
+        step = 0.2 * (expected[:, 8] - expected[:, 6])
+        for joint in (6, 2, 3):
+            expected[:, joint] += step
+        expected[:, 7] = (expected[:, 6] + expected[:, 8]) / 2
+        if name == "millimetres":
+            expected = expected - expected[:, [6]]
+        np.testing.assert_allclose(points, expected, rtol=1e-4, atol=1e-3, err_msg=name)
+
+
+def test_a_run_on_one_data_set_is_evaluated_on_it_once(data_dir, tmp_path, monkeypatch):
+    trained = load(small_checkpoint.directory())
+    trained.config.data.wild.name = trained.config.data.lab.name
+    monkeypatch.setattr(report, "load", lambda *_, **__: trained)
+    options = {"data_dir": data_dir, "limit": 8, "draw": False}
+    found = evaluate_checkpoint("x", tmp_path, **options)
+    assert list(found["data"]) == ["synthetic/lab_tiny"]
+    with pytest.raises(UserError, match="named twice"):
+        evaluate_checkpoint("x", tmp_path, data=["synthetic/lab_tiny"] * 2, **options)
+
+
+def test_another_split_has_a_name_of_its_own(data_dir, tmp_path):
+    data = ["synthetic/lab_tiny:train", "synthetic/lab_tiny:test"]
+    found = evaluate_checkpoint(
+        small_checkpoint.directory(), tmp_path, data=data, data_dir=data_dir, limit=8, draw=False
+    )
+    assert list(found["data"]) == ["synthetic/lab_tiny:train", "synthetic/lab_tiny"]
+    for place in ("synthetic-lab_tiny-train", "synthetic-lab_tiny"):
+        assert (tmp_path / place / PREDICTIONS_FILE).exists()
 
 
 def test_what_is_no_number_survives_the_file(tmp_path):

@@ -236,6 +236,20 @@ def test_the_correlation_of_depths_is_numpys():
     assert row["depth correlation"] == 0
 
 
+def test_depths_learnt_in_the_lab_are_moved_with_their_joints():
+    """The mean depth at labelled joints is a network's word; these joints are the data set's."""
+    _, labels = random_split(3)
+    found = baselines(labels, labels, Setting(SIDE, SIZE, "mpi_inf_3dhp"))
+    mean = labels.depth.mean(0)
+    expected = mean.copy()
+    expected[[2, 3, 6]] += 0.2 * (mean[8] - mean[6])
+    expected[7] = (expected[6] + mean[8]) / 2
+    pose = found["true 2D, mean depth"]
+    np.testing.assert_allclose(pose.depth, np.tile(expected, (40, 1)), atol=1e-6)
+    np.testing.assert_array_equal(pose.joints, labels.joints)
+    np.testing.assert_array_equal(found["true 2D, true depth"].depth, labels.depth)
+
+
 def test_the_order_of_images_changes_nothing():
     poses, labels = random_split(4)
     order = np.random.default_rng(0).permutation(40)

@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -276,7 +277,8 @@ def test_a_broken_video_is_a_sentence(predictor, tmp_path):
 
 def test_smoothing_does_not_mix_people():
     """The first of two leaves, and another comes, in the same frame."""
-    smooth = _smoother(25.0)
+    smooth = _smoother()
+    frames = itertools.count()
     shape = np.random.default_rng(0).uniform(-40, 40, (16, 2)).astype(np.float32)
 
     def seen(*places):
@@ -288,7 +290,7 @@ def test_smoothing_does_not_mix_people():
             squares=np.ones((len(places), 3), np.float32),
             image=np.zeros(len(places), np.int32),
         )
-        return Seen(None, None, (0, 0), poses)
+        return Seen(next(frames) / 25, None, (0, 0), poses)
 
     for _ in range(20):
         smooth(seen(100, 500))
@@ -305,8 +307,8 @@ def test_one_euro_follows_its_definition():
     """Casiez et al. 2012, algorithm 1, for one number at a time."""
     rate, least, beta = 50.0, 0.8, 0.02
     samples = np.random.default_rng(0).normal(size=(40, 3)).cumsum(0) * 20
-    ours = OneEuro(rate, min_cutoff=least, beta=beta)
-    filtered = np.array([ours(sample) for sample in samples])
+    ours = OneEuro(min_cutoff=least, beta=beta)
+    filtered = np.array([ours(sample, 1 / rate) for sample in samples])
 
     def weight(cutoff):
         return 1 / (1 + rate / (2 * np.pi * cutoff))
@@ -341,11 +343,13 @@ def test_inputs_have_places_of_their_own(tmp_path):
 
 
 def test_results_are_no_inputs(tmp_path):
-    for name in ("a.jpg", "out/a.jpg/overlay.png", "other/out/b.heic", ".DS_Store"):
+    results = [f"out/a.jpg/{name}" for name in ("poses.json", "overlay.png", "figure.png")]
+    for name in ("a.jpg", *results, "other/b.heic", ".DS_Store", ".thumbnails/a.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    jobs, problems = list_jobs([tmp_path], tmp_path / "other" / ".." / "out")
-    assert [job.source for job in jobs] == [tmp_path / "a.jpg"] and not problems
+    for out in (tmp_path / "out", tmp_path, tmp_path / "another"):
+        jobs, problems = list_jobs([tmp_path], out)
+        assert [job.source for job in jobs] == [tmp_path / "a.jpg"] and not problems
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):

@@ -300,6 +300,14 @@ def test_data_that_are_not_built_in_are_missed_before_any_is_rendered(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("setting", ["model.input_side=100", "initial_network=open"])
+def test_a_network_that_cannot_be_is_told_before_anything_is_rendered(setting, tmp_path):
+    config = configured(f"--config.run.data_dir={tmp_path}", f"--config.{setting}")
+    with pytest.raises(UserError, match=r"divisible by 32|cannot be trained further"):
+        prepare_if_built_in(config)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_mistake_ends_the_program_without_traceback(data_dir, tmp_path):
     output = programs.train(tmp_path, data_dir, "--config.model.featuers=3", code=1)
     assert output.startswith("error: There is no such key") and "Traceback" not in output

@@ -116,7 +116,8 @@ def evaluate_checkpoint(
     """
     trained = load(checkpoint, flip=flip)
     config = trained.config
-    names = data or [config.data.lab.name, config.data.wild.name]
+    # A run's lab and wild may be one data set.
+    names = data or list(dict.fromkeys([config.data.lab.name, config.data.wild.name]))
     splits = [open_split(name, data_dir, limit) for name in names]
     if twice := [s.name for i, s in enumerate(splits) if s.name in {t.name for t in splits[:i]}]:
         raise UserError(f"{twice[0]} is named twice.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pose3d_jax.errors import UserError, system_error
 from pose3d_jax.images import videos
-from pose3d_jax.prediction.outputs import Job
+from pose3d_jax.prediction.outputs import FIGURE, OVERLAY, POSES, VIDEO, Job
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def list_jobs(paths: Sequence[Path], out: Path) -> tuple[list[Job], list[UserErr
 
     Args:
         paths: of files and folders.
-        out: directory of the results; it is left out of the folders.
+        out: directory of the results.
 
     Returns:
         The inputs, and what is wrong with the folders.
@@ -37,7 +37,7 @@ def list_jobs(paths: Sequence[Path], out: Path) -> tuple[list[Job], list[UserErr
         if path.name == "..":  # Below its parent, by name, lies nothing but the parent.
             path = path.resolve()
         if os.path.isdir(path):
-            files, more = _files_below(path, out)
+            files, more = _files_below(path)
             problems += more
         else:
             files = [path]
@@ -58,8 +58,11 @@ def list_jobs(paths: Sequence[Path], out: Path) -> tuple[list[Job], list[UserErr
     return list(jobs.values()), problems
 
 
-def _files_below(folder: Path, out: Path) -> tuple[list[Path], list[UserError]]:
-    """The images and videos, and what could not be read; a line tells what was left out."""
+def _files_below(folder: Path) -> tuple[list[Path], list[UserError]]:
+    """The images and videos, and what could not be read; a line tells what was left out.
+
+    What is hidden, its name beginning with a dot, is left out silently.
+    """
     found: list[Path] = []
     problems: list[UserError] = []
     others: collections.Counter[str] = collections.Counter()
@@ -68,13 +71,12 @@ def _files_below(folder: Path, out: Path) -> tuple[list[Path], list[UserError]]:
         problems.append(UserError(system_error(error)))
 
     for root, directories, names in os.walk(folder, onerror=unreadable):
+        directories[:] = [name for name in directories if not name.startswith(".")]
         # The results of an earlier run are pictures, too.
-        directories[:] = [
-            name
-            for name in directories
-            if os.path.realpath(Path(root, name)) != os.path.realpath(out)
-        ]
-        for path in (Path(root, name) for name in names if not name.startswith(".")):
+        results = (POSES, OVERLAY, FIGURE, VIDEO) if POSES in names else ()
+        for path in (Path(root, name) for name in names if name not in results):
+            if path.name.startswith("."):
+                continue
             suffix = path.suffix.lower()
             if suffix in IMAGE_SUFFIXES + videos.SUFFIXES:
                 found.append(path)

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 LONGEST = 2048
 #: How much faster the One-Euro filter follows, Hz per (unit/s); px of a person of 200 px, and mm.
 BETA_2D, BETA_3D = 0.03, 0.005
+#: Seconds from frame to frame, at least.
+SHORTEST = 1e-3
 #: Seconds from one line about a video to the next.
 TELLING = 5.0
 
@@ -150,7 +152,7 @@ def predict_video(predictor: Predictor, job: Job, options: Options) -> str:
         rate = float(video.rate)
         poses = _poses(predictor, frames, options)
         if options.smooth:
-            poses = map(_smoother(rate), poses)
+            poses = map(_smoother(), poses)
         draw = functools.partial(_drawn, job, overlay=options.overlays)
         drawn = mapped(lambda seen: (seen, draw(seen)), ahead(poses))
         head = outputs.describe(job, options.checkpoint, first.image.shape[1::-1])
@@ -215,22 +217,25 @@ def _teller(job: Job, total: int) -> Callable[[int], None]:
     return tell
 
 
-def _smoother(rate: float) -> Callable[[Seen], Seen]:
-    """Smooths the poses of the same people in frame after frame.
+def _smoother() -> Callable[[Seen], Seen]:
+    """Smooths the poses of the same people in frame after frame, whose notes are their times.
 
     It begins anew when their number changes, and for whoever is where nobody was.
     """
-    filter_2d, filter_3d, before = None, None, None
+    filter_2d, filter_3d, before, time_before = None, None, None, 0.0
 
     def smooth(seen: Seen) -> Seen:
-        nonlocal filter_2d, filter_3d, before
+        nonlocal filter_2d, filter_3d, before, time_before
         pose, fresh = seen.pose, None
         if before is None or len(pose) != len(before):
-            filter_2d, filter_3d = OneEuro(rate, beta=BETA_2D), OneEuro(rate, beta=BETA_3D)
+            filter_2d, filter_3d = OneEuro(beta=BETA_2D), OneEuro(beta=BETA_3D)
         else:
             fresh = ~in_one_place(before, pose.joints_2d).diagonal()
-        before = pose.joints_2d
-        joints_2d, joints_3d = filter_2d(pose.joints_2d, fresh), filter_3d(pose.joints_3d, fresh)
+        # A damaged video's times may stand still.
+        seconds = max(seen.note - time_before, SHORTEST)
+        before, time_before = pose.joints_2d, seen.note
+        joints_2d = filter_2d(pose.joints_2d, seconds, fresh)
+        joints_3d = filter_3d(pose.joints_3d, seconds, fresh)
         smoothed = Pose(joints_2d, joints_3d, pose.scores, pose.squares, pose.image)
         return seen._replace(pose=smoothed)
 

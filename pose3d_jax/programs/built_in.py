@@ -7,6 +7,7 @@ import ml_collections
 
 from pose3d_jax.data.catalog import BUILT_IN, is_prepared, open_dataset
 from pose3d_jax.training import hosts
+from pose3d_jax.training.run import initial_network
 from tfds_builders.prepare import prepare
 
 log = logging.getLogger(__name__)
@@ -16,7 +17,8 @@ def prepare_if_built_in(config: ml_collections.ConfigDict) -> None:
     """Renders the config's data sets that are built in and not there yet, on the first host.
 
     Raises:
-        UserError: another data set is not prepared; nothing is rendered then.
+        UserError: another data set is not prepared, or the config describes no network; nothing is
+            rendered then.
     """
     data_dir = config.run.data_dir or None
     names = [config.data.lab.name, config.data.wild.name]
@@ -24,6 +26,8 @@ def prepare_if_built_in(config: ml_collections.ConfigDict) -> None:
     for name in names:
         if name not in built_in:
             open_dataset(name, data_dir)
+    if not all(is_prepared(name, data_dir) for name in built_in):
+        initial_network(config)  # Rather than find a mistake after minutes of rendering.
     for name in built_in:
         if jax.process_index() == 0 and not is_prepared(name, data_dir):
             log.info("preparing %s", name)

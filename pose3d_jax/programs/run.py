@@ -57,18 +57,18 @@ def exit_code(program: Callable[[], None]) -> int:
     """Runs a program that has parsed its own command line, and shows a mistake in the same way."""
     try:
         program()
+        return 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        message, code = f"error: {error}", 1
     except OSError as error:
         if error.errno is None:  # A library's own, which may be our mistake.
             raise
-        print(f"error: {system_error(error)}", file=sys.stderr)
-        return 1
+        message, code = f"error: {system_error(error)}", 1
     except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
-        return 128 + signal.SIGINT
-    return 0
+        message, code = INTERRUPTED, 128 + signal.SIGINT
+    # Last, now that the error is gone and with it whatever shows progress.
+    print(message, file=sys.stderr)
+    return code
 
 
 def config_mistake(error: Exception) -> str:

@@ -92,7 +92,7 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
 
 
 def check_config(config: ml_collections.ConfigDict) -> list[Stage]:
-    """Checks all of a config that can be checked without data; returns the stages of the run.
+    """Checks a config's values; returns the stages of the run.
 
     Raises:
         UserError: a value is not as it should be.
@@ -105,8 +105,6 @@ def check_config(config: ml_collections.ConfigDict) -> list[Stage]:
     check_targets(**config.targets)
     for stage in stages:
         check_batch_size(config.data.batch_size, stage.domains)
-    if config.initial_network:
-        load(config.initial_network)
     return stages
 
 
