@@ -46,6 +46,7 @@ from pose3d_jax.training.variants import (
     parse_weights,
     variants,
 )
+from tfds_builders.prepare import prepare
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     weights = parse_weights(_LAMBDA_GEO.value, config.last_stage)
     for variant in variants(config, config.seed, weights).values():
         check_config(variant)
-    prepare_if_built_in(config)
+    prepare_if_built_in(config, prepare)
     open_domains(config)
     results: dict[str, list[Results]] = {}
     # Variants share stages: two processes must not train them at once.

@@ -24,6 +24,7 @@ from pose3d_jax.training import hosts
 from pose3d_jax.training.directory import stage_config
 from pose3d_jax.training.interruption import Interruption
 from pose3d_jax.training.run import check_config, train
+from tfds_builders.prepare import prepare
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
     devices = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
     log.info("preset %s, method %s, on %s", config.preset, config.method, devices)
 
-    prepare_if_built_in(config)
+    prepare_if_built_in(config, prepare)
     with Interruption() as interruption:
         run = train(config, place, interruption, validate)
 

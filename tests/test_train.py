@@ -296,7 +296,7 @@ def test_a_config_that_is_not_there_is_a_sentence(data_dir, tmp_path):
 def test_data_that_are_not_built_in_are_missed_before_any_is_rendered(tmp_path):
     config = configured(f"--config.run.data_dir={tmp_path}", "--config.data.wild.name=lsp")
     with pytest.raises(UserError, match=r"python -m tfds_builders\.prepare lsp"):
-        prepare_if_built_in(config)
+        prepare_if_built_in(config, prepare)
     assert not list(tmp_path.iterdir())
 
 
@@ -304,7 +304,7 @@ def test_data_that_are_not_built_in_are_missed_before_any_is_rendered(tmp_path):
 def test_a_network_that_cannot_be_is_told_before_anything_is_rendered(setting, tmp_path):
     config = configured(f"--config.run.data_dir={tmp_path}", f"--config.{setting}")
     with pytest.raises(UserError, match=r"divisible by 32|cannot be trained further"):
-        prepare_if_built_in(config)
+        prepare_if_built_in(config, prepare)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,6 +1,7 @@
 """The built-in synthetic benchmark, rendered by the program that needs it."""
 
 import logging
+from collections.abc import Callable
 
 import jax
 import ml_collections
@@ -8,13 +9,18 @@ import ml_collections
 from pose3d_jax.data.catalog import BUILT_IN, is_prepared, open_dataset
 from pose3d_jax.training import hosts
 from pose3d_jax.training.run import initial_network
-from tfds_builders.prepare import prepare
 
 log = logging.getLogger(__name__)
 
 
-def prepare_if_built_in(config: ml_collections.ConfigDict) -> None:
+def prepare_if_built_in(
+    config: ml_collections.ConfigDict, prepare: Callable[[str, str | None], object]
+) -> None:
     """Renders the config's data sets that are built in and not there yet, on the first host.
+
+    Args:
+        config: the whole config.
+        prepare: `tfds_builders.prepare.prepare`; of the package, programs alone import builders.
 
     Raises:
         UserError: another data set is not prepared, or the config describes no network; nothing is
