@@ -2,7 +2,8 @@
 
 Ours goes from uint8 records on the host to updated parameters: transfer, crop, augmentation,
 targets, network, losses, gradients, RMSprop. The PyTorch baseline, in turn with it, gets ready
-images and targets on its device. `--profile` tells instead which operations take the time, on CPUs.
+images and targets on its device. `--profile DIR` writes a trace of three steps instead, for
+TensorBoard or Perfetto (https://docs.jax.dev/en/latest/profiling.html).
 """
 
 from benchmarks import measure  # isort: skip  # before JAX
@@ -11,7 +12,6 @@ import functools
 
 import jax
 
-from benchmarks.profile import profile
 from pose3d_jax.data import examples
 from pose3d_jax.models.variables import make_network
 from pose3d_jax.stages import get_stage
@@ -23,7 +23,7 @@ def main() -> None:
     parser = measure.options(__doc__)
     parser.add_argument("--stage", type=int, choices=(1, 2, 3), default=3)
     parser.add_argument("--baseline", choices=("none", "eager", "compiled", "both"))
-    parser.add_argument("--profile", action="store_true", help="the times of operations instead")
+    parser.add_argument("--profile", metavar="DIR", help="write a trace of three steps instead")
     chosen = parser.parse_args()
     config = measure.make_config(chosen)
     stage = get_stage(config, chosen.stage)
@@ -31,10 +31,11 @@ def main() -> None:
     records = measure.random_records(config)
 
     if chosen.profile:
-        step, arguments = our_program(config, network, stage, records)
-        text = step.lower(*arguments).compile().as_text()
-        rows = profile(repeated(step, *arguments), text)
-        measure.report("operations of a training step", rows, config, stage=stage.number)
+        work = our_step(config, network, stage, records)
+        work()  # Compiles.
+        with jax.profiler.trace(chosen.profile, create_perfetto_trace=True):
+            for _ in range(3):
+                work()
         return
     works = {"this repository": our_step(config, network, stage, records)}
     # On CPUs, compiling takes PyTorch minutes and gives nothing.
@@ -61,19 +62,9 @@ def default_baseline(choice: str | None, *, compiled: bool) -> str:
 
 
 def our_step(config, network, stage, records):
-    """A call that trains on `records` and waits for the device."""
-    step, arguments = our_program(config, network, stage, records)
-    return repeated(step, *arguments)
-
-
-def our_program(config, network, stage, records):
-    """The step, and what it is called with first."""
+    """A call that trains on `records` from the state of the call before, and waits."""
     step, state = measure.make_training(config, network, stage)
-    return step, (state, split_over_devices(records), hyperparameters(stage, 0))
-
-
-def repeated(step, state, batch, hyper):
-    """A call of a training step, which goes on from the call before."""
+    batch, hyper = split_over_devices(records), hyperparameters(stage, 0)
 
     def work():
         nonlocal state

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -19,7 +20,6 @@ from absl.testing import flagsaver
 from PIL import Image
 from small_checkpoint import photo
 
-from benchmarks.faults import samples
 from pose3d_jax import predict, skeleton
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
@@ -439,9 +439,14 @@ def test_weights_that_give_no_numbers_are_a_sentence(predictor, inputs, tmp_path
 
 def test_a_few_bytes_that_describe_many_frames_are_refused(inputs, tmp_path):
     """FFmpeg makes room for all of them when it opens the file: gigabytes."""
-    path = samples.endless_table(
-        (inputs / "walk.mp4").read_bytes(), np.random.default_rng(0), tmp_path
-    )
+    content, path = bytearray((inputs / "walk.mp4").read_bytes()), tmp_path / "a.mp4"
+    for table, numbers in (
+        (b"stsz", (1, 1 << 26)),
+        (b"stts", (1, 1 << 26, 1)),
+        (b"stsc", (1, 1, 1 << 26, 1)),
+    ):
+        struct.pack_into(f">{len(numbers)}I", content, content.index(table) + 8, *numbers)
+    path.write_bytes(content)
     with (
         pytest.raises(UserError, match=r"a\.mp4 is damaged or hostile: opening it takes more"),
         videos.open_video(path),
