@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +29,17 @@ def scribble(path):
 
 
 def mistake(path):
-    raise KeyError("our own bug")
+    raise KeyError("a bug")
 
 
 def content(path):
-    print("A library's own words.")
+    print("Output of a library.")
     with open(path) as file:
         return file.read()
 
 
 def read(reader, path, **options):
-    return untrusted.read_apart(reader, path, **({"memory": 1 << 28, "seconds": 20} | options))
+    return untrusted.read_isolated(reader, path, **({"memory": 1 << 28, "seconds": 20} | options))
 
 
 @pytest.fixture
@@ -53,43 +52,34 @@ def file(tmp_path):
 @pytest.mark.parametrize(
     ("reader", "message"),
     [
-        (crash, r"crashes what reads it \(SIGABRT\). Try another."),
+        (crash, r"crashes its reader \(SIGABRT\). Try another."),
         (swell, "takes more than 256 MiB"),
     ],
 )
-def test_a_file_that_breaks_its_reader_is_a_sentence(file, reader, message):
+def test_reader_that_crashes_or_exceeds_memory_is_user_error(file, reader, message):
     with pytest.raises(UserError, match=message):
         read(reader, file, advice="Try another.")
     assert read(content, file) == "content"
 
 
-def test_a_file_that_takes_too_long_is_a_sentence(file):
+def test_reader_that_exceeds_time_is_user_error(file):
     with pytest.raises(UserError, match="takes more than 1 s"):
         read(spin, file, seconds=1)
 
 
-def test_a_reader_writes_nothing(file):
+def test_reader_cannot_write_files(file):
     with pytest.raises(RuntimeError, match="File too large"):
         read(scribble, file)
     assert file.read_text() == "content"
 
 
-def test_our_own_bugs_stay_visible(file):
-    with pytest.raises(RuntimeError, match=r"KeyError: 'our own bug'"):
+def test_bugs_of_a_reader_are_raised(file):
+    with pytest.raises(RuntimeError, match=r"KeyError: 'a bug'"):
         read(mistake, file)
-
-
-def test_a_killed_server_is_a_sentence_and_the_next_file_gets_another(file):
-    read(content, file)
-    untrusted._servers[os.getpid()].kill()
-    with pytest.raises(UserError, match="want of memory"):
-        read(content, file)
-    assert read(content, file) == "content"
 
 
 def test_only_regular_files_are_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    start = time.monotonic()
     for path, message in (
         (tmp_path / "pipe", "a pipe, a socket or a device"),
         ("/dev/zero", "a pipe, a socket or a device"),
@@ -100,10 +90,19 @@ def test_only_regular_files_are_opened(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             untrusted.check_file(path)
-    assert time.monotonic() - start < 60
 
 
-def test_a_reason_is_a_part_of_a_sentence():
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "I/O")])
+def test_unreadable_file_gives_the_reason_of_the_system(file, monkeypatch, error):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr("builtins.open", refuse)  # Root can read every file.
+    with pytest.raises(UserError, match=rf"cannot be read: {error.strerror}\.$"):
+        untrusted.check_file(file)
+
+
+def test_reason_is_one_short_line():
     assert untrusted.reason(MemoryError()) == "MemoryError"
     assert untrusted.reason(ValueError("two\nlines.")) == "two lines"
     assert (
@@ -119,8 +118,8 @@ print(len(read_tensors(sys.argv[1])))
 """
 
 
-def test_modules_in_the_current_directory_stay_closed(tmp_path):
-    """A program may run where strangers' files are."""
+def test_modules_in_the_current_directory_are_not_imported(tmp_path):
+    """A program may run in a directory of untrusted files."""
     (tmp_path / "program.py").write_text(PROGRAM)
     uploads = tmp_path / "uploads"
     uploads.mkdir()
@@ -140,8 +139,8 @@ def test_modules_in_the_current_directory_stay_closed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("positions", "possible"),
+    ("positions", "plausible"),
     [([[-50.0, 4000.5]], True), ([], True), ([np.nan], False), ([-np.inf], False), ([1e6], False)],
 )
-def test_positions_that_can_be(positions, possible):
-    assert untrusted.are_possible(positions) == possible
+def test_plausible_positions(positions, plausible):
+    assert untrusted.are_plausible(positions) == plausible

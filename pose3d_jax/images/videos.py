@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.untrusted import read_apart, reason
+from pose3d_jax.untrusted import read_isolated, reason
 
 SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 #: FFmpeg's names of what is opened, whatever a file is called. It knows more, among them play lists
@@ -77,7 +77,7 @@ def open_stream(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any
     _av()
     # First apart: a table of contents of a few bytes can describe any number of frames.
     memory = OPENING_MEMORY + _LARGEST_TABLE
-    read_apart(_try_opening, path, memory=memory, seconds=OPENING_SECONDS, needs="av")
+    read_isolated(_try_opening, path, memory=memory, seconds=OPENING_SECONDS)
     with contextlib.ExitStack() as stack:
         container, stream = stack.enter_context(_opened(path))
         with _explained(f"{path} cannot be read as a video, or is damaged"):

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.untrusted import check_file, read_apart, reason
+from pose3d_jax.untrusted import check_file, read_isolated, reason
 
 #: The first thing in the old container.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -59,7 +59,7 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     check_file(path)
     memory = 4 * os.path.getsize(path) + SPARE_MEMORY
-    return read_apart(_read, path, memory=memory, seconds=SECONDS)
+    return read_isolated(_read, path, memory=memory, seconds=SECONDS)
 
 
 def _read(path: str) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
 from pose3d_jax.images.crop import crop_square, square_around, to_crop
 from pose3d_jax.images.jpeg import encode_image
-from pose3d_jax.untrusted import are_possible, read_apart, reason
+from pose3d_jax.untrusted import are_plausible, read_isolated, reason
 from tfds_builders import work
 from tfds_builders.human36m.release import DAMAGED_BEFORE_2020, Sequence36m
 
@@ -137,8 +137,8 @@ def read_poses(path: str | Path, dimensions: int) -> Float[np.ndarray, "frames 3
         UserError: damaged, or not poses of 32 joints.
     """
     # Apart: damage can make cdflib take minutes and gigabytes.
-    poses = read_apart(_read_cdf, path, memory=1 << 30, seconds=10, needs="cdflib")
-    if not are_possible(poses):
+    poses = read_isolated(_read_cdf, path, memory=1 << 30, seconds=10)
+    if not are_plausible(poses):
         raise UserError(f"{path} is damaged: a joint is where none can be.")
     try:
         # (1, T, n), (T, n) or (1, 1, T, n), depending on how the file was written.

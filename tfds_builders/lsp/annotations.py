@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.files import check_length
 from pose3d_jax.skeleton import NUM_JOINTS, PELVIS, THORAX
-from pose3d_jax.untrusted import are_possible, check_file, read_apart, reason
+from pose3d_jax.untrusted import are_plausible, check_file, read_isolated, reason
 
 #: Our joint of each of LSP's 14: right leg from the ankle, left leg from the hip, right arm from
 #: the wrist, left arm from the shoulder, neck, head top. "Left" is the person's own in both.
@@ -111,7 +111,7 @@ def read_joints(release: Release, *, extended: bool) -> Float[np.ndarray, "peopl
     path = release.path if release.zipped else Path(release.path, "joints.mat")
     place = f"joints.mat of {path}" if release.zipped else path
     # Apart: damage can crash SciPy.
-    joints = read_apart(_read_mat, path, memory=1 << 30, seconds=20, needs="scipy.io")
+    joints = read_isolated(_read_mat, path, memory=1 << 30, seconds=20)
     expected = (14, 3) if extended else (3, 14)
     if joints.ndim != 3 or joints.shape[:2] != expected:
         raise UserError(f"{place} has joints of the shape {joints.shape}, not {(*expected, 'n')}.")
@@ -121,7 +121,7 @@ def read_joints(release: Release, *, extended: bool) -> Float[np.ndarray, "peopl
     else:
         people = joints.transpose(2, 1, 0)
         people[..., 2] = 1.0
-    if not are_possible(people[people[..., 2] > 0]):
+    if not are_plausible(people[people[..., 2] > 0]):
         raise UserError(f"{place} is damaged: a joint is where none can be.")
     return people
 

@@ -20,7 +20,7 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.images.crop import crop_square, square_around, to_crop
 from pose3d_jax.images.files import read_image
 from pose3d_jax.images.jpeg import encode_image
-from pose3d_jax.untrusted import are_possible, read_apart, reason
+from pose3d_jax.untrusted import are_plausible, read_isolated, reason
 from tfds_builders import base, work
 
 IMAGE_SIDE = 256
@@ -137,11 +137,11 @@ def read_annotation(path: str | Path) -> dict[str, Any]:
         UserError: damaged, or not that file.
     """
     # Apart: damage can crash HDF5's library.
-    arrays = read_apart(_read_hdf5, path, memory=1 << 30, seconds=20, needs="h5py", advice=_ADVICE)
+    arrays = read_isolated(_read_hdf5, path, memory=1 << 30, seconds=20, advice=_ADVICE)
     joints_2d, joints_3d, valid, activity = arrays
     if not len(joints_2d) == len(joints_3d) == len(valid) == len(activity):
         raise UserError(f"{path}: its arrays differ in their number of frames.")
-    if not (are_possible(joints_2d[valid]) and are_possible(joints_3d[valid])):
+    if not (are_plausible(joints_2d[valid]) and are_plausible(joints_3d[valid])):
         raise UserError(f"{path} is damaged: a joint is where none can be. {_ADVICE}")
     return {
         "joints_2d": joints_2d[:, JOINTS],

@@ -9,7 +9,7 @@ import numpy as np
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.skeleton import NUM_JOINTS
-from pose3d_jax.untrusted import are_possible, read_apart, reason
+from pose3d_jax.untrusted import are_plausible, read_isolated, reason
 from tfds_builders.work import Remark
 
 _ADVICE = "Unpack or download mpii_human_pose_v1_u12_2.zip again."
@@ -73,9 +73,7 @@ def read_release(path: Path) -> Release:
         UserError: not that file, or not a whole one.
     """
     # Apart: damage can crash SciPy.
-    return read_apart(
-        _read_mat, path, memory=4 << 30, seconds=300, needs="scipy.io", advice=_ADVICE
-    )
+    return read_isolated(_read_mat, path, memory=4 << 30, seconds=300, advice=_ADVICE)
 
 
 def _read_mat(path: str) -> Release:
@@ -127,16 +125,16 @@ def _person(image: str, i: int, j: int, rect: Any) -> Person | Remark:
             return Remark(name, f"person without {what}, left out")
     scale = float(scale)
     center = (float(place.x), float(place.y))
-    if not (are_possible(center) and 0 < scale < _MAX_SCALE):
+    if not (are_plausible(center) and 0 < scale < _MAX_SCALE):
         return Remark(name, "person with an impossible scale or position, left out")
     points = tuple((int(p.id), float(p.x), float(p.y)) for p in np.atleast_1d(points))
-    if not (are_possible([p[1:] for p in points]) and all(0 <= p[0] < NUM_JOINTS for p in points)):
+    if not (are_plausible([p[1:] for p in points]) and all(0 <= p[0] < NUM_JOINTS for p in points)):
         return Remark(name, "person with impossible joints, left out")
     corners = [_field(rect, key) for key in ("x1", "y1", "x2", "y2")]
     head_size = 0.0
     if all(corner is not None for corner in corners):
         x1, y1, x2, y2 = (float(corner) for corner in corners)
-        if not are_possible([x1, y1, x2, y2]):
+        if not are_plausible([x1, y1, x2, y2]):
             return Remark(name, "person with an impossible head, left out")
         head_size = 0.6 * float(np.hypot(x2 - x1, y2 - y1))
     return Person(image, i, j, center, scale, points, head_size)
@@ -159,7 +157,7 @@ def read_validation(path: Path, names: list[str]) -> set[tuple[int, int]]:
         UserError: not that file, or it belongs to other annotations.
     """
     # Apart: damage can crash HDF5's library.
-    rows = read_apart(_read_hdf5, path, memory=1 << 30, seconds=20, needs="h5py")
+    rows = read_isolated(_read_hdf5, path, memory=1 << 30, seconds=20)
     for index, _, name in rows:
         if not 0 <= index < len(names) or names[index] != name:
             there = names[index] if 0 <= index < len(names) else "nothing"
