@@ -73,7 +73,9 @@ RULES = {
     "model.output_scale": NUMBER,
     "precision.compute": _one_of("float32", "bfloat16"),
     "data.*.name": TEXT,
-    "data.*.train": TEXT,
+    "data.*.train": Rule(
+        "a text, or a list of texts", lambda value: TEXT.holds(value) or _some(TEXT).holds(value)
+    ),
     "data.*.test": TEXT,
     "data.batch_size": COUNT,
     "data.bone_length_sum": NUMBER,
@@ -86,6 +88,8 @@ RULES = {
     },
     "augmentation.rotation_probability": SHARE,
     "augmentation.mirror_probability": SHARE,
+    "augmentation.cut_probability": SHARE,
+    "augmentation.empty_probability": SHARE,
     "augmentation.colour_range": RANGE,
     "loss.unlabelled_joints": _one_of("empty", "ignored"),
     "targets.sigma": POSITIVE,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 BUILT_IN = "synthetic"
 #: TFDS writes it last: a directory that has it holds a complete data set.
 INFO_FILE = "dataset_info.json"
+#: Of several configurations, the one that a data set's name alone means.
+DEFAULT_CONFIG = "official"
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
@@ -66,6 +68,8 @@ def find(name: str, data_dir: str | os.PathLike | None = None) -> Path | None:
         return None
     found = {path.name: _newest_version(path) for path in sorted(place.iterdir())}
     prepared = {config: path for config, path in found.items() if path}
+    if DEFAULT_CONFIG in prepared:
+        return prepared[DEFAULT_CONFIG]
     if len(prepared) > 1:
         names = " and ".join(f"{name}/{config}" for config in prepared)
         raise UserError(f"{name} is prepared as {names}; name one of them.")

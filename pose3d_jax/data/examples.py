@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from pose3d_jax import geometry, heatmaps
 from pose3d_jax.arrays import AnyArray
+from pose3d_jax.data.framing import Framing, black_outside, whole_people
 from pose3d_jax.images.crop import crop_to_image, sample
 from pose3d_jax.skeleton import MIRROR_ORDER, ROOT
 
@@ -47,6 +48,7 @@ class Example(NamedTuple):
         heatmaps: targets of Eq. 1.
         joints: positions in the crop, normalised to [−1, 1].
         valid: annotated joints.
+        known: joints whose maps are known: annotated, or certainly not visible (`data.framing`).
         depth: targets of Eq. 2, normalised; zeros without `has_3d`.
         has_3d: which images have depth labels.
     """
@@ -55,6 +57,7 @@ class Example(NamedTuple):
     heatmaps: Float[Array, "b s/4 s/4 16"]
     joints: Float[Array, "b 16 2"]
     valid: Bool[Array, "b 16"]
+    known: Bool[Array, "b 16"]
     depth: Float[Array, "b 16"]
     has_3d: Bool[Array, "b"]
 
@@ -122,6 +125,7 @@ def make_examples(
     *,
     sigma: float,
     lab_joints: str,
+    framing: Framing | None = None,
 ) -> Example:
     """Crops, colours and labels a batch of records.
 
@@ -138,25 +142,32 @@ def make_examples(
         augmentation: one per image.
         sigma: of the Gaussians, heat-map px.
         lab_joints: 2D positions of 3D-labelled images, one of `LAB_JOINTS`.
+        framing: which part of its image each record shows; None for its box.
     """
+    whole = framing is None
+    framing = whole_people(batch) if whole else framing
     if lab_joints == "weak_perspective":
         batch = batch | {"joints_2d": _weak_perspective_joints(batch)}
-    box = batch["box"]
+    box = framing.box
     shift = augmentation.shift * (box[:, 2] * augmentation.scale)[:, None]
     box = jnp.concatenate([box[:, :2] + shift, box[:, 2:]], axis=-1)
     matrix = crop_to_image(
         box, side, augmentation.scale, augmentation.rotation, augmentation.mirror
     )
-    images = sample(batch["image"], matrix, side) * augmentation.colour[:, None, None, :]
+    images = sample(batch["image"], matrix, side)
+    images = images if whole else black_outside(images, matrix, framing.window)
+    images = images * augmentation.colour[:, None, None, :]
     joints = geometry.apply_affine(geometry.invert_affine(matrix), batch["joints_2d"])
     joints = mirror_joints(joints, augmentation.mirror)
     valid = mirror_joints(batch["joints_valid"], augmentation.mirror)
+    visible = mirror_joints(framing.visible, augmentation.mirror)
     joints_3d = mirror_joints(batch["joints_3d"], augmentation.mirror)
     return Example(
         images=jnp.clip(images, 0.0, 1.0),
-        heatmaps=heatmaps.render(joints / heatmaps.STRIDE, valid, side // heatmaps.STRIDE, sigma),
+        heatmaps=heatmaps.render(joints / heatmaps.STRIDE, visible, side // heatmaps.STRIDE, sigma),
         joints=geometry.normalise(joints, side),
-        valid=valid,
+        valid=visible,
+        known=mirror_joints(framing.known, augmentation.mirror),
         # Bone lengths do not change when the camera turns about its axis: no need to turn these.
         depth=geometry.depth_target(joints, joints_3d, side, valid),
         has_3d=batch["has_3d"],

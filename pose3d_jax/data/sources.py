@@ -67,6 +67,21 @@ class WithoutDepth(Sequence):
         return dict(record, has_3d=False, joints_3d=np.zeros_like(record["joints_3d"]))
 
 
+class InTurn(Sequence):
+    """Records of several sources in turn; those of shorter sources come again and again."""
+
+    def __init__(self, sources: Sequence[Sequence]):
+        self._sources = sources
+
+    def __len__(self) -> int:
+        return len(self._sources) * max(map(len, self._sources))
+
+    def __getitem__(self, index: int) -> dict:
+        row, which = divmod(index, len(self._sources))
+        source = self._sources[which]
+        return source[row % len(source)]
+
+
 class Chosen(Sequence):
     """At most `limit` of a source's records, evenly spaced; all of them without a limit."""
 
@@ -108,24 +123,35 @@ def open_domain(section: ml_collections.ConfigDict, data_dir: str | os.PathLike 
     """Opens a data set of the config's `data` section.
 
     Args:
-        section: `name` of the data set, and its `train` and `test` splits.
+        section: `name` of the data set, and its `train` and `test` splits; several training
+            splits, of different sizes, give equally many records.
         data_dir: where data sets are prepared; None or empty for TFDS's own place.
 
     Raises:
         UserError: it is not prepared; the message names the command.
     """
     builder = open_dataset(section.name, data_dir or None)
-    empty = [s for s in (section.train, section.test) if not builder.info.splits.get(s)]
-    if empty:
-        raise UserError(
-            f"{section.name} has no records in the split {empty[0]!r}; it has "
-            f"{', '.join(builder.info.splits) or 'none'}."
-        )
+    several = [section.train] if isinstance(section.train, str) else list(section.train)
+    for split in (*several, section.test):
+        if not _has_records(builder, split):
+            raise UserError(
+                f"{section.name} has no records in the split {split!r}; it has "
+                f"{', '.join(builder.info.splits) or 'none'}."
+            )
+    sources = [open_source(builder, split) for split in several]
     metadata = builder.info.metadata
     return Domain(
         name=section.name,
-        train=open_source(builder, section.train),
+        train=sources[0] if len(sources) == 1 else InTurn(sources),
         test=open_source(builder, section.test),
         image_side=int(metadata["image_side"]),
         bone_length_sum=float(metadata["bone_length_sum"]),
     )
+
+
+def _has_records(builder: tfds.core.DatasetBuilder, split: str) -> bool:
+    """Whether a split, or a slice such as `train[900:]`, has records."""
+    try:
+        return builder.info.splits[split].num_examples > 0
+    except (KeyError, ValueError):
+        return False

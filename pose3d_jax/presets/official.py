@@ -75,6 +75,8 @@ def paper() -> ml_collections.ConfigDict:
             "mirror_probability": 0.5,
             "colour_range": (0.6, 1.4),
             "shift_limit": 0.0,  # uniform; the paper shifts nothing
+            "cut_probability": 0.0,  # of people cut off at a side (`data.framing`)
+            "empty_probability": 0.0,  # of squares that show nobody
         }
     )
 

@@ -26,6 +26,7 @@ from pose3d_jax.data.examples import (
     make_examples,
     no_augmentation,
 )
+from pose3d_jax.data.framing import draw_framing
 from pose3d_jax.images.crop import crop_to_image, sample
 from pose3d_jax.models.variables import AXIS, Network, predict
 from pose3d_jax.stages import Stage
@@ -66,7 +67,7 @@ def _loss(
     model = nnx.merge(network.graphdef, params, stats, copy=True)
     model.eval() if running else model.train()
     maps, depth = model(example.images, with_depth=stage.with_depth)
-    counted = {"empty": None, "ignored": example.valid}[unlabelled_joints]
+    counted = {"empty": None, "ignored": example.known}[unlabelled_joints]
     metrics = {"heatmap_loss": losses.heatmap_loss(maps, example.heatmaps, counted)}
     metrics["loss"] = metrics["heatmap_loss"]
     if stage.with_depth:
@@ -114,7 +115,13 @@ def augmented_examples(
     """
     chosen = ~batch["has_3d"] | config.augmentation.lab
     drawn = draw_augmentation(keys, chosen, config.augmentation)
-    return make_examples(batch, config.model.input_side, drawn, **config.targets)
+    framing = None
+    if config.augmentation.cut_probability or config.augmentation.empty_probability:
+        own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 1)
+        framing = draw_framing(own, batch, chosen, config.augmentation)
+    return make_examples(
+        batch, config.model.input_side, drawn, **config.targets, framing=framing
+    )
 
 
 def make_train_step(

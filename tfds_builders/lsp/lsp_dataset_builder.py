@@ -9,6 +9,11 @@ thousand of LSP. Records have no depth; `action` says which set a photograph is 
 number. The extension was labelled by a crowd: about a quarter has a gross error, mostly left and
 right exchanged.
 
+The configuration `official` (the default) has the labels as they were distributed. `corrected` has
+those of the extension corrected by the answers of another network (`corrections`), and its
+training records in two splits: `train`, LSP's own, whose labels are careful and untouched, and
+`extension`. Its `test` is the same.
+
 Pelvis and thorax are the midpoints of hips and of shoulders (`annotations.to_skeleton`). `box` is
 the square around the labelled joints × 1.3. There is no head box: `head_size` is the distance from
 neck to head top, 0 where either is not labelled, which is shorter than MPII's. The
@@ -24,6 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.crop import crop_square, square_around, to_crop
@@ -32,6 +38,7 @@ from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.skeleton import HEAD_TOP, NECK, NUM_JOINTS
 from tfds_builders import base, work
 from tfds_builders.lsp.annotations import Release, find_release, read_joints, to_skeleton
+from tfds_builders.lsp.corrections import correct
 
 IMAGE_SIDE = 320
 #: How much of the source a record shows, in boxes.
@@ -63,7 +70,19 @@ class Builder(base.RecordBuilder):
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
     HOMEPAGE = "http://sam.johnson.io/research/lsp.html"
+    BUILDER_CONFIGS = [  # noqa: RUF012
+        tfds.core.BuilderConfig(name="official", description="Labels as distributed."),
+        tfds.core.BuilderConfig(name="corrected", description="Labels of the extension corrected."),
+    ]
     image_side = IMAGE_SIDE
+
+    def make_plan(
+        self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
+    ) -> base.Plan:
+        """See `base.RecordBuilder.make_plan`."""
+        del scratch, trial
+        corrected = self.builder_config.name == "corrected"
+        return make_plan(manual_dir, partial=partial, corrected=corrected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +108,9 @@ class _Task:
     people: tuple[Person, ...]
 
 
-def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
+def make_plan(manual_dir: Path, *, partial: bool, corrected: bool = False) -> base.Plan:
     """Reads the annotations and finds the images; see `base.RecordBuilder.make_plan`."""
+    splits = ("train", "extension", "test") if corrected else ("train", "test")
     releases = {name: find_release(manual_dir, name) for name in OFFICIAL}
     missing = [
         f"{name}: neither {manual_dir / name / 'joints.mat'} nor {manual_dir / name}.zip"
@@ -99,13 +119,13 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
     ]
     if missing and not (partial and any(releases.values())):
         base.stop_if_missing(missing, INSTRUCTIONS)
-    items, remarks, expected = [], [], {("train",): 0, ("test",): 0}
+    items, remarks, expected = [], [], {(split,): 0 for split in splits}
     for dataset, release in releases.items():
         if release is None:
             continue
         there, absent = release.names(), []
-        people: dict[str, list[Person]] = {"train": [], "test": []}
-        for split, person in _people(dataset, release):
+        people: dict[str, list[Person]] = {split: [] for split in splits}
+        for split, person in _people(dataset, release, corrected=corrected):
             if isinstance(person, work.Remark):
                 remarks.append(person)
                 continue
@@ -129,9 +149,13 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
     )
 
 
-def _people(dataset: str, release: Release) -> Iterator[tuple[str, Person | work.Remark]]:
+def _people(
+    dataset: str, release: Release, *, corrected: bool
+) -> Iterator[tuple[str, Person | work.Remark]]:
     """Everyone in a data set with the split; remarks on those that are left out."""
     joints = read_joints(release, extended=dataset == EXTENDED)
+    if corrected and dataset == EXTENDED:
+        joints = correct(joints)
     if len(joints) != OFFICIAL[dataset]:
         why = f"has {len(joints):,} people; the official file, {OFFICIAL[dataset]:,}"
         yield "", work.Remark(f"joints.mat of {release.path}", why)
@@ -139,6 +163,8 @@ def _people(dataset: str, release: Release) -> Iterator[tuple[str, Person | work
         image = f"im{number:04d}.jpg" if dataset == LSP else f"im{number:05d}.jpg"
         testing = dataset == LSP and number > TRAINING_PHOTOGRAPHS
         split = "test" if testing else "train"
+        if corrected and dataset == EXTENDED:
+            split = "extension"
         if dataset == LSP and number in NEAR_DUPLICATES:
             yield split, work.Remark(f"{dataset} {image}", "shown in the test half too, left out")
         elif person[:, 2].sum() < FEWEST_JOINTS:
