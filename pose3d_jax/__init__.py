@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pose3d_jax.prediction.predictor import Pose, Predictor
 
-__all__ = ["Pose", "Predictor"]
+__all__ = ["Pose", "Predictor", "__version__"]
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: the builders need this package too, but neither JAX nor Orbax.
-    if name in __all__:
+    # Imported on first use: the data set builders need this package without JAX.
+    if name in ("Pose", "Predictor"):
         from pose3d_jax.prediction import predictor
 
         return getattr(predictor, name)

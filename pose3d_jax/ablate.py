@@ -9,7 +9,8 @@ and kept in `methods/` or `lambda_geo/`, with pictures. Rerun the command to res
 `pose3d_jax.train` hold here too.
 """
 
-import pose3d_jax.programs.memory  # noqa: F401  # isort: skip  # before NumPy
+import pose3d_jax.programs.memory  # isort: skip  # before NumPy
+import pose3d_jax.programs.needs_train  # noqa: F401  # isort: skip
 
 import logging
 from collections.abc import Sequence

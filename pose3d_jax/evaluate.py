@@ -6,6 +6,8 @@ is the paper's. `--out` (by default `DIR/evaluation`, or
 `tables.md`, and for each data set the predictions (`predictions.npz`) and pictures.
 """
 
+import pose3d_jax.programs.needs_train  # noqa: F401  # isort: skip
+
 import logging
 from collections.abc import Sequence
 from pathlib import Path

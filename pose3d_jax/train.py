@@ -4,7 +4,8 @@ The work directory holds one directory per stage. Finished stages are skipped, a
 resumes from its last checkpoint, and each starts from the network of the one before.
 """
 
-import pose3d_jax.programs.memory  # noqa: F401  # isort: skip  # before NumPy
+import pose3d_jax.programs.memory  # isort: skip  # before NumPy
+import pose3d_jax.programs.needs_train  # noqa: F401  # isort: skip
 
 import logging
 from collections.abc import Sequence

@@ -4,6 +4,8 @@ Everything unfinished lives in one hidden directory beside the data sets, `.prep
 data set appears in its place complete, by a rename. Rerun the command to resume.
 """
 
+import pose3d_jax.programs.needs_train  # noqa: F401  # isort: skip
+
 import argparse
 import collections
 import contextlib

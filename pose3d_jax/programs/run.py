@@ -4,11 +4,13 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import app
 
+from pose3d_jax import __version__
 from pose3d_jax.errors import Interrupted, UserError, system_error
+from pose3d_jax.presets.config_file import expand
 
 #: Said after Ctrl-C where nothing more is to say: what was finished is there, nothing else.
 INTERRUPTED = "interrupted"
@@ -29,7 +31,7 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         main(argv)
 
     try:
-        app.run(program)
+        app.run(program, flags_parser=_parse_flags)
     except UserError as error:
         _stop(f"error: {error}", 1)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -51,6 +53,14 @@ def run_program(main: Callable[[list[str]], None]) -> None:
         if error.errno is None:  # A library's own, which may be our mistake.
             raise
         _stop(f"error: {system_error(error)}", 1)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses flags as `app.run` does by default, after `--version` and short config names."""
+    if "--version" in argv:
+        print(f"pose3d_jax {__version__}")
+        sys.exit(0)
+    return app.parse_flags_with_usage(expand(argv))
 
 
 def exit_code(program: Callable[[], None]) -> int:
