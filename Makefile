@@ -1,8 +1,8 @@
-# The commands of README.md and CONTRIBUTING.md, as they stand there.
+# The commands of README.md and CONTRIBUTING.md.
 SHELL := /bin/bash
-.PHONY: test lint demo versions
+.PHONY: test lint demo docs versions
 
-test lint demo:
+test lint demo docs:
 	eval "$$(.ci/command $@)"
 
 versions:  # With the oldest and the newest dependencies.

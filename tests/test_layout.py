@@ -62,7 +62,7 @@ def test_a_program_is_flags_and_an_outline(name):
     assert len((ROOT / "pose3d_jax" / f"{name}.py").read_text().splitlines()) < 150
 
 
-@pytest.mark.parametrize("name", ["test", "lint", "demo"])
+@pytest.mark.parametrize("name", ["test", "lint", "docs", "demo"])
 def test_the_makefiles_commands_are_those_of_the_documents(name):
     found = subprocess.run([ROOT / ".ci" / "command", name], capture_output=True, text=True)
     assert found.stdout.startswith("python3 -m venv .venv && ") and found.returncode == 0
