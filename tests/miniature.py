@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw
 
 from pose3d_jax import skeleton
 from tfds_builders import base
-from tfds_builders.human36m.release import CAMERAS
 from tfds_builders.human36m.sequence import JOINTS as HUMAN36M_JOINTS
 from tfds_builders.mpi_inf_3dhp.mpi_inf_3dhp_dataset_builder import JOINTS as MPI_INF_3DHP_JOINTS
 
@@ -103,11 +102,20 @@ def read_index(picture: np.ndarray, places: np.ndarray) -> int:
 # Human3.6M
 
 
+#: Human3.6M's cameras as calibrated: focal lengths and principal point, px.
+CAMERAS = {
+    "54138969": (1145.0494, 1143.7811, 512.5415, 515.4515),
+    "55011271": (1149.6757, 1147.5917, 508.8486, 508.0649),
+    "58860488": (1149.1407, 1148.7990, 519.8158, 501.4026),
+    "60457274": (1145.5114, 1144.7739, 514.9682, 501.8820),
+}
+
+
 def project(points: np.ndarray, camera: str) -> np.ndarray:
     """Pinhole projection, px."""
-    c = CAMERAS[camera]
+    fx, fy, cx, cy = CAMERAS[camera]
     x, y, z = np.moveaxis(points, -1, 0)
-    return np.stack([c.fx * x / z + c.cx, c.fy * y / z + c.cy], axis=-1)
+    return np.stack([fx * x / z + cx, fy * y / z + cy], axis=-1)
 
 
 def write_cdf(path: Path, pose: np.ndarray, compress: int = 6) -> None:
