@@ -7,10 +7,13 @@ cache. The text of the compiled programs is written by XLA itself:
 
 from benchmarks import measure  # isort: skip  # before JAX
 
+import functools
 import time
 
 import jax
 
+from pose3d_jax.models import inference
+from pose3d_jax.models.folding import fold
 from pose3d_jax.models.variables import make_network
 from pose3d_jax.stages import get_stage
 from pose3d_jax.training.state import (
@@ -19,25 +22,26 @@ from pose3d_jax.training.state import (
     make_optimizer,
     split_over_devices,
 )
-from pose3d_jax.training.steps import make_predict_step, make_train_step
+from pose3d_jax.training.steps import make_train_step
 
 
 def main() -> None:
     """The program."""
     config = measure.make_config(measure.options(__doc__).parse_args())
     jax.config.update("jax_enable_compilation_cache", False)
-    network, optimizer = make_network(config), make_optimizer(config)
-    state = initial_state(network, optimizer)
-    batch = split_over_devices(measure.random_records(config))
+    (graphdef, variables), optimizer = make_network(config), make_optimizer(config)
+    state = initial_state(variables, optimizer)
+    records = measure.random_records(config)
+    batch = split_over_devices(records)
     images = config.data.batch_size / jax.device_count()
     rows = {}
     for number in (1, 3):
         stage = get_stage(config, number)
-        step = make_train_step(config, network, optimizer, stage)
+        step = make_train_step(config, graphdef, optimizer, stage)
         arguments = (state, batch, hyperparameters(stage, 0))
         rows[f"training step, stage {number}"] = cost(step, arguments, images)
-    predict = make_predict_step(network, config.model.input_side)
-    rows["prediction"] = cost(predict, (state, batch), images)
+    predict = jax.jit(functools.partial(inference.predict, *fold(graphdef, variables)))
+    rows["prediction"] = cost(predict, (records["image"], records["box"]), len(records["box"]))
     measure.report("compilation", rows, config)
 
 

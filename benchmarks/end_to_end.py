@@ -26,8 +26,7 @@ def main() -> None:
     chosen = parser.parse_args()
     config = measure.make_config(chosen)
     stage = get_stage(config, 3)
-    network = make_network(config)
-    step, state = measure.make_training(config, network, stage)
+    step, state = measure.make_training(config, *make_network(config), stage)
 
     def train(batches) -> None:
         nonlocal state

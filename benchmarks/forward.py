@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from benchmarks.train_step import default_baseline
 from pose3d_jax.errors import UserError
-from pose3d_jax.models.variables import Network, make_network
+from pose3d_jax.models.variables import Variables, make_network
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
 
@@ -35,12 +35,16 @@ def main() -> None:
     side = config.model.input_side
     images = np.random.default_rng(0).random((batch_size, side, side, 3), np.float32)
     config.model.zero_init_outputs = False  # Zeros always agree.
-    network = make_network(config, axis_name=None)
+    graphdef, variables = make_network(config, axis_name=None)
     predictor = Predictor(
-        network, input_side=side, bone_length_sum=HUMAN36M_BONE_LENGTH_SUM, batch_size=batch_size
+        graphdef,
+        variables,
+        input_side=side,
+        bone_length_sum=HUMAN36M_BONE_LENGTH_SUM,
+        batch_size=batch_size,
     )
     on_device = jax.device_put(images)
-    trained = as_trained(network)
+    trained = as_trained(graphdef, variables)
     works = {
         "this repository": lambda: jax.block_until_ready(predictor.model(on_device)),
         "not folded": lambda: jax.block_until_ready(trained(on_device)),
@@ -49,24 +53,24 @@ def main() -> None:
     for name, settings in measure.baseline_settings(baseline, config.precision.compute):
         from benchmarks import torch_baseline, torch_network
 
-        theirs = torch_network.make_network(network, config.model)
+        theirs = torch_network.make_network(variables, config.model)
         works[name] = torch_baseline.make_forward(theirs, images, settings)
         check(works["this repository"](), works[name](), config.precision.compute)
     seconds = measure.alternate(works, chosen.rounds)
     measure.report("forward pass", measure.timing_rows(seconds, batch_size), config)
 
 
-def as_trained(network: Network) -> Callable[[Array], tuple]:
-    """The network in evaluation mode with its norms as they are."""
+def as_trained(graphdef: nnx.GraphDef, variables: Variables) -> Callable[[Array], tuple]:
+    """The network in evaluation mode, with batch normalisation."""
 
     @jax.jit
-    def apply(params, stats, images):
-        model = nnx.merge(network.graphdef, params, stats)
+    def apply(variables, images):
+        model = nnx.merge(graphdef, *variables)
         model.eval()
         return model(images)
 
-    variables = jax.device_put((network.params, network.stats))
-    return lambda images: apply(*variables, images)
+    on_device = jax.device_put(variables)
+    return lambda images: apply(on_device, images)
 
 
 def check(ours, theirs, precision: str) -> None:

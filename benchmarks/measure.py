@@ -17,12 +17,13 @@ from pathlib import Path
 import jax
 import ml_collections
 import numpy as np
+from flax import nnx
 
 import pose3d_jax.programs.memory  # noqa: F401  # before NumPy
 from pose3d_jax import presets
 from pose3d_jax.data.batches import Batch
 from pose3d_jax.errors import UserError
-from pose3d_jax.models.variables import Network
+from pose3d_jax.models.variables import Variables
 from pose3d_jax.programs.run import exit_code
 from pose3d_jax.stages import Stage
 from pose3d_jax.training.state import (
@@ -91,13 +92,13 @@ def random_records(config: ml_collections.ConfigDict) -> Batch:
 
 
 def make_training(
-    config: ml_collections.ConfigDict, network: Network, stage: Stage
+    config: ml_collections.ConfigDict, graphdef: nnx.GraphDef, variables: Variables, stage: Stage
 ) -> tuple[Callable, TrainState]:
     """The training step of a stage, and a first state, which the step consumes."""
     optimizer = make_optimizer(config)
     # A copy: several steps of one network may be measured.
-    fresh = jax.tree.map(np.array, initial_state(network, optimizer))
-    return make_train_step(config, network, optimizer, stage), replicate(fresh)
+    fresh = jax.tree.map(np.array, initial_state(variables, optimizer))
+    return make_train_step(config, graphdef, optimizer, stage), replicate(fresh)
 
 
 def alternate(

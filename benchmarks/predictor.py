@@ -113,7 +113,7 @@ def untrained(preset: str, batch_size: int) -> Predictor:
     """A preset's network with random weights, which take as long as any others."""
     config = presets.experiment(3, preset)
     return Predictor(
-        make_network(config, axis_name=None),
+        *make_network(config, axis_name=None),
         input_side=config.model.input_side,
         bone_length_sum=HUMAN36M_BONE_LENGTH_SUM,
         batch_size=batch_size,

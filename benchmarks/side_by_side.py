@@ -58,7 +58,9 @@ def main() -> None:
     rows = measure_network(options.checkpoint, chosen, (1, options.people), options.rounds)
     if options.paper:
         config = presets.experiment(3, "paper")
-        paper = trained.TrainedNetwork(config, make_network(config, axis_name=None))
+        paper = trained.TrainedNetwork(
+            config, *make_network(config, axis_name=None), with_depth=True
+        )
         rows |= measure_network("paper", paper, (1,), options.rounds)
     machine = measure.machine()
     print(f"\nside by side, float32\non {machine}\n")
@@ -73,7 +75,8 @@ def measure_network(
     """A table's rows: all that runs a network, at some numbers of people per call."""
     side = chosen.config.model.input_side
     predictor = Predictor(
-        chosen.network,
+        chosen.graphdef,
+        chosen.variables,
         input_side=side,
         bone_length_sum=chosen.config.data.bone_length_sum or HUMAN36M_BONE_LENGTH_SUM,
         batch_size=max(counts),
@@ -157,7 +160,7 @@ def to_maps(
     ):
         from benchmarks import torch_baseline, torch_network
 
-        theirs = torch_network.make_network(chosen.network, chosen.config.model)
+        theirs = torch_network.make_network(chosen.variables, chosen.config.model)
         works[f"{ours}, {name}"] = torch_baseline.make_forward(theirs, images, settings)
         forward.check(works[ours](), works[f"{ours}, {name}"](), "float32")
     return works

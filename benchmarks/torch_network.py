@@ -12,7 +12,7 @@ import numpy as np
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.heatmaps import STRIDE
-from pose3d_jax.models.variables import Network, flatten
+from pose3d_jax.models.variables import Variables, flatten
 from pose3d_jax.skeleton import NUM_JOINTS
 
 try:
@@ -172,12 +172,12 @@ class PoseNetwork(nn.Module):
         return heatmaps, self.depth(x).float() * self.scale
 
 
-def make_network(network: Network, model: ml_collections.ConfigDict) -> PoseNetwork:
+def make_network(variables: Variables, model: ml_collections.ConfigDict) -> PoseNetwork:
     """The baseline's network with the weights of ours."""
     theirs = PoseNetwork(model)
     shapes = {name: tensor.shape for name, tensor in theirs.state_dict().items()}
     tensors = {}
-    for path, array in flatten((network.params, network.stats)).items():
+    for path, array in flatten(variables).items():
         name = _their_name(path)
         tensors[name] = torch.tensor(_their_layout(array, shapes[name]))
     missing, _ = theirs.load_state_dict(tensors, strict=False)
@@ -197,7 +197,7 @@ _PARTS = {
 
 
 def _their_name(path: str) -> str:
-    """The name of a PyTorch tensor for that of ours: "0/stem/norm/norm/scale/value" and so on."""
+    """The name of a PyTorch tensor for ours, such as "params/stem/norm/norm/scale/value"."""
     path = path.partition("/")[2].removesuffix("/value").replace("/layers/", "/")
     end = next(end for end in _PARTS if path.endswith(f"/{end}"))
     return f"{path.removesuffix(end)}{_PARTS[end]}".replace("/", ".")

@@ -27,21 +27,21 @@ def main() -> None:
     chosen = parser.parse_args()
     config = measure.make_config(chosen)
     stage = get_stage(config, chosen.stage)
-    network = make_network(config)
+    graphdef, variables = make_network(config)
     records = measure.random_records(config)
 
     if chosen.profile:
-        work = our_step(config, network, stage, records)
+        work = our_step(config, graphdef, variables, stage, records)
         work()  # Compiles.
         with jax.profiler.trace(chosen.profile, create_perfetto_trace=True):
             for _ in range(3):
                 work()
         return
-    works = {"this repository": our_step(config, network, stage, records)}
+    works = {"this repository": our_step(config, graphdef, variables, stage, records)}
     # On CPUs, compiling takes PyTorch minutes and gives nothing.
     baseline = default_baseline(chosen.baseline, compiled=measure.on_gpu())
     for name, settings in measure.baseline_settings(baseline, config.precision.compute):
-        works[name] = baseline_step(config, network, stage, records, settings)
+        works[name] = baseline_step(config, variables, stage, records, settings)
     seconds = measure.alternate(works, chosen.rounds)
     rows = measure.timing_rows(seconds, config.data.batch_size)
     measure.report("training step", rows, config, stage=stage.number)
@@ -61,9 +61,9 @@ def default_baseline(choice: str | None, *, compiled: bool) -> str:
     return "both" if compiled else "eager"
 
 
-def our_step(config, network, stage, records):
+def our_step(config, graphdef, variables, stage, records):
     """A call that trains on `records` from the state of the call before, and waits."""
-    step, state = measure.make_training(config, network, stage)
+    step, state = measure.make_training(config, graphdef, variables, stage)
     batch, hyper = split_over_devices(records), hyperparameters(stage, 0)
 
     def work():
@@ -74,7 +74,7 @@ def our_step(config, network, stage, records):
     return work
 
 
-def baseline_step(config, network, stage, records, settings):
+def baseline_step(config, variables, stage, records, settings):
     """The same in PyTorch, from our parameters and our examples."""
     from benchmarks import torch_baseline, torch_network
 
@@ -82,7 +82,7 @@ def baseline_step(config, network, stage, records, settings):
         functools.partial(examples.make_examples, side=config.model.input_side, **config.targets)
     )
     example = make(records, augmentation=examples.no_augmentation(config.data.batch_size))
-    theirs = torch_network.make_network(network, config.model)
+    theirs = torch_network.make_network(variables, config.model)
     return torch_baseline.make_train_step(theirs, example, stage, settings)
 
 

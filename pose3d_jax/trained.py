@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ml_collections
+from flax import nnx
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.weight_files import SUFFIX, read_weights, write_weights
-from pose3d_jax.models.variables import Network, abstract_network, flatten, unflatten
+from pose3d_jax.models.variables import Variables, abstract_network, flatten, unflatten
 from pose3d_jax.stages import get_stage
 from pose3d_jax.untrusted import reason
 
@@ -30,16 +31,15 @@ class TrainedNetwork(NamedTuple):
 
     Attributes:
         config: of the stage, and of those before it.
-        network: structure, parameters and statistics.
+        graphdef: structure of the network.
+        variables: parameters and statistics.
+        with_depth: whether its last stage trained the depth module.
     """
 
     config: ml_collections.ConfigDict
-    network: Network
-
-    @property
-    def with_depth(self) -> bool:
-        """Whether its last stage trained the depth module."""
-        return get_stage(self.config, len(self.config.stages)).with_depth
+    graphdef: nnx.GraphDef
+    variables: Variables
+    with_depth: bool
 
 
 def names() -> list[str]:
@@ -85,9 +85,8 @@ def pack(checkpoint: str | os.PathLike, path: str | os.PathLike) -> int:
     Raises:
         UserError: there is no such network, or the file cannot be written there.
     """
-    config, network = load(checkpoint)
-    arrays = flatten({"params": network.params, "stats": network.stats})
-    return write_weights(path, config, arrays)
+    trained = load(checkpoint)
+    return write_weights(path, trained.config, flatten(trained.variables))
 
 
 def results_place(checkpoint: str | os.PathLike) -> Path:
@@ -104,11 +103,9 @@ def _load_file(path: Path, compute: str | None) -> TrainedNetwork:
         # Before the network is built, which takes as long as the config says.
         if _fewest_arrays(config.model) > len(arrays):
             raise ValueError("its config describes more layers than it has tensors")
-        network = _structure(config, compute)
-        restored = unflatten(arrays, {"params": network.params, "stats": network.stats})
-        found = TrainedNetwork(config, network._replace(**restored))
-        # Whatever is asked of a network's config, but for training.
-        _ = found.with_depth, config.data.bone_length_sum
+        graphdef, shapes = _structure(config, compute)
+        found = TrainedNetwork(config, graphdef, unflatten(arrays, shapes), _with_depth(config))
+        _ = config.data.bone_length_sum
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{path} cannot be used: {reason(error)}.") from error
     return found
@@ -134,12 +131,19 @@ def _load_stage(directory: Path, compute: str | None) -> TrainedNetwork:
             f"that name in this package ({_have()})."
         )
     config = read_config(directory)
-    network = _structure(config, compute)
-    params, stats = restore_network(directory, network.params, network.stats)
-    return TrainedNetwork(config, network._replace(params=params, stats=stats))
+    graphdef, shapes = _structure(config, compute)
+    variables = restore_network(directory, shapes)
+    return TrainedNetwork(config, graphdef, variables, _with_depth(config))
 
 
-def _structure(config: ml_collections.ConfigDict, compute: str | None) -> Network:
+def _with_depth(config: ml_collections.ConfigDict) -> bool:
+    """Whether the last stage of a stage's config trains the depth module."""
+    return get_stage(config, len(config.stages)).with_depth
+
+
+def _structure(
+    config: ml_collections.ConfigDict, compute: str | None
+) -> tuple[nnx.GraphDef, Variables]:
     if compute not in (None, "float32", "bfloat16"):
         raise UserError(f"compute must be float32 or bfloat16, and is {compute!r}.")
     if compute:

@@ -41,13 +41,13 @@ def config() -> ml_collections.ConfigDict:
 @functools.cache
 def state() -> TrainState:
     """As if after stage 3."""
-    network = make_network(config(), axis_name=None)
+    _, variables = make_network(config(), axis_name=None)
     # As training leaves it: no statistic is 0 or 1.
     rng = np.random.default_rng(0)
     stats = jax.tree.map(
-        lambda leaf: leaf + rng.uniform(0.1, 0.3, leaf.shape).astype(np.float32), network.stats
+        lambda leaf: leaf + rng.uniform(0.1, 0.3, leaf.shape).astype(np.float32), variables.stats
     )
-    fresh = initial_state(network, make_optimizer(config()))
+    fresh = initial_state(variables, make_optimizer(config()))
     return fresh._replace(stats=stats)
 
 

@@ -53,8 +53,8 @@ def test_sizes_are_those_of_the_weights(converted):
 def test_training_takes_it_for_a_finished_stage(converted):
     """With its optimizer's state, at the stage's last step."""
     config = read_config(converted)
-    network = make_network(config, axis_name=None)
-    fresh = initial_state(network, make_optimizer(config))
+    _, variables = make_network(config, axis_name=None)
+    fresh = initial_state(variables, make_optimizer(config))
     with StageCheckpoints(converted) as checkpoints:
         state = checkpoints.restore(fresh)
     assert int(state.step) == get_stage(config, 3).steps

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,7 +16,6 @@ from pose3d_jax.evaluation import report
 from pose3d_jax.evaluation.poses import Setting
 from pose3d_jax.evaluation.predictions import (
     PREDICTIONS_FILE,
-    load,
     open_split,
     predict,
     read_predictions,
@@ -25,10 +23,11 @@ from pose3d_jax.evaluation.predictions import (
 from pose3d_jax.evaluation.protocols import PROTOCOLS, Protocol
 from pose3d_jax.evaluation.report import evaluate_checkpoint, score, tables_of
 from pose3d_jax.files import read_json, write_json
-from pose3d_jax.models import variables
+from pose3d_jax.models import inference
 from pose3d_jax.models.variables import abstract_network
 from pose3d_jax.skeleton import MIRROR_ORDER
 from pose3d_jax.stages import METHODS
+from pose3d_jax.trained import load
 from tests import miniature, programs, small_checkpoint
 from tfds_builders.prepare import prepare
 
@@ -123,13 +122,13 @@ def test_a_limit_takes_some_of_the_same_images(evaluated, data_dir, tmp_path):
 
 
 def test_with_flip_an_image_and_its_mirror_image_give_mirrored_poses():
-    state = small_checkpoint.state()
-    network = abstract_network(small_checkpoint.config())
+    graphdef, _ = abstract_network(small_checkpoint.config())
     side = small_checkpoint.SIDE
-    images = jnp.asarray(np.random.default_rng(0).random((3, side, side, 3), np.float32))
+    images = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
 
     def predict(images, flip):
-        return variables.predict(network, state.params, state.stats, images, flip=flip)
+        variables = small_checkpoint.state().variables
+        return inference.predict(graphdef, variables, images, flip=flip)
 
     joints, scores, depth = jax.jit(predict, static_argnums=1)(images, True)
     mirrored = jax.jit(predict, static_argnums=1)(images[:, :, ::-1], True)

@@ -9,12 +9,10 @@ import pytest
 import small_checkpoint
 from small_checkpoint import SIDE, photo
 
-from pose3d_jax import presets
 from pose3d_jax.errors import UserError
 from pose3d_jax.export import main
 from pose3d_jax.interop import one_file
 from pose3d_jax.interop.one_file import export, export_onnx, make_crop_program
-from pose3d_jax.models.variables import make_network, predict
 from pose3d_jax.prediction.predictor import Predictor
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
@@ -84,20 +82,6 @@ def test_a_crops_program_is_the_boxes_program_on_crops(predictor):
     np.testing.assert_allclose(joints_2d, expected.joints_2d, atol=1e-3)
     np.testing.assert_allclose(joints_3d, expected.joints_3d, atol=1e-2)
     np.testing.assert_allclose(scores, expected.scores, atol=1e-4)
-
-
-def test_onnx_converters_get_plain_convolutions():
-    """In a network large enough that JAX on a CPU would do better."""
-    config = presets.paper()
-    sizes = {"input_side": 128, "stacks": 1, "levels": 1, "depth_levels": 1, "features": 128}
-    config.model.update(sizes)
-    network = make_network(config, axis_name=None)
-    predictor = Predictor(network, input_side=128, bone_length_sum=4000.0)
-    crops = jax.ShapeDtypeStruct((1, 128, 128, 3), np.uint8)
-    images = jax.ShapeDtypeStruct((1, 128, 128, 3), np.float32)
-    fast = jax.make_jaxpr(lambda x: predict(network, network.params, network.stats, x))
-    assert "platform_index" in str(fast(images))
-    assert "platform_index" not in str(jax.make_jaxpr(make_crop_program(predictor))(crops))
 
 
 @pytest.mark.parametrize("write", [export, export_onnx])

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pose3d_jax.models import PoseNetwork, build_network
+from pose3d_jax.models import PoseNetwork
 from pose3d_jax.models.layers import NormRelu, max_pool, upsample
 from pose3d_jax.models.residual import Residual
+from pose3d_jax.models.variables import make_network
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -255,14 +256,24 @@ def test_impossible_networks_say_why(changes, message):
         small_network(**changes)
 
 
-def test_build_network_reads_a_configs_model_section():
-    config = ml_collections.ConfigDict(SMALL | {"zero_init_outputs": True})
-    network = build_network(config, dtype="bfloat16", seed=0)
+def build_network(seed: int, dtype: str = "float32", **changes) -> PoseNetwork:
+    tree = {
+        "model": SMALL | changes,
+        "precision": {"compute": dtype},
+        "optimizer": {"sync_batch_norm": True},
+        "seed": seed,
+    }
+    graphdef, variables = make_network(ml_collections.ConfigDict(tree))
+    return nnx.merge(graphdef, *variables)
+
+
+def test_a_network_is_made_as_its_config_says():
+    network = build_network(0, "bfloat16", zero_init_outputs=True)
     assert network.dtype == jnp.bfloat16
     for output in (network.depth.output, *(stack.heatmaps for stack in network.stacks)):
         assert not output.kernel[...].any()
         assert not output.bias[...].any()
-    other = build_network(config, dtype="bfloat16", seed=1)
+    other = build_network(1, "bfloat16")
     assert (network.stem.conv.kernel[...] != other.stem.conv.kernel[...]).all()
 
 
@@ -293,11 +304,8 @@ def test_the_releases_initial_values_are_uniform_and_scaled_by_the_inputs():
 
 
 def test_the_releases_initial_values_follow_the_seed_and_leave_outputs_at_zero():
-    def build(seed, **changes):
-        config = ml_collections.ConfigDict(SMALL | {"init": "torch7"} | changes)
-        return build_network(config, dtype="float32", seed=seed)
-
-    one, same, other = build(0), build(0), build(1, zero_init_outputs=True)
+    one, same = build_network(0, init="torch7"), build_network(0, init="torch7")
+    other = build_network(1, init="torch7", zero_init_outputs=True)
     np.testing.assert_array_equal(one.stem.conv.kernel[...], same.stem.conv.kernel[...])
     assert (one.stem.conv.kernel[...] != other.stem.conv.kernel[...]).all()
     for output in (other.depth.output, *(stack.heatmaps for stack in other.stacks)):

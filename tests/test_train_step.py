@@ -70,13 +70,12 @@ def trained(golden, release, compile_quickly):
     config.precision.compute = "float64"
     results = {}
     with jax.enable_x64(True):
-        network = abstract_network(config)
-        like = {"params": network.params, "stats": network.stats}
-        network = network._replace(**unflatten(in_float64(release, config), like))
+        graphdef, shapes = abstract_network(config)
+        variables = unflatten(in_float64(release, config), shapes)
         optimizer = make_optimizer(config)
         step = make_train_step(
             config,
-            network,
+            graphdef,
             optimizer,
             get_stage(config, 3),
             lambda config, recorded, keys: recorded,
@@ -88,13 +87,13 @@ def trained(golden, release, compile_quickly):
             )
             # Where the step leaves it, or the second call would compile anew.
             state = jax.device_put(
-                initial_state(network, optimizer), NamedSharding(ONE_DEVICE, P())
+                initial_state(variables, optimizer), NamedSharding(ONE_DEVICE, P())
             )
             losses = []
             for i in range(STEPS):
                 state, metrics = step(state, recorded_example(golden, i), hyper)
                 losses.append(jax.device_get(metrics))
-            results[number] = losses, flatten({"params": state.params, "stats": state.stats})
+            results[number] = losses, flatten(state.variables)
     return results
 
 

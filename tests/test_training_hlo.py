@@ -45,10 +45,10 @@ def compiled_step(synchronised=True):
     """The step of stage 3 over all devices, and the number of the network's parameters."""
     tree = config(synchronised)
     stage = get_stage(tree, 3)
-    network = make_network(tree)
+    graphdef, variables = make_network(tree)
     optimizer = make_optimizer(tree)
-    step = make_train_step(tree, network, optimizer, stage)
-    state = replicate(initial_state(network, optimizer))
+    step = make_train_step(tree, graphdef, optimizer, stage)
+    state = replicate(initial_state(variables, optimizer))
     count = jax.local_device_count() * PER_DEVICE
     batch = {
         "image": np.zeros((count, 48, 48, 3), np.uint8),
@@ -59,7 +59,7 @@ def compiled_step(synchronised=True):
         "has_3d": np.arange(count) % 2 == 0,
     }
     arguments = (state, split_over_devices(batch), hyperparameters(stage, 0))
-    return step.lower(*arguments).compile(), sum(p.size for p in jax.tree.leaves(network.params))
+    return step.lower(*arguments).compile(), sum(p.size for p in jax.tree.leaves(variables.params))
 
 
 def all_reduces(compiled) -> list[int]:
@@ -71,7 +71,7 @@ def all_reduces(compiled) -> list[int]:
 
 def norms() -> int:
     """Batch normalisations of the network: each has a running mean and a running variance."""
-    return len(jax.tree.leaves(make_network(config()).stats)) // 2
+    return len(jax.tree.leaves(make_network(config())[1].stats)) // 2
 
 
 @pytest.mark.parametrize("synchronised", [False, True])

@@ -3,17 +3,14 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from jaxtyping import Shaped
 
-from pose3d_jax import processors, trained
+from pose3d_jax import processors
 from pose3d_jax.data.batches import FIELDS, evaluation_batches
 from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.sources import Chosen, open_source
@@ -21,9 +18,10 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation.poses import LABEL_FIELDS, Labels, Poses, Setting, as_poses, to_labels
 from pose3d_jax.evaluation.protocols import groups_of, protocol_of, redefined_poses, split_name
 from pose3d_jax.files import written_whole
+from pose3d_jax.images.boxes import Person
+from pose3d_jax.prediction.batches import Batches
+from pose3d_jax.trained import TrainedNetwork
 from pose3d_jax.training.progress import Pace
-from pose3d_jax.training.state import TrainState, replicate, split_over_devices
-from pose3d_jax.training.steps import make_predict_step
 
 log = logging.getLogger(__name__)
 
@@ -37,29 +35,14 @@ MOST_READERS = 16
 _ORIGIN = ("image_id", "subject", "action")
 
 
-class Trained(NamedTuple):
-    """A trained network, ready to predict.
-
-    Attributes:
-        config: that made it.
-        state: parameters and statistics; nothing to train on with.
-        predict: from `training.steps.make_predict_step`.
-        with_depth: whether its stage trains the depth module.
-    """
-
-    config: ml_collections.ConfigDict
-    state: TrainState
-    predict: Callable[[TrainState, dict], dict]
-    with_depth: bool
-
-    def setting(self, dataset: str) -> Setting:
-        """What the scores of its predictions on a data set depend on."""
-        return Setting(
-            side=self.config.model.input_side,
-            skeleton_size=self.config.data.bone_length_sum,
-            dataset=dataset,
-            with_depth=self.with_depth,
-        )
+def setting_of(trained: TrainedNetwork, dataset: str) -> Setting:
+    """The setting in which a network's predictions on a data set are scored."""
+    return Setting(
+        side=trained.config.model.input_side,
+        skeleton_size=trained.config.data.bone_length_sum,
+        dataset=dataset,
+        with_depth=trained.with_depth,
+    )
 
 
 class Split(NamedTuple):
@@ -92,27 +75,6 @@ class Predicted(NamedTuple):
     groups: Shaped[np.ndarray, "n"]
 
 
-def load(checkpoint: str | os.PathLike, *, flip: bool = False) -> Trained:
-    """Loads a network.
-
-    Args:
-        checkpoint: a stage's directory, a packed file or a name (`trained`).
-        flip: average the predictions of each image and of its mirror image.
-
-    Raises:
-        UserError: there is no intact checkpoint, or it is not of its config's network.
-    """
-    found = trained.load(checkpoint)
-    network = found.network
-    state = TrainState(jnp.zeros((), jnp.int32), network.params, network.stats, opt_state=())
-    return Trained(
-        config=found.config,
-        state=replicate(state),
-        predict=make_predict_step(network, found.config.model.input_side, flip=flip),
-        with_depth=found.with_depth,
-    )
-
-
 def open_split(name: str, data_dir: str | os.PathLike | None, limit: int | None = None) -> Split:
     """Opens a data set's held-out split.
 
@@ -137,20 +99,22 @@ def open_split(name: str, data_dir: str | os.PathLike | None, limit: int | None 
     )
 
 
-def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
-    """Runs the network over a split, reading every record once and keeping no image.
+def predict(
+    trained: TrainedNetwork, split: Split, batch_size: int, *, flip: bool = False
+) -> Predicted:
+    """Predicts a split as `Predictor` does; reads every record once and keeps no image.
 
     Args:
         trained: the network.
         split: the records.
-        batch_size: rounded up to a multiple of this host's devices; it changes no result.
+        batch_size: people predicted at once, at most; it changes no result.
+        flip: average the predictions of each image and of its mirror image.
 
     Raises:
         UserError: a label is not finite, or a box has no size.
     """
-    side, skeleton_size = trained.setting(split.name)[:2]
-    devices = jax.local_device_count()
-    batch_size = -(-batch_size // devices) * devices
+    side, skeleton_size = setting_of(trained, split.name)[:2]
+    network = Batches(trained.graphdef, trained.variables, side, batch_size, flip=flip)
     outputs, kept = [], []
     batches = evaluation_batches(
         split.source,
@@ -162,9 +126,9 @@ def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
     count = len(split.source)
     pace, reported = Pace(-(-count // batch_size), 0, batch_size), time.monotonic()
     for done, (batch, real) in enumerate(batches, 1):
-        inputs = split_over_devices({name: batch[name] for name in FIELDS})
-        output = jax.device_get(trained.predict(trained.state, inputs))
-        outputs.append({k: v.reshape(-1, *v.shape[2:])[:real] for k, v in output.items()})
+        people = [Person(number, square) for number, square in enumerate(batch["box"][:real])]
+        sizes = np.full(real, skeleton_size, np.float32)
+        outputs.append(network(list(batch["image"]), people, sizes)._asdict())
         kept.append({name: batch[name][:real] for name in (*LABEL_FIELDS, *_ORIGIN)})
         if done == 1:
             pace.restart(done)  # The first batch compiles.
@@ -174,7 +138,7 @@ def predict(trained: Trained, split: Split, batch_size: int) -> Predicted:
     output, batch = _concatenate(outputs), _concatenate(kept)
     image_ids, subjects, actions = (np.char.decode(batch[name]).tolist() for name in _ORIGIN)
     _check_labels(split.name, image_ids, batch)
-    poses = as_poses(output["joints"], output["depth"], side, skeleton_size)
+    poses = as_poses(output["crop"], output["depth"], side, skeleton_size)
     return Predicted(
         poses=redefined_poses(poses, split.name),
         labels=to_labels(batch, side),

@@ -22,16 +22,16 @@ from pose3d_jax.evaluation.predictions import (
     PREDICTIONS_FILE,
     Predicted,
     Split,
-    Trained,
-    load,
     open_split,
     predict,
     save_predictions,
+    setting_of,
 )
 from pose3d_jax.evaluation.protocols import protocol_of
 from pose3d_jax.evaluation.published import KNOWN_DIFFERENCES
 from pose3d_jax.evaluation.tables import ALL, Table, as_markdown, as_tables, tabulate
 from pose3d_jax.files import read_json, write_json, write_text
+from pose3d_jax.trained import TrainedNetwork, load
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +46,14 @@ Results = dict[str, Any]
 
 
 def evaluate(
-    trained: Trained,
+    trained: TrainedNetwork,
     splits: Sequence[Split],
     out: Path | None,
     *,
     source: Mapping[str, Any],
     training_labels: Labels | None = None,
     batch_size: int = 32,
+    flip: bool = False,
     draw: bool = True,
 ) -> Results:
     """Evaluates a network on data sets, and keeps what it finds in a directory.
@@ -64,14 +65,15 @@ def evaluate(
             and pictures. None keeps nothing.
         source: from `source_of`, kept with the results.
         training_labels: of the lab's training records, for baselines.
-        batch_size: rounded up to a multiple of this host's devices; it changes no result.
+        batch_size: people predicted at once, at most; it changes no result.
+        flip: average the predictions of each image and of its mirror image.
         draw: whether to leave pictures too.
     """
     results = {**source, "method": trained.config.method, "data": {}}
     for split in splits:
         log.info("%s: %d images", split.name, len(split.source))
-        setting = trained.setting(split.name)
-        predicted = predict(trained, split, batch_size)
+        setting = setting_of(trained, split.name)
+        predicted = predict(trained, split, batch_size, flip=flip)
         results["data"][split.name] = score(predicted, setting, training_labels)
         if out is None:
             continue
@@ -107,14 +109,14 @@ def evaluate_checkpoint(
         data: names for `open_split`; those that the checkpoint's config tests on by default.
         data_dir: where data sets are prepared; TFDS's own place by default.
         limit: see `open_split`.
-        flip: see `load`.
+        flip: see `evaluate`.
         batch_size: see `evaluate`.
         draw: see `evaluate`.
 
     Raises:
         UserError: the checkpoint or a data set is not as it should be.
     """
-    trained = load(checkpoint, flip=flip)
+    trained = load(checkpoint)
     config = trained.config
     # A run's lab and wild may be one data set.
     names = data or list(dict.fromkeys([config.data.lab.name, config.data.wild.name]))
@@ -128,14 +130,15 @@ def evaluate_checkpoint(
         source={"checkpoint": os.fspath(checkpoint), **source_of(trained, flip=flip)},
         training_labels=lab_labels(config, data_dir),
         batch_size=batch_size,
+        flip=flip,
         draw=draw,
     )
 
 
-def source_of(trained: Trained, *, flip: bool = False) -> dict[str, Any]:
+def source_of(trained: TrainedNetwork, *, flip: bool = False) -> dict[str, Any]:
     """What the results of a network depend on besides the records: its numbers, and `flip`."""
     digest = hashlib.sha256()
-    for leaf in jax.tree.leaves((trained.state.params, trained.state.stats)):
+    for leaf in jax.tree.leaves(trained.variables):
         digest.update(np.ascontiguousarray(jax.device_get(leaf)))
     return {"network": digest.hexdigest(), "flip": flip}
 

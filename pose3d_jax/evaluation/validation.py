@@ -13,16 +13,17 @@ from pose3d_jax.drawing.skeletons import contact_sheet
 from pose3d_jax.evaluation import report, scores
 from pose3d_jax.evaluation.baselines import training_labels
 from pose3d_jax.evaluation.poses import Poses
-from pose3d_jax.evaluation.predictions import Split, Trained, predict
+from pose3d_jax.evaluation.predictions import Split, predict, setting_of
 from pose3d_jax.evaluation.protocols import split_name
 from pose3d_jax.files import written_whole
 from pose3d_jax.images.crop import out_of_square
 from pose3d_jax.skeleton import NUM_JOINTS
 from pose3d_jax.stages import Stage
+from pose3d_jax.trained import TrainedNetwork
 from pose3d_jax.training.loop import Run
 from pose3d_jax.training.progress import MetricsLog
 from pose3d_jax.training.run import trained_state
-from pose3d_jax.training.state import TrainState, replicate
+from pose3d_jax.training.state import TrainState
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: Metr
         if scored and path.exists():
             continue
         predicted = predict(trained, split, _batch_size(run))
-        row = scores.summarise(predicted.poses, predicted.labels, trained.setting(split.name))
+        row = scores.summarise(predicted.poses, predicted.labels, setting_of(trained, split.name))
         text = ", ".join(f"{key} {value:.4g}" for key, value in row.items())
         images = len(split.source)
         log.info("%s %d · %s-test (%d images): %s", stage.name, step, name, images, text)
@@ -54,7 +55,7 @@ def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: Metr
 
 def final_results(run: Run, stage: Stage) -> report.Results:
     """The evaluation of a finished stage on all held-out records, kept as `evaluate` keeps it."""
-    trained = _trained(run, stage, replicate(trained_state(run, stage.number)))
+    trained = _trained(run, stage, trained_state(run, stage.number))
     splits = list(_splits(run).values())
     out = run.workdir / stage.name / report.FINAL_DIRECTORY
     source = report.source_of(trained)
@@ -68,8 +69,8 @@ def final_results(run: Run, stage: Stage) -> report.Results:
     )
 
 
-def _trained(run: Run, stage: Stage, state: TrainState) -> Trained:
-    return Trained(run.config, state, run.predict, stage.with_depth)
+def _trained(run: Run, stage: Stage, state: TrainState) -> TrainedNetwork:
+    return TrainedNetwork(run.config, run.graphdef, state.variables, stage.with_depth)
 
 
 def _splits(run: Run, limit: int | None = None) -> dict[str, Split]:

@@ -7,15 +7,12 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from pose3d_jax import geometry
 from pose3d_jax.errors import UserError
 from pose3d_jax.files import written_whole
-from pose3d_jax.models.layers import never
-from pose3d_jax.models.variables import Network, predict
-from pose3d_jax.prediction.batches import predict_patches
+from pose3d_jax.models.inference import predict
 from pose3d_jax.prediction.predictor import Predictor
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -27,36 +24,31 @@ CropProgram = Callable[[UInt8[Array, "n s s 3"]], tuple[Array, Array, Array]]
 
 def make_program(predictor: Predictor) -> Program:
     """A predictor as a pure function of images and boxes; see the module."""
-    network, side = predictor.network, predictor.input_side
+    side = predictor.input_side
 
     def predict_one(image: UInt8[Array, "h w 3"], box: Float[Array, "4"]):
         extent = jnp.maximum(box[2], box[3])
         centre = box[:2] + box[2:] / 2
         square = jnp.concatenate([centre, extent[None]])
-        joints, millimetres, scores = predict_patches(
-            network,
-            side,
-            network.params,
-            network.stats,
-            image[None],
-            square[None],
-            jnp.full((1,), predictor.bone_length_sum),
+        joints, confidence, depth = predict(
+            predictor.graphdef, predictor.variables, image[None], square[None]
         )
+        millimetres = geometry.to_millimetres(joints, depth, side, predictor.bone_length_sum)
         in_image = centre - extent / 2 + joints[0] * (extent / side)
-        return in_image, millimetres[0], scores[0]
+        return in_image, millimetres[0], confidence[0]
 
     return jax.vmap(predict_one)
 
 
 def make_crop_program(predictor: Predictor) -> CropProgram:
     """A predictor as a pure function of crops; see the module."""
-    network, side = _with_plain_convolutions(predictor.network), predictor.input_side
 
     def predict_crops(crops: UInt8[Array, "n s s 3"]):
-        images = crops.astype(jnp.float32) / 255.0
-        joints, scores, depth = predict(network, network.params, network.stats, images)
-        sizes = predictor.bone_length_sum
-        return joints, geometry.to_millimetres(joints, depth, side, sizes), scores
+        joints, confidence, depth = predict(predictor.graphdef, predictor.variables, crops)
+        millimetres = geometry.to_millimetres(
+            joints, depth, predictor.input_side, predictor.bone_length_sum
+        )
+        return joints, millimetres, confidence
 
     return predict_crops
 
@@ -113,13 +105,6 @@ def export_onnx(predictor: Predictor, path: str | os.PathLike) -> int:
         output_names=["joints_2d", "joints_3d", "scores"],
     )
     return _write(path, model.SerializeToString())
-
-
-def _with_plain_convolutions(network: Network) -> Network:
-    """The same network without what is particular to JAX on a CPU."""
-    model = nnx.merge(*network, copy=True)
-    model.set_attributes(pays=never)
-    return network._replace(graphdef=nnx.graphdef(model))
 
 
 def _checked(path: str | os.PathLike) -> Path:

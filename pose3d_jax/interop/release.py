@@ -67,9 +67,8 @@ def convert(weights: str | os.PathLike, directory: str | os.PathLike) -> None:
         why = reason(error)
         why = f"it has no {why}" if isinstance(error, LookupError) else why
         raise UserError(f"{weights} is of another network than the paper's: {why}.") from error
-    network = abstract_network(config)
-    trained = unflatten(arrays, {"params": network.params, "stats": network.stats})
-    state = initial_state(network._replace(**trained), make_optimizer(config))
+    _, shapes = abstract_network(config)
+    state = initial_state(unflatten(arrays, shapes), make_optimizer(config))
     state = state._replace(step=np.int32(config.stages[f"stage{STAGE}"].steps))
 
     partial = directory.with_name(f".{directory.name}.partial")

@@ -1,5 +1,5 @@
-"""Flax NNX modules: residual, hourglass, depth head, and the whole network."""
+"""The network as Flax NNX modules, its variables, and prediction with it."""
 
-from pose3d_jax.models.network import PoseNetwork, build_network
+from pose3d_jax.models.network import PoseNetwork
 
-__all__ = ["PoseNetwork", "build_network"]
+__all__ = ["PoseNetwork"]

@@ -1,38 +1,33 @@
-"""A network made for prediction: batch normalisation folded, kernels transformed beforehand.
+"""Batch normalisation folded into the layers beside it, for prediction.
 
-In evaluation mode a norm is one scale and one shift per channel. Where its input is the output of
-one convolution alone, they go into that convolution's kernel and bias; the norm that begins a
-residual module sees a sum, which the skip needs as it is, and becomes a plain scale and shift. The
-outputs are the same up to rounding, and there are no statistics left.
+In evaluation mode batch normalisation is one scale and one shift per channel. Where its input is
+the output of a single convolution, scale and shift go into that convolution's kernel and bias. The
+normalisation at the start of a residual module reads a sum that the skip connection also needs; it
+becomes a plain scale and shift. Outputs are equal up to rounding, and no statistics remain.
 """
 
-import functools
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from pose3d_jax.models import winograd
-from pose3d_jax.models.layers import Conv3x3, NormRelu, ScaleShift
-from pose3d_jax.models.network import ConvStem, PoseNetwork, Stack
+from pose3d_jax.models.layers import NormRelu, ScaleShift
+from pose3d_jax.models.network import ConvStem, Stack
 from pose3d_jax.models.residual import Residual
-from pose3d_jax.models.variables import Network
+from pose3d_jax.models.variables import Variables, split
 
 
-def fold(network: Network) -> Network:
-    """The network of evaluation mode without batch normalisation.
+def fold(graphdef: nnx.GraphDef, variables: Variables) -> tuple[nnx.GraphDef, Variables]:
+    """Removes batch normalisation from a network in evaluation mode.
 
     Args:
-        network: structure, parameters and running statistics; arrays, not tracers. One that is
-            folded already stays as it is.
+        graphdef: structure of the network; one that is folded already is returned unchanged.
+        variables: parameters and running statistics; arrays, not tracers.
 
     Returns:
-        A structure without norms, its parameters (NumPy's), and no statistics.
+        A structure without batch normalisation, and its variables (NumPy arrays, no statistics).
     """
-    params, stats = jax.tree.map(np.asarray, (network.params, network.stats))
-    model = nnx.merge(network.graphdef, params, stats, copy=True)
+    model = nnx.merge(graphdef, *jax.tree.map(np.asarray, variables), copy=True)
     for _, module in nnx.iter_modules(model):
         match module:
             case Residual():
@@ -43,51 +38,11 @@ def fold(network: Network) -> Network:
                 _fold_into(module.conv, module.norm)
             case Stack():
                 _fold_into(module.linear, module.norm)
-    return Network(*nnx.split(model, nnx.Param, nnx.BatchStat))
-
-
-def transform_kernels(network: Network) -> Network:
-    """The network with kernels as Winograd's method multiplies with them, where a CPU would use it.
-
-    Otherwise each call transforms them, which takes a tenth of the time for one image. Transformed,
-    they are four times as large. Only for CPUs: other platforms do not use Winograd's method.
-
-    Args:
-        network: folded.
-    """
-    model = nnx.merge(*network, copy=True)
-    found = _where_winograd_pays(network)
-    for path, module in nnx.iter_modules(model):
-        if path in found:
-            kernel = np.asarray(module.kernel[...])
-            module.transformed = nnx.data(nnx.Param(np.asarray(winograd.transform(kernel))))
-            module.kernel = None
-    return Network(*nnx.split(model, nnx.Param, nnx.BatchStat))
-
-
-def _where_winograd_pays(network: Network) -> set[tuple]:
-    """Paths of the convolutions whose inputs are large enough."""
-    found = set()
-
-    def note(path: tuple, x: Float[Array, "b h w in"]) -> bool:
-        if winograd.pays(x):
-            found.add(path)
-        return False
-
-    def trace(params: nnx.State) -> None:
-        model: PoseNetwork = nnx.merge(network.graphdef, params, network.stats, copy=True)
-        model.eval()
-        for path, module in nnx.iter_modules(model):
-            if isinstance(module, Conv3x3):
-                module.pays = functools.partial(note, path)
-        model(jnp.zeros((1, model.input_side, model.input_side, 3)))
-
-    jax.eval_shape(trace, network.params)
-    return found
+    return split(model)
 
 
 def _fold_into(layer: nnx.Conv | nnx.Linear, norm: NormRelu) -> None:
-    """Moves a norm into the layer whose output it alone reads."""
+    """Moves a normalisation into the layer before it, whose output nothing else reads."""
     if norm.norm is None:
         return
     scale, shift = _scale_and_shift(norm.norm)
@@ -97,7 +52,7 @@ def _fold_into(layer: nnx.Conv | nnx.Linear, norm: NormRelu) -> None:
 
 
 def _simplify(norm: NormRelu) -> None:
-    """Turns a norm into a scale and a shift."""
+    """Replaces a normalisation by a scale and a shift."""
     if isinstance(norm.norm, ScaleShift):
         return
     scale, shift = _scale_and_shift(norm.norm)
@@ -107,7 +62,7 @@ def _simplify(norm: NormRelu) -> None:
 def _scale_and_shift(
     norm: nnx.BatchNorm,
 ) -> tuple[Float[np.ndarray, "c"], Float[np.ndarray, "c"]]:
-    """What a norm does to each channel in evaluation mode, in float64."""
+    """Scale and shift per channel that equal the normalisation in evaluation mode, float64."""
     scale, bias, mean, var = (
         np.asarray(variable[...], np.float64)
         for variable in (norm.scale, norm.bias, norm.mean, norm.var)

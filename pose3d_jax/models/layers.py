@@ -14,7 +14,6 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pose3d_jax.arrays import AnyArray
-from pose3d_jax.models import winograd
 from pose3d_jax.models.normalisation import EPSILON, normalise_relu
 
 #: Random streams: NNX's, or a namespace whose `params` gives keys (`variables.abstract_network`).
@@ -123,27 +122,10 @@ class Pointwise(nnx.Linear):
 
 
 class Conv3x3(nnx.Conv):
-    """A 3×3 convolution that keeps the image's size, by Winograd's method where it is faster.
-
-    Attributes:
-        pays: whether Winograd's method is the faster one for an input. `never` stands for XLA's own
-            convolution everywhere, which converters understand.
-        transformed: the kernel as Winograd's method multiplies with it, in place of `kernel`, which
-            then is None; put there by `folding.transform_kernels`.
-    """
+    """A 3×3 convolution that keeps the image's size."""
 
     def __init__(self, in_features: int, out_features: int, *, dtype, rngs: Rngs):
         super().__init__(in_features, out_features, kernel_size=(3, 3), dtype=dtype, rngs=rngs)
-        self.pays = winograd.pays
-        self.transformed = None
-
-    def __call__(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h w out"]:
-        """Applies the layer."""
-        if self.transformed is not None:
-            return winograd.convolve_transformed(x, self.transformed[...]) + self.bias[...]
-        if self.pays(x):
-            return winograd.convolve(x, self.kernel[...]) + self.bias[...]
-        return super().__call__(x)
 
 
 def _convolve(
@@ -151,11 +133,6 @@ def _convolve(
 ) -> Float[Array, "b h w out"]:
     layout = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
-
-
-def never(x: Float[Array, "b h w in"]) -> bool:
-    """For `Conv3x3.pays`."""
-    return False
 
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -243,17 +242,3 @@ class PoseNetwork(nnx.Module):
             heatmaps.append(maps * self.output_scale)
         depth = self.depth(x) * self.output_scale if with_depth else None
         return heatmaps, depth
-
-
-def build_network(
-    config: ml_collections.ConfigDict, *, dtype: str, seed: int, axis_name: str | None = None
-) -> PoseNetwork:
-    """The network of a config's `model` section, freshly initialised.
-
-    Args:
-        config: sizes, by the names of `PoseNetwork`'s arguments.
-        dtype: precision of the arithmetic, by name.
-        seed: of the initial parameters.
-        axis_name: `pmap` axis of synchronised batch statistics, or None.
-    """
-    return PoseNetwork(**config, dtype=jnp.dtype(dtype), axis_name=axis_name, rngs=nnx.Rngs(seed))

@@ -1,4 +1,8 @@
-"""A network as structure, parameters and running statistics, and its predictions."""
+"""Structure and variables of a network: built from a config, flattened and restored by name.
+
+The structure is an `nnx.GraphDef`, static and hashable. The variables are arrays: parameters and
+batch normalisation's running statistics. Functions take them as two arguments.
+"""
 
 import types
 from typing import Any, NamedTuple
@@ -8,41 +12,57 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
 
-from pose3d_jax import heatmaps
 from pose3d_jax.errors import UserError
-from pose3d_jax.models import PoseNetwork, build_network
-from pose3d_jax.skeleton import MIRROR_ORDER
+from pose3d_jax.models.network import PoseNetwork
 
 #: Name of the `pmap` axis.
 AXIS = "data"
 
 
-class Network(NamedTuple):
-    """The network's structure, and its initial parameters and statistics."""
+class Variables(NamedTuple):
+    """The arrays of a network.
 
-    graphdef: nnx.GraphDef
+    Attributes:
+        params: parameters.
+        stats: running statistics of batch normalisation.
+    """
+
     params: nnx.State
     stats: nnx.State
 
 
-def make_network(config: ml_collections.ConfigDict, *, axis_name: str | None = AXIS) -> Network:
-    """Builds and initialises the network of a config.
+def split(model: PoseNetwork) -> tuple[nnx.GraphDef, Variables]:
+    """Splits a module into structure and variables; the inverse of `nnx.merge`."""
+    graphdef, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
+    return graphdef, Variables(*states)
+
+
+def make_network(
+    config: ml_collections.ConfigDict, *, axis_name: str | None = AXIS
+) -> tuple[nnx.GraphDef, Variables]:
+    """Builds the network of a config, with initial values.
 
     Args:
         config: the whole config.
-        axis_name: axis of synchronised batch statistics; None where none is mapped.
+        axis_name: `pmap` axis over which batch statistics are averaged, where the config asks for
+            synchronised batch normalisation; None outside of `pmap`.
+
+    Raises:
+        ValueError: the config's sizes contradict each other.
     """
-    synchronised = axis_name if config.optimizer.sync_batch_norm else None
-    model = build_network(
-        config.model, dtype=config.precision.compute, seed=config.seed, axis_name=synchronised
+    return split(
+        PoseNetwork(
+            **config.model,
+            dtype=jnp.dtype(config.precision.compute),
+            axis_name=axis_name if config.optimizer.sync_batch_norm else None,
+            rngs=nnx.Rngs(config.seed),
+        )
     )
-    return Network(*nnx.split(model, nnx.Param, nnx.BatchStat))
 
 
-def abstract_network(config: ml_collections.ConfigDict) -> Network:
-    """The structure of a config's network, with shapes in place of arrays.
+def abstract_network(config: ml_collections.ConfigDict) -> tuple[nnx.GraphDef, Variables]:
+    """The network of a config with shapes (`jax.ShapeDtypeStruct`) in place of arrays.
 
     Raises:
         UserError: the config describes no network.
@@ -50,48 +70,20 @@ def abstract_network(config: ml_collections.ConfigDict) -> Network:
 
     def build():
         key = jax.random.key(0)
-        # `nnx.Rngs` would count the draws, and the tracing of that takes 15 s for the paper's.
+        # `nnx.Rngs` counts its draws; tracing the counters of the paper's network takes 15 s.
         rngs = types.SimpleNamespace(params=lambda: key)
         return PoseNetwork(**config.model, dtype=jnp.dtype(config.precision.compute), rngs=rngs)
 
     try:
-        return Network(*nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat))
+        return split(nnx.eval_shape(build))
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"The config describes no network: {error}") from error
 
 
-def predict(
-    network: Network, params, stats, images: Float[Array, "b s s 3"], *, flip: bool = False
-) -> tuple[Float[Array, "b 16 2"], Float[Array, "b 16"], Float[Array, "b 16"]]:
-    """Poses in eval mode.
-
-    Args:
-        network: from `make_network`.
-        params: parameters.
-        stats: running statistics.
-        images: crops, RGB in [0, 1].
-        flip: average the heat-maps and depths of each image and of its mirror image.
-
-    Returns:
-        2D joints in crop px, their scores, and depths in normalised units.
-    """
-    model = nnx.merge(network.graphdef, params, stats, copy=True)
-    model.eval()
-    maps, depth = model(jnp.concatenate([images, images[:, :, ::-1]]) if flip else images)
-    last = maps[-1]
-    if flip:
-        last, mirrored = jnp.split(last, 2)
-        last = (last + mirrored[:, :, ::-1][..., MIRROR_ORDER]) / 2
-        depth, mirrored = jnp.split(depth, 2)
-        depth = (depth + mirrored[:, MIRROR_ORDER]) / 2
-    joints, scores = heatmaps.decode(last, heatmaps.STRIDE)
-    return joints, scores, depth
-
-
 def flatten(tree: Any) -> dict[str, np.ndarray]:
-    """A tree of arrays as a flat dictionary on the host, with readable names.
+    """Flattens a tree of arrays into a dictionary of host arrays with readable names.
 
-    The arrays are copies: on a CPU, a device's buffer may be reused by the next step.
+    The arrays are copies: on a CPU, the next step may reuse a device's buffer.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {_name(path): np.array(leaf) for path, leaf in leaves}
@@ -101,7 +93,7 @@ def unflatten(arrays: dict[str, np.ndarray], like: Any) -> Any:
     """The inverse of `flatten`, in the structure of `like`.
 
     Raises:
-        UserError: names or shapes are not those of `like`.
+        UserError: names or shapes differ from those of `like`.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     expected = {_name(path): np.shape(leaf) for path, leaf in leaves}

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import math
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -23,9 +23,9 @@ from jaxtyping import Array, Float, UInt8
 from pose3d_jax import geometry, processors
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.images.boxes import Patch, Person, cut_patch
-from pose3d_jax.images.crop import sample_squares
-from pose3d_jax.models.folding import fold, transform_kernels
-from pose3d_jax.models.variables import Network, predict
+from pose3d_jax.models import inference
+from pose3d_jax.models.folding import fold
+from pose3d_jax.models.variables import Variables
 from pose3d_jax.skeleton import NUM_JOINTS
 
 #: People of one program on a CPU.
@@ -35,17 +35,19 @@ T = TypeVar("T")
 
 
 class Joints(NamedTuple):
-    """What the network says of people.
+    """Predictions of people.
 
     Attributes:
         crop: joints in px of the network's input.
         millimetres: joints relative to the root.
         scores: heights of the heat-maps' peaks.
+        depth: in half sides of the network's input.
     """
 
     crop: Float[np.ndarray, "n 16 2"]
     millimetres: Float[np.ndarray, "n 16 3"]
     scores: Float[np.ndarray, "n 16"]
+    depth: Float[np.ndarray, "n 16"]
 
 
 class Batch(NamedTuple):
@@ -64,34 +66,6 @@ class Batch(NamedTuple):
     sizes: Float[np.ndarray, "b"]
 
 
-def predict_patches(
-    network: Network,
-    side: int,
-    params: nnx.State,
-    stats: nnx.State,
-    patches: UInt8[Array, "b h w 3"],
-    squares: Float[Array, "b 3"],
-    sizes: Float[Array, "b"],
-    *,
-    flip: bool = False,
-) -> Joints:
-    """Crops, runs the network and decodes: what evaluation does, as one pure function.
-
-    Args:
-        network: structure of the network.
-        side: of its input, px.
-        params: parameters.
-        stats: running statistics.
-        patches: images at about the network's resolution, RGB.
-        squares: centre x, y and side of what the network sees, patch px.
-        sizes: the people's bone-length sums, mm.
-        flip: average with the predictions of the mirror images.
-    """
-    images = sample_squares(patches, squares, side)
-    joints, scores, depth = predict(network, params, stats, images, flip=flip)
-    return Joints(joints, geometry.to_millimetres(joints, depth, side, sizes), scores)
-
-
 class Batches:
     """A network's predictions in batches.
 
@@ -100,21 +74,31 @@ class Batches:
     and never again.
 
     Args:
-        network: structure, parameters and statistics.
+        graphdef: structure of the network.
+        variables: parameters and statistics.
         input_side: of the network's input, px.
         batch_size: people predicted at once, at most.
         flip: average with the predictions of the mirror images.
 
     Attributes:
-        network: structure and parameters; norms are folded (`models.folding`).
+        graphdef: structure of the network; norms are folded (`models.folding`).
+        variables: parameters.
         input_side: side of the network's input, px.
         batch_size: people predicted at once, at most.
         size: of a full batch.
         lanes: batches that the device works on at a time.
     """
 
-    def __init__(self, network: Network, input_side: int, batch_size: int, *, flip: bool = False):
-        self.network = fold(network)
+    def __init__(
+        self,
+        graphdef: nnx.GraphDef,
+        variables: Variables,
+        input_side: int,
+        batch_size: int,
+        *,
+        flip: bool = False,
+    ):
+        self.graphdef, self.variables = fold(graphdef, variables)
         self.input_side = input_side
         self.batch_size = batch_size
         on_cpu = jax.default_backend() == "cpu"
@@ -122,13 +106,10 @@ class Batches:
         # Other devices work on one after the other; the second is there when the first ends.
         self.lanes = max(min(processors.usable(), batch_size // self.size), 1) if on_cpu else 2
         self._shared = on_cpu  # Whether the lanes share the people of a call.
-        graphdef, *variables = transform_kernels(self.network) if on_cpu else self.network
         # A plain list is quicker to pass than the states of hundreds of variables.
-        leaves, tree = jax.tree.flatten(variables)
+        leaves, tree = jax.tree.flatten(self.variables)
         self._variables = jax.device_put(leaves)
-        # Partial, not bound: parameters are arguments of the program, not constants inside it.
-        self._predict = jax.jit(functools.partial(_predict, graphdef, tree, input_side, flip))
-        self._apply = jax.jit(functools.partial(_apply, graphdef, tree))
+        self._predict, self._apply = _programs(self.graphdef, tree, input_side, flip)
         self._pool = concurrent.futures.ThreadPoolExecutor(processors.usable(), "cut")
         self._device = concurrent.futures.ThreadPoolExecutor(self.lanes, "predict")
         self._compiled: set[int] = set()
@@ -210,7 +191,7 @@ class Batches:
         return self._predict._cache_size()
 
 
-NOBODY = Joints(*(np.zeros((0, NUM_JOINTS, *shape), np.float32) for shape in ((2,), (3,), ())))
+NOBODY = Joints(*(np.zeros((0, NUM_JOINTS, *shape), np.float32) for shape in ((2,), (3,), (), ())))
 
 
 def power_of_two(count: int) -> int:
@@ -218,13 +199,20 @@ def power_of_two(count: int) -> int:
     return 1 << max(count - 1, 0).bit_length()
 
 
-def _predict(graphdef, tree, side, flip, variables, patches, squares, sizes) -> Joints:
-    params, stats = jax.tree.unflatten(tree, variables)
-    network = Network(graphdef, params, stats)
-    return predict_patches(network, side, params, stats, patches, squares, sizes, flip=flip)
+@functools.lru_cache(maxsize=8)
+def _programs(graphdef: nnx.GraphDef, tree, side: int, flip: bool) -> tuple[Callable, Callable]:
+    """Prediction and the network itself, compiled once for all networks of one structure."""
 
+    def predict(variables, patches, squares, sizes) -> Joints:
+        joints, confidence, depth = inference.predict(
+            graphdef, jax.tree.unflatten(tree, variables), patches, squares, flip=flip
+        )
+        millimetres = geometry.to_millimetres(joints, depth, side, sizes)
+        return Joints(joints, millimetres, confidence, depth)
 
-def _apply(graphdef, tree, variables, images: Array):
-    model = nnx.merge(graphdef, *jax.tree.unflatten(tree, variables))
-    model.eval()
-    return model(images)
+    def apply(variables, images: Array):
+        model = nnx.merge(graphdef, *jax.tree.unflatten(tree, variables))
+        model.eval()
+        return model(images)
+
+    return jax.jit(predict), jax.jit(apply)

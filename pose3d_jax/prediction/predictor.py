@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
 from pose3d_jax import trained
@@ -14,7 +15,7 @@ from pose3d_jax.arrays import AnyArray
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import boxes as _boxes
 from pose3d_jax.images.crop import out_of_square
-from pose3d_jax.models.variables import Network
+from pose3d_jax.models.variables import Variables
 from pose3d_jax.prediction import finding
 from pose3d_jax.prediction.batches import Batches, Joints
 
@@ -65,7 +66,8 @@ class Predictor:
     images; while the device computes one batch, the host cuts out the next (`batches`).
 
     Args:
-        network: structure, parameters and statistics.
+        graphdef: structure of the network.
+        variables: parameters and statistics.
         input_side: of the network's input, px.
         bone_length_sum: of the average skeleton, mm (`AvgSumLen` of the data it was trained on).
         batch_size: people predicted at once, at most.
@@ -85,7 +87,8 @@ class Predictor:
 
     def __init__(
         self,
-        network: Network,
+        graphdef: nnx.GraphDef,
+        variables: Variables,
         *,
         input_side: int,
         bone_length_sum: float,
@@ -96,7 +99,7 @@ class Predictor:
             raise UserError(f"The batch size must be at least 1, but is {batch_size}.")
         self.input_side = input_side
         self.bone_length_sum = bone_length_sum
-        self.batches = Batches(network, input_side, batch_size, flip=flip)
+        self.batches = Batches(graphdef, variables, input_side, batch_size, flip=flip)
 
     @classmethod
     def from_pretrained(
@@ -156,7 +159,8 @@ class Predictor:
                 name,
             )
         return cls(
-            found.network,
+            found.graphdef,
+            found.variables,
             input_side=found.config.model.input_side,
             bone_length_sum=found.config.data.bone_length_sum,
             batch_size=batch_size,
@@ -284,9 +288,14 @@ class Predictor:
         return np.broadcast_to(sizes, count)
 
     @property
-    def network(self) -> Network:
-        """Structure and parameters; batch normalisation is folded (`models.folding`)."""
-        return self.batches.network
+    def graphdef(self) -> nnx.GraphDef:
+        """Structure of the network; batch normalisation is folded (`models.folding`)."""
+        return self.batches.graphdef
+
+    @property
+    def variables(self) -> Variables:
+        """Parameters of the network, folded."""
+        return self.batches.variables
 
     @property
     def batch_size(self) -> int:

@@ -23,7 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.models.variables import flatten, unflatten
+from pose3d_jax.models.variables import Variables, flatten, unflatten
 from pose3d_jax.training import hosts
 
 log = logging.getLogger(__name__)
@@ -137,25 +137,20 @@ class StageCheckpoints:
         self._manager.reload()
 
 
-def restore_network(directory: str | os.PathLike, params: Any, stats: Any) -> tuple[Any, Any]:
+def restore_network(directory: str | os.PathLike, like: Variables) -> Variables:
     """The network of a stage's newest complete checkpoint; the optimizer's state is left out.
 
     Nothing below the directory is changed: a run may be in progress there.
 
     Args:
         directory: the stage's.
-        params: parameters of the same structure and shapes.
-        stats: running statistics of the same structure and shapes.
-
-    Returns:
-        Parameters and statistics.
+        like: variables of the same structure and shapes.
 
     Raises:
         UserError: there is no checkpoint, none is whole, it is of another network, or it could not
             be read for now.
     """
     place = Path(os.path.abspath(directory), CHECKPOINTS)
-    like = {"params": params, "stats": stats}
     steps = (int(path.name) for path in place.glob("*") if path.name.isdigit())
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         for step in sorted(steps, reverse=True):
@@ -165,9 +160,9 @@ def restore_network(directory: str | os.PathLike, params: Any, stats: Any) -> tu
             )
             if state is None:
                 continue
-            network = {name: array for name, array in state.items() if name.split("/")[0] in like}
-            restored = unflatten(network, like)
-            return restored["params"], restored["stats"]
+            fields = Variables._fields
+            network = {name: array for name, array in state.items() if name.split("/")[0] in fields}
+            return unflatten(network, like)
     raise UserError(
         f"{directory} has no complete checkpoint below {CHECKPOINTS}/. Train it to its first with "
         "pose3d_jax.train, or name another stage."

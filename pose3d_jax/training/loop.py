@@ -10,11 +10,12 @@ import jax
 import ml_collections
 import numpy as np
 import optax
+from flax import nnx
 
 from pose3d_jax.data.batches import batch_ids, training_batches
 from pose3d_jax.data.sources import Domain, WithoutDepth
 from pose3d_jax.errors import Interrupted, UserError
-from pose3d_jax.models.variables import Network
+from pose3d_jax.models.variables import Variables
 from pose3d_jax.stages import Stage
 from pose3d_jax.training.checkpoints import StageCheckpoints
 from pose3d_jax.training.interruption import Interruption
@@ -48,9 +49,9 @@ class Run(NamedTuple):
     workdir: Path
     domains: dict[str, Domain]
     image_side: int
-    network: Network
+    graphdef: nnx.GraphDef
+    variables: Variables
     optimizer: optax.GradientTransformation
-    predict: Callable[[TrainState, dict], dict]
 
 
 #: Scores a run's network after an iteration of a stage, and logs it.
@@ -86,7 +87,7 @@ def iterate(
         UserError: the loss is not finite.
     """
     settings = run.config.run
-    train_step = make_train_step(run.config, run.network, run.optimizer, stage)
+    train_step = make_train_step(run.config, run.graphdef, run.optimizer, stage)
     start = int(state.step)
     state = replicate(state)
     pace = Pace(stage.steps, start, run.config.data.batch_size)
@@ -234,7 +235,7 @@ def compare_modes(run: Run, stage: Stage, state: TrainState, metrics: MetricsLog
     hyper = hyperparameters(stage, stage.steps - 1)
     losses = []
     for running in (True, False):
-        step = make_loss_step(run.config, run.network, stage, running=running)
+        step = make_loss_step(run.config, run.graphdef, stage, running=running)
         held_out = itertools.islice(batches(run, stage, "test"), COMPARED_BATCHES)
         results = [step(state, split_over_devices(b), hyper)["loss"] for b in held_out]
         losses.append(float(np.mean(jax.device_get(results))))

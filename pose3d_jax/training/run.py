@@ -11,11 +11,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+from flax import nnx
 
 from pose3d_jax import config_values
 from pose3d_jax.data.sources import Domain, open_domain, spread
 from pose3d_jax.errors import UserError
-from pose3d_jax.models.variables import Network, flatten, make_network, unflatten
+from pose3d_jax.models.variables import Variables, flatten, make_network, unflatten
 from pose3d_jax.stages import Stage, get_stage
 from pose3d_jax.trained import load
 from pose3d_jax.training import hosts
@@ -31,7 +32,6 @@ from pose3d_jax.training.state import (
     initial_state,
     make_optimizer,
 )
-from pose3d_jax.training.steps import make_predict_step
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def train(
     """
     run = set_up(config, workdir)
     hosts.agree("data", {name: _summary(domain) for name, domain in run.domains.items()})
-    hosts.agree("initial network", _checksum(run.network))
+    hosts.agree("initial network", _checksum(run.variables))
     stages = planned_stages(config)
     with owned(workdir):
         for stage in stages:
@@ -76,7 +76,7 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
         UserError: a data set, the work directory or the config is not as it should be.
     """
     stages = check_config(config)
-    network = initial_network(config)
+    graphdef, variables = initial_network(config)
     domains = open_domains(config)
     for stage in stages:
         check_directory(workdir / stage.name, config, stage.number)
@@ -85,9 +85,9 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
         workdir=workdir,
         domains=domains,
         image_side=max(domain.image_side for domain in domains.values()),
-        network=network,
+        graphdef=graphdef,
+        variables=variables,
         optimizer=make_optimizer(config),
-        predict=make_predict_step(network, config.model.input_side),
     )
 
 
@@ -123,23 +123,22 @@ def planned_stages(config: ml_collections.ConfigDict) -> list[Stage]:
     return [stage for stage in stages if stage.steps]
 
 
-def initial_network(config: ml_collections.ConfigDict) -> Network:
+def initial_network(config: ml_collections.ConfigDict) -> tuple[nnx.GraphDef, Variables]:
     """The network that training starts from: a trained one where the config names it.
 
     Raises:
         UserError: the config describes no network, or another than the trained one.
     """
     try:
-        network = make_network(config)
+        graphdef, variables = make_network(config)
     except ValueError as error:
         raise UserError(str(error)) from error
     if not config.initial_network:
-        return network
-    trained = load(config.initial_network).network
-    arrays = flatten({"params": trained.params, "stats": trained.stats})
+        return graphdef, variables
+    trained = load(config.initial_network)
     try:
-        like = {"params": network.params, "stats": network.stats}
-        return network._replace(**jax.tree.map(jnp.asarray, unflatten(arrays, like)))
+        restored = unflatten(flatten(trained.variables), variables)
+        return graphdef, jax.tree.map(jnp.asarray, restored)
     except UserError as error:
         raise UserError(
             f"{config.initial_network} cannot be trained further by this config. {error} "
@@ -201,14 +200,13 @@ def _summary(domain: Domain) -> dict[str, Any]:
     }
 
 
-def _checksum(network: Network) -> int:
-    arrays = flatten({"params": network.params, "stats": network.stats})
-    return zlib.crc32(b"".join(array.tobytes() for array in arrays.values()))
+def _checksum(variables: Variables) -> int:
+    return zlib.crc32(b"".join(array.tobytes() for array in flatten(variables).values()))
 
 
 def fresh_state(run: Run) -> TrainState:
     """The state of the network that training starts from."""
-    return initial_state(run.network, run.optimizer)
+    return initial_state(run.variables, run.optimizer)
 
 
 def starting_point(run: Run, stage: Stage) -> TrainState:
@@ -220,5 +218,5 @@ def starting_point(run: Run, stage: Stage) -> TrainState:
 def trained_state(run: Run, number: int) -> TrainState:
     """The network of a finished stage, with a fresh optimizer."""
     directory = run.workdir / f"stage{number}"
-    params, stats = restore_network(directory, run.network.params, run.network.stats)
-    return fresh_state(run)._replace(params=params, stats=stats)
+    variables = restore_network(directory, run.variables)
+    return fresh_state(run)._replace(**variables._asdict())

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from pose3d_jax.data.examples import LAB_JOINTS
 from pose3d_jax.errors import UserError
-from pose3d_jax.models.variables import AXIS, Network
+from pose3d_jax.models.variables import AXIS, Variables
 from pose3d_jax.stages import Stage
 
 Batch = dict[str, Array]
@@ -34,6 +34,11 @@ class TrainState(NamedTuple):
     params: nnx.State
     stats: nnx.State
     opt_state: optax.OptState
+
+    @property
+    def variables(self) -> Variables:
+        """Parameters and running statistics."""
+        return Variables(self.params, self.stats)
 
 
 class Hyperparameters(NamedTuple):
@@ -74,18 +79,18 @@ def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransform
     return optax.chain(scale, optax.scale(-1.0))
 
 
-def initial_state(network: Network, optimizer: optax.GradientTransformation) -> TrainState:
+def initial_state(variables: Variables, optimizer: optax.GradientTransformation) -> TrainState:
     """A stage's first state: fresh optimizer, step 0.
 
     The optimizer sees all parameters as one vector, in the order of `ravel_pytree`: a step then
     has one loop over it instead of three for each of several hundred arrays, which take longer to
     compile than the network.
     """
-    count = sum(parameter.size for parameter in jax.tree.leaves(network.params))
+    count = sum(parameter.size for parameter in jax.tree.leaves(variables.params))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=network.params,
-        stats=network.stats,
+        params=variables.params,
+        stats=variables.stats,
         opt_state=optimizer.init(jnp.zeros(count)),
     )
 

@@ -27,8 +27,7 @@ from pose3d_jax.data.examples import (
     no_augmentation,
 )
 from pose3d_jax.data.framing import draw_framing
-from pose3d_jax.images.crop import crop_to_image, sample
-from pose3d_jax.models.variables import AXIS, Network, predict
+from pose3d_jax.models.variables import AXIS
 from pose3d_jax.stages import Stage
 from pose3d_jax.training.state import Batch, Hyperparameters, Metrics, TrainState
 
@@ -54,7 +53,7 @@ def _average(tree):
 def _loss(
     params,
     stats,
-    network: Network,
+    graphdef: nnx.GraphDef,
     stage: Stage,
     example: Example,
     hyper: Hyperparameters,
@@ -64,7 +63,7 @@ def _loss(
 ) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""] | Mean], nnx.State]]:
     """The loss of Eq. 4 with its parts, and the updated statistics."""
     # NNX refuses to mutate what was created outside a transformation: copy.
-    model = nnx.merge(network.graphdef, params, stats, copy=True)
+    model = nnx.merge(graphdef, params, stats, copy=True)
     model.eval() if running else model.train()
     maps, depth = model(example.images, with_depth=stage.with_depth)
     counted = {"empty": None, "ignored": example.known}[unlabelled_joints]
@@ -126,7 +125,7 @@ def augmented_examples(
 
 def make_train_step(
     config: ml_collections.ConfigDict,
-    network: Network,
+    graphdef: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
     stage: Stage,
     examples: Callable[..., Example] = augmented_examples,
@@ -137,7 +136,7 @@ def make_train_step(
 
     Args:
         config: the whole config.
-        network: from `make_network`.
+        graphdef: structure of the network.
         optimizer: from `make_optimizer`.
         stage: decides which terms the loss has; their weights are hyperparameters.
         examples: makes inputs and targets from config, batch and random keys; other inputs than
@@ -159,7 +158,7 @@ def make_train_step(
 
         loss = functools.partial(_loss, unlabelled_joints=config.loss.unlabelled_joints)
         gradients, (metrics, stats) = jax.grad(loss, has_aux=True)(
-            state.params, state.stats, network, stage, example, hyper
+            state.params, state.stats, graphdef, stage, example, hyper
         )
         gradients, stats, metrics = _average((gradients, stats, metrics))
         gradient, restore = ravel_pytree(gradients)
@@ -180,13 +179,13 @@ def make_train_step(
 
 
 def make_loss_step(
-    config: ml_collections.ConfigDict, network: Network, stage: Stage, *, running: bool
+    config: ml_collections.ConfigDict, graphdef: nnx.GraphDef, stage: Stage, *, running: bool
 ) -> Callable[[TrainState, Batch, Hyperparameters], Metrics]:
     """The loss without augmentation and without learning, over this host's devices.
 
     Args:
         config: the whole config.
-        network: from `make_network`.
+        graphdef: structure of the network.
         stage: see `make_train_step`.
         running: normalise with running statistics (eval mode) or the batch's own.
     """
@@ -197,7 +196,7 @@ def make_loss_step(
         _, (metrics, _) = _loss(
             state.params,
             state.stats,
-            network,
+            graphdef,
             stage,
             example,
             hyper,
@@ -213,27 +212,3 @@ def make_loss_step(
         out_axes=None,
         devices=jax.local_devices(),
     )
-
-
-def make_predict_step(
-    network: Network,
-    side: int,
-    *,
-    flip: bool = False,
-    devices: Sequence[jax.Device] | None = None,
-) -> Callable[[TrainState, Batch], dict[str, Array]]:
-    """Predictions for a batch of records, in crop px, over this host's devices.
-
-    Args:
-        network: from `make_network`.
-        side: of the network's input, px.
-        flip: see `predict`.
-        devices: to compile for, by default this host's.
-    """
-
-    def step(state: TrainState, batch: Batch):
-        images = sample(batch["image"], crop_to_image(batch["box"], side), side)
-        joints, scores, depth = predict(network, state.params, state.stats, images, flip=flip)
-        return {"joints": joints, "scores": scores, "depth": depth}
-
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), devices=devices or jax.local_devices())
