@@ -1,8 +1,12 @@
+import argparse
 import collections
+import datetime
+import functools
 import io
 import os
 import pickle
 import struct
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -10,13 +14,13 @@ import numpy as np
 import pytest
 
 from pose3d_jax import presets
+from pose3d_jax.checkpoints.stage import StageCheckpoints
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop import release, torch_files
 from pose3d_jax.interop.release import convert, layers, make_config, to_arrays
 from pose3d_jax.models.variables import flatten, make_network
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.stages import get_stage
-from pose3d_jax.training.checkpoints import StageCheckpoints
 from pose3d_jax.training.directory import read_config
 from pose3d_jax.training.state import initial_state, make_optimizer
 
@@ -101,6 +105,8 @@ HOSTILE = {
     "eval": lambda path: Hostile(eval, f"open({str(path)!r}, 'w')"),
     "getattr": lambda path: Hostile(getattr, path, "touch"),
     "pathlib": lambda path: Hostile(Path.touch, path),
+    "exec in a default": lambda path: Hostile(exec, f"open({str(path)!r}, 'w')"),
+    "subprocess": lambda path: Hostile(subprocess.call, ["touch", str(path)]),
 }
 
 
@@ -123,12 +129,86 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path, name, container)
     assert not witness.exists() and not (tmp_path / "out").exists()
 
 
+class Options:
+    """An object of a training script."""
+
+    def __init__(self):
+        self.lr = 1e-4
+
+
+def entry(name: str):
+    """What training scripts save beside the network."""
+    return {
+        "NumPy numbers": {"best": np.float64(0.9), "curve": np.arange(3), "type": np.dtype("f4")},
+        "optimizer state": {"state": {0: {"step": 3, "exp_avg": np.ones(2)}}, "groups": [{}]},
+        "defaultdict": collections.defaultdict(list, {"train": [1.0]}),
+        "counter and deque": [collections.Counter("ab"), collections.deque([1])],
+        "path": Path("runs/a"),
+        "date": datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),
+        "own class": Options(),
+        "namespace": argparse.Namespace(lr=1e-4),
+        "partial": functools.partial(Options),
+        "sets and slices": ({1, 2}, frozenset([3]), slice(1, 2), 1j, range(3)),
+    }[name]
+
+
+ENTRIES = (
+    "NumPy numbers", "optimizer state", "defaultdict", "counter and deque", "path", "date",
+    "own class", "namespace", "partial", "sets and slices",
+)  # fmt: skip
+NUMBERS = np.arange(6, dtype=np.float32)
+
+
+def saved_by_torch(path, tree: dict, kind: str, numbers: np.ndarray) -> None:
+    """Writes a zip container; `tree` contains `TENSOR` where the tensor of `numbers` belongs."""
+    data = pickle.dumps(tree, protocol=2)
+    mark = pickle.dumps(TENSOR, protocol=2)[2:-1]
+    storage = f"(Vstorage\nctorch\n{kind}\nV0\nVcpu\nI{len(numbers)}\nNtQ"
+    tensor = f"ctorch._utils\n_rebuild_tensor_v2\n({storage}I0\n(I2\nI3\nt(I3\nI1\ntI00\nNtR"
+    assert data.count(mark) == 1
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m/data.pkl", data.replace(mark, tensor.encode()))
+        archive.writestr("m/data/0", numbers.tobytes())
+
+
+#: Stands for a tensor in a tree; pickled without a reference to other parts of it.
+TENSOR = 7_654_321
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_other_objects_of_a_training_script_are_inert(tmp_path, name):
+    path = tmp_path / "best.pth.tar"
+    tree = {"epoch": 3, "extra": entry(name), "state_dict": {"module.w": TENSOR}}
+    saved_by_torch(path, tree, "FloatStorage", NUMBERS)
+    tensors = torch_files.read_tensors(path)
+    assert tensors.keys() == {"w"}
+    np.testing.assert_array_equal(tensors["w"], NUMBERS.reshape(2, 3))
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "net", "network", None])
+def test_a_state_dict_is_found_under_the_usual_keys(tmp_path, key):
+    tree = collections.OrderedDict(w=TENSOR)
+    saved_by_torch(tmp_path / "a.pth", {key: tree} if key else tree, "FloatStorage", NUMBERS)
+    assert torch_files.read_tensors(tmp_path / "a.pth").keys() == {"w"}
+
+
+def test_bfloat16_becomes_float32(tmp_path):
+    """Whose bits are the upper half of a float32's."""
+    numbers = np.float32([0.0, 1.0, -2.5, 3.140625, 1e30, -1e-30])
+    halves = np.uint16(numbers.view(np.uint32) >> 16)
+    saved_by_torch(tmp_path / "a.pth", {"w": TENSOR}, "BFloat16Storage", halves)
+    found = torch_files.read_tensors(tmp_path / "a.pth")["w"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found.view(np.uint32) >> 16, halves.reshape(2, 3))
+    np.testing.assert_allclose(found.ravel(), numbers, rtol=2**-7)
+
+
 def test_stand_ins_do_nothing():
-    """Names of the packages that networks come from are classes that keep their state."""
+    """Unknown names are classes that keep their state."""
     data = b"\x80\x02ctorch.nn.modules.conv\nConv2d\n)\x81}X\x01\x00\x00\x00aK\x01sb."
     assert torch_files._Unpickler(io.BytesIO(data)).load().state == {"a": 1}
     data = b"\x80\x02ctorch.hub\nload\nX\x01\x00\x00\x00a\x85R."
-    assert torch_files._Unpickler(io.BytesIO(data)).load().state == {}
+    assert torch_files._Unpickler(io.BytesIO(data)).load().state is None
 
 
 def old_container(offset: int, shape: tuple, stride: tuple, numbers: np.ndarray) -> bytes:

@@ -1,9 +1,10 @@
-"""Reads the tensors of PyTorch files, without PyTorch and without running what they contain.
+"""Reads the tensors of PyTorch files, without PyTorch and without running code from the file.
 
-A PyTorch file is a pickle with the tensors' memory beside it: behind it in the container of before
-2020, in a zip archive since. Unpickling here knows tensors and a few containers. Every other class
-of the packages that networks come from becomes an inert stand-in, which keeps the state it is given
-and does nothing; any other name is refused.
+A PyTorch file is a pickle and the tensors' memory: memory follows the pickle in the container of
+before 2020, and both are in a zip archive since. The unpickler here builds tensors and a few
+containers. Every other class, such as NumPy's numbers, paths, dates or a training script's own
+options, becomes an inert stand-in that stores its state and runs nothing. Functions of Python's
+standard library are refused.
 """
 
 import collections
@@ -12,6 +13,7 @@ import math
 import os
 import pickle
 import struct
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
@@ -21,41 +23,56 @@ import numpy as np
 from pose3d_jax.errors import UserError
 from pose3d_jax.untrusted import check_file, read_isolated, reason
 
-#: The first thing in the old container.
+#: The first object in the old container.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-#: Packages whose classes become stand-ins: PyTorch, its companions, and the release's own.
-_STAND_INS = ("torch", "models", "numpy", "argparse")
+#: Modules of the standard library whose classes become stand-ins; others of it are refused.
+_DATA_MODULES = {
+    "_codecs", "argparse", "array", "collections", "copyreg", "dataclasses", "datetime", "decimal",
+    "enum", "fractions", "functools", "numbers", "pathlib", "random", "typing", "uuid", "zoneinfo",
+}  # fmt: skip
+#: The same for built-in names.
+_DATA_BUILTINS = {
+    "bool", "bytearray", "bytes", "complex", "dict", "float", "int", "list", "object", "range",
+    "slice", "str", "tuple", "Ellipsis",
+}  # fmt: skip
+#: bfloat16 as its two bytes: NumPy has no such type.
+_BFLOAT16 = np.dtype("V2")
 _STORAGE_TYPES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "<i1",
-    "ByteStorage": "<u1",
-    "BoolStorage": "?",
+    "DoubleStorage": np.dtype("<f8"),
+    "FloatStorage": np.dtype("<f4"),
+    "HalfStorage": np.dtype("<f2"),
+    "BFloat16Storage": _BFLOAT16,
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype("<i1"),
+    "ByteStorage": np.dtype("<u1"),
+    "BoolStorage": np.dtype("?"),
 }
+#: Entries of a training script's dictionary that hold the network, in order of preference.
+_NETWORK_KEYS = ("state_dict", "model_state_dict", "model", "net", "network")
+#: Prefixes of names that wrappers of a module add.
+_WRAPPERS = ("module.", "_orig_mod.")
 
 
-#: What a file may take to read, besides four times its size; bytes, and seconds of computing.
+#: Limits on reading a file, besides four times its size: bytes, and seconds of CPU time.
 SPARE_MEMORY, SECONDS = 512 << 20, 20
 
 
 def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The parameters and buffers of a state dict or of a whole pickled model, by name.
+    """Reads the parameters and buffers of a state dict or of a whole pickled model, by name.
 
-    A state dict may be an entry `state_dict` or `model` of another dictionary; the prefix `module.`
-    of parallel training is dropped.
+    The state dict may be an entry of another dictionary, such as `state_dict`, `model_state_dict`,
+    `model` or `net`. The prefix `module.` of parallel training is removed. bfloat16 becomes
+    float32.
 
-    A few bytes can ask for gigabytes (an index into what was unpickled), for years (the hash of a
-    tuple of twice the same tuple, forty levels deep) or for more stack than there is. So the file
-    is read in a process of its own, which may take as much memory as four such files and 512 MiB,
-    on Linux, and 20 s of computing.
+    A few bytes can request gigabytes (an index into the unpickler's memo), years (the hash of
+    nested tuples) or any depth of stack. The file is therefore read in a process with limits: four
+    times the file's size plus 512 MiB of memory, on Linux, and 20 s of CPU time.
 
     Raises:
-        UserError: it is no PyTorch file, is damaged, asks for more memory or time, or contains
-            something else than a network.
+        UserError: it is no PyTorch file, is damaged, exceeds the limits, refers to functions, or
+            contains no network.
     """
     check_file(path)
     memory = 4 * os.path.getsize(path) + SPARE_MEMORY
@@ -63,13 +80,13 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def _read(path: str) -> dict[str, np.ndarray]:
-    """`read_tensors` in the child."""
+    """`read_tensors` in the limited process."""
     try:
         with open(path, "rb") as file:
             read = _read_zip if zipfile.is_zipfile(file) else _read_legacy
             file.seek(0)
-            root, storages = read(file)
-        tensors = {name: _to_array(t, storages) for name, t in _named_tensors(root)}
+            tensors, storages = read(file)
+        arrays = {name: _to_array(tensor, storages) for name, tensor in tensors.items()}
     except MemoryError:
         raise
     except _RefusedError as error:
@@ -77,32 +94,39 @@ def _read(path: str) -> dict[str, np.ndarray]:
             f"{path} is refused: it asks for {reason(error)}, which no network needs; a file like "
             "that can run code where PyTorch loads it. Nothing of it was run."
         ) from None
-    except Exception as error:
-        # A pickle is a program: it can bring its own interpreter, and what is built from its
-        # results, to any exception there is.
+    except Exception as error:  # A pickle is a program, and can cause any exception.
         raise UserError(f"{path} is no PyTorch file, or is damaged: {reason(error)}.") from error
-    if not tensors:
+    if not arrays:
         raise UserError(f"{path} contains neither a model nor a state dict.")
-    return tensors
+    return arrays
 
 
 class _RefusedError(Exception):
-    """A file asks for something that is neither a tensor nor a stand-in."""
+    """A file refers to a function that no network needs."""
 
 
-class _StandIn:
-    """An object of a file: keeps its state, does nothing."""
+class _StandIn(dict):
+    """Stands for an object of any class: stores its state and items, and runs nothing."""
 
-    def __init__(self, *arguments):
-        self.state: Any = {}
+    state: Any = None
+
+    def __init__(self, *_, **__):
+        super().__init__()
 
     def __setstate__(self, state):
         self.state = state
 
+    def append(self, *_):
+        """Ignores the item of a list or set."""
+
+    extend = add = append
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
 
 class _Storage(NamedTuple):
     key: str
-    dtype: np.dtype
+    dtype: np.dtype | None
 
 
 class _Tensor(NamedTuple):
@@ -120,56 +144,79 @@ def _rebuild_parameter(tensor, *_) -> _Tensor:
     return tensor
 
 
+def _reconstruct(_, __, items) -> _StandIn:
+    """`copyreg._reconstructor`: an instance of a subclass of a built-in class."""
+    stand_in = _StandIn()
+    if isinstance(items, dict):
+        stand_in.update(items)
+    return stand_in
+
+
 _KNOWN = {
     ("collections", "OrderedDict"): collections.OrderedDict,
+    ("copyreg", "_reconstructor"): _reconstruct,
     ("builtins", "set"): set,
-    ("__builtin__", "set"): set,
+    ("builtins", "frozenset"): frozenset,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
 }
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes tensors, containers and stand-ins, and nothing else."""
+    """Builds tensors, containers and stand-ins.
+
+    Attributes:
+        storages: all storages that the pickle refers to, by key.
+    """
 
     def __init__(self, file: io.BufferedIOBase):
-        # Files of 2018 were often written by Python 2.
+        # Python 2 wrote many files of 2018.
         super().__init__(file, encoding="latin1")
+        self.storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
+        module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
         if (module, name) in _KNOWN:
             return _KNOWN[module, name]
         if module in ("torch", "torch.cuda") and name in _STORAGE_TYPES:
-            return np.dtype(_STORAGE_TYPES[name])
-        if module.split(".")[0] in _STAND_INS:
-            return type(name, (_StandIn,), {})
-        raise _RefusedError(f"{module}.{name}")
+            return _STORAGE_TYPES[name]
+        package = module.split(".")[0]
+        is_data = package in _DATA_MODULES or (module == "builtins" and name in _DATA_BUILTINS)
+        if package in sys.stdlib_module_names and not is_data:
+            raise _RefusedError(f"{module}.{name}")
+        return type(name, (_StandIn,), {})
 
     def persistent_load(self, identifier: Any) -> Any:
-        if identifier[0] == "module":  # A class with its source, for warnings only.
+        if identifier[0] == "module":  # A class with its source code, for warnings only.
             return identifier[1]
         _, dtype, key = identifier[:3]
-        if not isinstance(dtype, np.dtype):
-            raise ValueError(f"numbers of the kind {getattr(dtype, '__name__', dtype)}")
-        return _Storage(str(key), dtype)
+        storage = _Storage(str(key), dtype if isinstance(dtype, np.dtype) else None)
+        return self.storages.setdefault(storage.key, storage)
 
 
-def _read_legacy(file: BinaryIO) -> tuple[Any, dict[str, bytes]]:
-    """The old container: four pickles, the storages' keys, and their memory one after another."""
-    magic, _, system, root = (_Unpickler(file).load() for _ in range(4))
+def _read_legacy(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
+    """The old container: four pickles, the storages' keys, and their memory in this order."""
+    magic, _, system = (_Unpickler(file).load() for _ in range(3))
     if magic != _LEGACY_MAGIC or not system["little_endian"]:
-        raise ValueError("it does not begin as one of this kind of machine")
-    sizes = {s.key: s.dtype.itemsize for s in _storages(root)}
+        raise ValueError("it does not start as a PyTorch file of a little-endian machine")
+    unpickler = _Unpickler(file)
+    tensors = _network_tensors(unpickler.load())
+    needed = {tensor.storage.key for tensor in tensors.values()}
     storages = {}
     for key in map(str, _Unpickler(file).load()):
         (count,) = struct.unpack("<q", file.read(8))
-        # What belongs to no tensor comes with an unknown size: it can only be the last.
-        storages[key] = file.read(count * sizes[key]) if key in sizes else file.read()
-    return root, storages
+        dtype = unpickler.storages[key].dtype
+        if dtype is None:
+            raise ValueError("a storage has an unknown type of numbers")
+        content = file.read(count * dtype.itemsize)
+        if key in needed:
+            storages[key] = content
+    return tensors, storages
 
 
-def _read_zip(file: BinaryIO) -> tuple[Any, dict[str, bytes]]:
+def _read_zip(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
     """A zip archive with `data.pkl`, and the memory of storage K in `data/K`."""
     with zipfile.ZipFile(file) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -177,38 +224,53 @@ def _read_zip(file: BinaryIO) -> tuple[Any, dict[str, bytes]]:
             raise ValueError("a zip archive without its data.pkl")
         folder = pickles[0].removesuffix("data.pkl")
         with archive.open(pickles[0]) as pickled:
-            root = _Unpickler(pickled).load()
-        keys = {storage.key for storage in _storages(root)}
-        return root, {key: archive.read(f"{folder}data/{key}") for key in keys}
+            tensors = _network_tensors(_Unpickler(pickled).load())
+        keys = {tensor.storage.key for tensor in tensors.values()}
+        return tensors, {key: archive.read(f"{folder}data/{key}") for key in keys}
 
 
-def _storages(root: Any) -> Iterator[_Storage]:
-    return (tensor.storage for _, tensor in _named_tensors(root))
+def _network_tensors(root: Any) -> dict[str, _Tensor]:
+    """Parameters and buffers of a file's network by name, as in PyTorch's `state_dict`."""
+    if not isinstance(root, Mapping):
+        return {}
+    if isinstance(root, _StandIn) and isinstance(root.state, Mapping):
+        entries = dict(_module_tensors(root))
+    else:
+        entries = {
+            name: value
+            for name, value in root.items()
+            if isinstance(name, str) and isinstance(value, _Tensor)
+        }
+    if not entries:
+        inner = (_network_tensors(root.get(key)) for key in _NETWORK_KEYS)
+        return next((tensors for tensors in inner if tensors), {})
+    return {_unwrapped(name): tensor for name, tensor in entries.items()}
 
 
-def _named_tensors(root: Any) -> Iterator[tuple[str, _Tensor]]:
-    """Parameters and buffers with their names, as PyTorch's `state_dict` has them."""
-    if isinstance(root, Mapping):
-        for key in ("state_dict", "model"):
-            if isinstance(root.get(key), Mapping | _StandIn):
-                root = root[key]
-    entries = _module_tensors(root) if isinstance(root, _StandIn) else root.items()
-    for name, value in entries:
-        if isinstance(name, str) and isinstance(value, _Tensor):
-            yield name.removeprefix("module."), value
+def _unwrapped(name: str) -> str:
+    for prefix in _WRAPPERS:
+        name = name.removeprefix(prefix)
+    return name
 
 
-def _module_tensors(module: _StandIn, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _module_tensors(module: _StandIn, prefix: str = "") -> Iterator[tuple[str, _Tensor]]:
+    state = module.state if isinstance(module.state, Mapping) else {}
     for group in ("_parameters", "_buffers"):
-        for name, value in module.state.get(group, {}).items():
-            yield prefix + name, value
-    for name, child in module.state.get("_modules", {}).items():
+        for name, value in state.get(group, {}).items():
+            if isinstance(value, _Tensor):
+                yield prefix + name, value
+    for name, child in state.get("_modules", {}).items():
         if isinstance(child, _StandIn):
             yield from _module_tensors(child, f"{prefix}{name}.")
 
 
 def _to_array(tensor: _Tensor, storages: Mapping[str, bytes]) -> np.ndarray:
-    """Copies a tensor out of its storage, in which nothing may reach beyond the end."""
+    """Copies a tensor out of its storage, after checking that it lies inside.
+
+    bfloat16 becomes float32.
+    """
+    if tensor.storage.dtype is None:
+        raise ValueError("a tensor has an unknown type of numbers")
     flat = np.frombuffer(storages[tensor.storage.key], tensor.storage.dtype)
     shape, stride = tuple(tensor.shape), tuple(tensor.stride)
     last = tensor.offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
@@ -219,4 +281,7 @@ def _to_array(tensor: _Tensor, storages: Mapping[str, bytes]) -> np.ndarray:
     if last >= len(flat):
         raise ValueError("a tensor reaches beyond its memory")
     strides = [s * flat.itemsize for s in stride]
-    return np.lib.stride_tricks.as_strided(flat[tensor.offset :], shape, strides).copy()
+    array = np.lib.stride_tricks.as_strided(flat[tensor.offset :], shape, strides)
+    if array.dtype == _BFLOAT16:  # The upper half of a float32's bits.
+        return (array.copy().view("<u2").astype(np.uint32) << 16).view(np.float32)
+    return array.copy()
