@@ -26,7 +26,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from benchmarks import measure
-from pose3d_jax import trained
+from pose3d_jax.checkpoints import loading
 from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.sources import open_source, spread
 from pose3d_jax.images.crop import square_around
@@ -78,7 +78,7 @@ class Scene(NamedTuple):
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", default=trained.DEFAULT, help="default: open")
+    parser.add_argument("--checkpoint", default=loading.DEFAULT, help="default: open")
     parser.add_argument("--data_dir", help="where lsp is prepared; default: TFDS's place")
     parser.add_argument("--scenes", type=int, default=100, help="of each kind")
     parser.add_argument("--kinds", nargs="+", choices=SCENES, default=list(SCENES))

@@ -23,7 +23,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from benchmarks import forward
-from pose3d_jax import presets, trained
+from pose3d_jax import presets
+from pose3d_jax.checkpoints import loading
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.one_file import export, export_onnx
 from pose3d_jax.models.variables import make_network
@@ -42,7 +43,7 @@ Works = dict[str, Callable[[], object]]
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", default=trained.DEFAULT, help="a name, file or directory")
+    parser.add_argument("--checkpoint", default=loading.DEFAULT, help="a name, file or directory")
     parser.add_argument("--people", type=int, default=64, help="in a call with many")
     parser.add_argument("--rounds", type=int, default=20, help="calls of each kind, in turn")
     parser.add_argument("--paper", action=argparse.BooleanOptionalAction, default=True)
@@ -54,11 +55,11 @@ def main() -> None:
         if not measure.has(module):
             print(f"Left out for want of {module}: pip install 'pose3d_jax[{extra}]'.")
 
-    chosen = trained.load(options.checkpoint, compute="float32")
+    chosen = loading.load(options.checkpoint, compute="float32")
     rows = measure_network(options.checkpoint, chosen, (1, options.people), options.rounds)
     if options.paper:
         config = presets.experiment(3, "paper")
-        paper = trained.TrainedNetwork(
+        paper = loading.TrainedNetwork(
             config, *make_network(config, axis_name=None), with_depth=True
         )
         rows |= measure_network("paper", paper, (1,), options.rounds)
@@ -70,7 +71,7 @@ def main() -> None:
 
 
 def measure_network(
-    name: str, chosen: trained.TrainedNetwork, counts: Sequence[int], rounds: int
+    name: str, chosen: loading.TrainedNetwork, counts: Sequence[int], rounds: int
 ) -> dict[str, dict[str, float]]:
     """A table's rows: all that runs a network, at some numbers of people per call."""
     side = chosen.config.model.input_side
@@ -144,7 +145,7 @@ def to_joints(predictor: Predictor, programs: dict, crops: UInt8[np.ndarray, "n 
 
 
 def to_maps(
-    predictor: Predictor, chosen: trained.TrainedNetwork, crops: UInt8[np.ndarray, "n s s 3"]
+    predictor: Predictor, chosen: loading.TrainedNetwork, crops: UInt8[np.ndarray, "n s s 3"]
 ) -> Works:
     """Calls from crops to heat-maps and depths, ours and PyTorch's, which agree.
 

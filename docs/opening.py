@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from pose3d_jax import trained
+from pose3d_jax.checkpoints import loading
 from pose3d_jax.drawing.axes import plot_bones
 from pose3d_jax.images import read_image
 from pose3d_jax.prediction.predictor import Pose, Predictor
@@ -32,7 +32,7 @@ def parse_box(text: str) -> str | tuple[float, ...]:
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", default=trained.DEFAULT)
+    parser.add_argument("--checkpoint", default=loading.DEFAULT)
     parser.add_argument("--photo", default=DOCS / "photos" / "balancing.jpg")
     parser.add_argument(
         "--box", type=parse_box, default="auto", help="x,y,width,height, px; default: a search"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pose3d_jax import trained
+from pose3d_jax.checkpoints.loading import results_directory
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import report
 from pose3d_jax.evaluation.tables import as_text
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
     if names and not _DATA.value:
         raise UserError("Usage: python -m pose3d_jax.evaluate --checkpoint DIR [--data NAME …]")
     keep_compiled(COMPILATION_CACHE.value)
-    out = Path(OUT.value or trained.results_place(CHECKPOINT.value) / report.DIRECTORY)
+    out = Path(OUT.value or results_directory(CHECKPOINT.value) / report.DIRECTORY)
     results = report.evaluate_checkpoint(
         CHECKPOINT.value,
         out,

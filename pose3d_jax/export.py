@@ -30,9 +30,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from pose3d_jax import trained
+from pose3d_jax.checkpoints.loading import pack
 from pose3d_jax.errors import UserError
-from pose3d_jax.interop import weight_files
 from pose3d_jax.interop.one_file import export, export_onnx
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.programs.run import run_program
@@ -41,23 +40,20 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> None:
-    """The program: a stage's directory, or whatever else is a checkpoint, becomes a file."""
+    """Writes the network of a checkpoint as one file."""
     if len(argv) != 3:
-        raise UserError("Usage: python -m pose3d_jax.export DIR OUT_FILE")
+        raise UserError("Usage: python -m pose3d_jax.export CHECKPOINT OUT_FILE")
     _, checkpoint, path = argv
-    match Path(path).suffix:
-        case ".jaxexport":
-            size = export(Predictor.from_checkpoint(checkpoint), path)
-        case ".onnx":
-            # Few of those who run ONNX have kernels for bfloat16.
-            size = export_onnx(Predictor.from_checkpoint(checkpoint, compute="float32"), path)
-        case weight_files.SUFFIX:
-            size = trained.pack(checkpoint, path)
-        case _:
-            raise UserError(
-                f"{path}: the name says what is written, and must end in .jaxexport, .onnx or "
-                f"{weight_files.SUFFIX}."
-            )
+    suffix = Path(path).suffix
+    if suffix == ".jaxexport":
+        size = export(Predictor.from_checkpoint(checkpoint), path)
+    elif suffix == ".onnx":
+        # Few ONNX runtimes have bfloat16 kernels.
+        size = export_onnx(Predictor.from_checkpoint(checkpoint, compute="float32"), path)
+    elif suffix == SUFFIX:
+        size = pack(checkpoint, path)
+    else:
+        raise UserError(f"{path} must end in .jaxexport, .onnx or {SUFFIX}: the kind of the file.")
     log.info("%s: %.1f MB", path, size / 1e6)
 
 

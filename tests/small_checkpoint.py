@@ -11,8 +11,8 @@ import ml_collections
 import numpy as np
 
 from pose3d_jax import presets
+from pose3d_jax.checkpoints.stage import StageCheckpoints
 from pose3d_jax.models.variables import make_network
-from pose3d_jax.training.checkpoints import StageCheckpoints
 from pose3d_jax.training.directory import claim_directory
 from pose3d_jax.training.state import TrainState, initial_state, make_optimizer
 

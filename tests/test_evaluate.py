@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from pose3d_jax.checkpoints import load
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import report
 from pose3d_jax.evaluation.poses import Setting
@@ -27,7 +28,6 @@ from pose3d_jax.models import inference
 from pose3d_jax.models.variables import abstract_network
 from pose3d_jax.skeleton import MIRROR_ORDER
 from pose3d_jax.stages import METHODS
-from pose3d_jax.trained import load
 from tests import miniature, programs, small_checkpoint
 from tfds_builders.prepare import prepare
 

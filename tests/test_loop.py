@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from pose3d_jax import presets
+from pose3d_jax.checkpoints.stage import StageCheckpoints
 from pose3d_jax.data.sources import Domain
 from pose3d_jax.errors import Interrupted, UserError
 from pose3d_jax.stages import get_stage
 from pose3d_jax.training import loop
-from pose3d_jax.training.checkpoints import StageCheckpoints
 from pose3d_jax.training.interruption import Interruption
 from pose3d_jax.training.loop import Run, batches, collect, finite_means, iterate, warn_of_collapse
 from pose3d_jax.training.progress import MetricsLog

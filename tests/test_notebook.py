@@ -11,7 +11,8 @@ import pytest
 import small_checkpoint
 from PIL import Image
 
-from pose3d_jax import skeleton, trained
+from pose3d_jax import skeleton
+from pose3d_jax.checkpoints import loading
 from pose3d_jax.images import read_image
 from pose3d_jax.prediction import viewer
 from pose3d_jax.prediction.predictor import Pose, Predictor
@@ -28,7 +29,7 @@ class Executed(NamedTuple):
     photo: Path
 
 
-@pytest.fixture(scope="module", params=["a stage", *(["as it is"] if trained.names() else [])])
+@pytest.fixture(scope="module", params=["a stage", *["as it is"][: len(loading.bundled_names())]])
 def executed(request, tmp_path_factory):
     """The notebook, run with a stage's directory and a photo, or as it is."""
     nbformat = pytest.importorskip("nbformat")
@@ -39,7 +40,7 @@ def executed(request, tmp_path_factory):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", ())]
     assert parameters.source.count('"open"') == parameters.source.count('""') == 1
-    checkpoint = trained.DEFAULT
+    checkpoint = loading.DEFAULT
     if request.param == "a stage":
         checkpoint = str(small_checkpoint.directory())
         parameters.source = f"checkpoint = {checkpoint!r}\nphoto = {str(photo)!r}"

@@ -14,13 +14,13 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+from pose3d_jax.checkpoints import load
 from pose3d_jax.data.sources import Domain
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import published
 from pose3d_jax.models.variables import flatten
 from pose3d_jax.programs.built_in import prepare_if_built_in
 from pose3d_jax.programs.run import config_mistake
-from pose3d_jax.trained import load
 from pose3d_jax.training import run
 from pose3d_jax.training.directory import owned
 from pose3d_jax.training.run import initial_network, set_up

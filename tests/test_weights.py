@@ -15,9 +15,10 @@ from absl.testing import flagsaver
 from safetensors.numpy import save_file
 from small_checkpoint import photo
 
-from pose3d_jax import evaluate, export, presets, trained
+from pose3d_jax import evaluate, export, presets
+from pose3d_jax.checkpoints import loading
+from pose3d_jax.checkpoints.packed import read_packed, write_packed
 from pose3d_jax.errors import UserError
-from pose3d_jax.interop import weight_files
 from pose3d_jax.models.variables import flatten
 from pose3d_jax.prediction.predictor import Predictor
 
@@ -41,13 +42,13 @@ def flags():
 @pytest.fixture
 def package(packed, monkeypatch):
     """A package that has the small network, as `small`, and no other."""
-    monkeypatch.setattr(trained, "WEIGHTS", packed.parent)
-    monkeypatch.setattr(trained, "DEFAULT", "small")
+    monkeypatch.setattr(loading, "WEIGHTS", packed.parent)
+    monkeypatch.setattr(loading, "DEFAULT", "small")
 
 
 def test_a_round_trip_is_exact_up_to_half_precision(packed):
-    original = flatten(trained.load(small_checkpoint.directory()).variables)
-    restored = flatten(trained.load(packed).variables)
+    original = flatten(loading.load(small_checkpoint.directory()).variables)
+    restored = flatten(loading.load(packed).variables)
     assert original.keys() == restored.keys()
     for name, array in original.items():
         half = array.ndim >= 2
@@ -64,8 +65,8 @@ def test_what_half_precision_holds_is_kept_bit_for_bit(packed, tmp_path):
 
 def test_what_half_precision_does_not_hold_stays_single(tmp_path):
     arrays = {"large": np.full((2, 2), 1e6, np.float32), "vector": np.float32([1 / 3])}
-    weight_files.write_weights(tmp_path / "a.safetensors", presets.tiny(), arrays)
-    _, restored = weight_files.read_weights(tmp_path / "a.safetensors")
+    write_packed(tmp_path / "a.safetensors", presets.tiny(), arrays)
+    _, restored = read_packed(tmp_path / "a.safetensors")
     for name, array in arrays.items():
         np.testing.assert_array_equal(restored[name], array)
 
@@ -75,7 +76,7 @@ def test_the_file_holds_tensors_and_the_config(packed):
         text = json.loads(file.metadata()["pose3d_jax"])
     model = json.loads(small_checkpoint.config().model.to_json_best_effort())
     assert text["config"]["model"] == model and len(text["sha256"]) == 64
-    config = trained.load(packed).config
+    config = loading.load(packed).config
     assert config.data.bone_length_sum == small_checkpoint.BONE_LENGTH_SUM
 
 
@@ -107,9 +108,9 @@ def test_a_name_is_a_network_of_the_package(package, tmp_path, monkeypatch):
 
 
 def test_results_have_a_place(package):
-    assert trained.results_place("small").parts == ("runs", "small")
-    assert trained.results_place("weights/x.safetensors").parts == ("runs", "x")
-    assert trained.results_place("runs/a/stage3").parts == ("runs", "a", "stage3")
+    assert loading.results_directory("small").parts == ("runs", "small")
+    assert loading.results_directory("weights/x.safetensors").parts == ("runs", "x")
+    assert loading.results_directory("runs/a/stage3").parts == ("runs", "a", "stage3")
 
 
 def test_a_name_says_what_is_written(package, tmp_path):
@@ -134,7 +135,7 @@ def test_commands_take_a_name(flags, package, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate.report, "tables_of", lambda results: [])
     with flagsaver.flagsaver(checkpoint="small", compilation_cache=""):
         evaluate.main(["evaluate"])
-    assert asked == {"small": trained.results_place("small") / "evaluation"}
+    assert asked == {"small": loading.results_directory("small") / "evaluation"}
 
 
 @pytest.mark.parametrize("damage", ["tensor", "config", "header", "cut", "empty"])
@@ -158,50 +159,50 @@ def test_a_foreign_file_is_a_sentence(tmp_path):
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": np.ones((2, 2), np.float32)}, path)
     with pytest.raises(UserError, match="tensors of another program"):
-        trained.load(path)
+        loading.load(path)
     save_file({"weight": np.ones((2, 2), np.float32)}, path, metadata={"pose3d_jax": "[]"})
     with pytest.raises(UserError, match="is damaged: its config"):
-        trained.load(path)
+        loading.load(path)
     path.write_text("no tensors")
     with pytest.raises(UserError, match="no safetensors file"):
-        trained.load(path)
+        loading.load(path)
     with pytest.raises(UserError, match="there is no such file"):
-        trained.load(tmp_path / "absent.safetensors")
+        loading.load(tmp_path / "absent.safetensors")
 
 
 def test_another_networks_tensors_are_a_sentence(packed, tmp_path):
-    config, arrays = weight_files.read_weights(packed)
+    config, arrays = read_packed(packed)
     config.model.features = 16
-    weight_files.write_weights(tmp_path / "other.safetensors", config, arrays)
+    write_packed(tmp_path / "other.safetensors", config, arrays)
     with pytest.raises(UserError, match="of another network"):
-        trained.load(tmp_path / "other.safetensors")
+        loading.load(tmp_path / "other.safetensors")
 
 
 def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path):
     for place, words in ((tmp_path / "absent" / "a", "no directory"), (tmp_path, "a directory")):
         with pytest.raises(UserError, match=words):
-            weight_files.write_weights(place, presets.tiny(), {})
+            write_packed(place, presets.tiny(), {})
 
 
 def test_a_file_is_loaded_without_orbax(packed):
     program = (
-        "import sys; from pose3d_jax import trained; trained.load(sys.argv[1]); "
+        "import sys; from pose3d_jax import checkpoints; checkpoints.load(sys.argv[1]); "
         "sys.exit('orbax.checkpoint' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program, packed], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", trained.names())
+@pytest.mark.parametrize("name", loading.bundled_names())
 def test_the_packages_networks_are_whole_small_and_described(name):
-    found = trained.load_named(name)
+    found = loading.load(name)
     assert found.with_depth and found.config.data.bone_length_sum > 1000
-    data = (trained.WEIGHTS / f"{name}.safetensors").read_bytes()
-    card = (trained.WEIGHTS / "README.md").read_text()
+    data = (loading.WEIGHTS / f"{name}.safetensors").read_bytes()
+    card = (loading.WEIGHTS / "README.md").read_text()
     assert hashlib.sha256(data).hexdigest() in card
 
 
 def test_the_packages_networks_are_10_mb_at_most():
-    files = trained.WEIGHTS.glob("*.safetensors")
+    files = loading.WEIGHTS.glob("*.safetensors")
     assert sum(path.stat().st_size for path in files) <= 10e6
 
 
@@ -224,24 +225,24 @@ def test_the_packages_networks_are_10_mb_at_most():
 )
 def test_a_config_of_any_kind_is_a_sentence(packed, tmp_path, changes, message):
     """Whoever writes the config of a file writes its SHA-256, too."""
-    config, arrays = weight_files.read_weights(packed)
+    config, arrays = read_packed(packed)
     with config.unlocked(), config.ignore_type():
         config.update_from_flattened_dict(changes)
     path = tmp_path / "hostile.safetensors"
-    weight_files.write_weights(path, config, arrays)
+    write_packed(path, config, arrays)
     with pytest.raises(UserError, match=message) as refusal:
-        trained.load(path)
+        loading.load(path)
     assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("missing", ["method", "stages", "model", "data", "precision"])
 def test_a_config_that_lacks_something_is_a_sentence(packed, tmp_path, missing):
-    config, arrays = weight_files.read_weights(packed)
+    config, arrays = read_packed(packed)
     with config.unlocked():
         del config[missing]
-    weight_files.write_weights(tmp_path / "a.safetensors", config, arrays)
+    write_packed(tmp_path / "a.safetensors", config, arrays)
     with pytest.raises(UserError):
-        trained.load(tmp_path / "a.safetensors")
+        loading.load(tmp_path / "a.safetensors")
 
 
 def test_metadata_and_files_of_any_kind_are_a_sentence(tmp_path):
@@ -250,8 +251,8 @@ def test_metadata_and_files_of_any_kind_are_a_sentence(tmp_path):
     for text in ("[" * 100_000, '{"config": [], "sha256": 0}', "null"):
         save_file(array, path, metadata={"pose3d_jax": text})
         with pytest.raises(UserError, match="is damaged"):
-            trained.load(path)
+            loading.load(path)
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(UserError, match="a pipe"):
-        trained.load(path)
+        loading.load(path)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from pose3d_jax import processors
+from pose3d_jax.checkpoints import TrainedNetwork
 from pose3d_jax.data.batches import FIELDS, evaluation_batches
 from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.sources import Chosen, open_source
@@ -20,7 +21,6 @@ from pose3d_jax.evaluation.protocols import groups_of, protocol_of, redefined_po
 from pose3d_jax.files import written_whole
 from pose3d_jax.images.boxes import Person
 from pose3d_jax.prediction.batches import Batches
-from pose3d_jax.trained import TrainedNetwork
 from pose3d_jax.training.progress import Pace
 
 log = logging.getLogger(__name__)

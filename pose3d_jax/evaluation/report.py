@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from pose3d_jax import metrics
+from pose3d_jax.checkpoints import TrainedNetwork, load
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import charts, extremes, scores
 from pose3d_jax.evaluation.baselines import baselines, lab_labels
@@ -31,7 +32,6 @@ from pose3d_jax.evaluation.protocols import protocol_of
 from pose3d_jax.evaluation.published import KNOWN_DIFFERENCES
 from pose3d_jax.evaluation.tables import ALL, Table, as_markdown, as_tables, tabulate
 from pose3d_jax.files import read_json, write_json, write_text
-from pose3d_jax.trained import TrainedNetwork, load
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def evaluate_checkpoint(
     """Evaluates a checkpoint on prepared data sets; see `evaluate`.
 
     Args:
-        checkpoint: a stage's directory, a packed file or a name (`trained`).
+        checkpoint: a stage's directory, a packed file or a name (`checkpoints.loading`).
         out: see `evaluate`.
         data: names for `open_split`; those that the checkpoint's config tests on by default.
         data_dir: where data sets are prepared; TFDS's own place by default.

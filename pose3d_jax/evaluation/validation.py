@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from pose3d_jax.checkpoints import TrainedNetwork
+from pose3d_jax.checkpoints.stage import restore_variables
 from pose3d_jax.data.sources import Chosen, spread
 from pose3d_jax.drawing.skeletons import contact_sheet
 from pose3d_jax.evaluation import report, scores
@@ -17,12 +19,11 @@ from pose3d_jax.evaluation.predictions import Split, predict, setting_of
 from pose3d_jax.evaluation.protocols import split_name
 from pose3d_jax.files import written_whole
 from pose3d_jax.images.crop import out_of_square
+from pose3d_jax.models.variables import Variables
 from pose3d_jax.skeleton import NUM_JOINTS
 from pose3d_jax.stages import Stage
-from pose3d_jax.trained import TrainedNetwork
 from pose3d_jax.training.loop import Run
 from pose3d_jax.training.progress import MetricsLog
-from pose3d_jax.training.run import trained_state
 from pose3d_jax.training.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ BATCH_SIZE = 32
 
 def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: MetricsLog) -> None:
     """Scores some held-out records of both domains, and draws a few, where that is not done yet."""
-    trained = _trained(run, stage, state)
+    trained = _trained(run, stage, state.variables)
     for name, split in _splits(run, run.config.run.evaluate_images).items():
         path = run.workdir / stage.name / "pictures" / f"{name}-{step:06d}.png"
         scored = metrics.has(step, f"{name}-test ")
@@ -55,7 +56,8 @@ def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: Metr
 
 def final_results(run: Run, stage: Stage) -> report.Results:
     """The evaluation of a finished stage on all held-out records, kept as `evaluate` keeps it."""
-    trained = _trained(run, stage, trained_state(run, stage.number))
+    variables = restore_variables(run.workdir / stage.name, run.variables)
+    trained = _trained(run, stage, variables)
     splits = list(_splits(run).values())
     out = run.workdir / stage.name / report.FINAL_DIRECTORY
     source = report.source_of(trained)
@@ -69,8 +71,8 @@ def final_results(run: Run, stage: Stage) -> report.Results:
     )
 
 
-def _trained(run: Run, stage: Stage, state: TrainState) -> TrainedNetwork:
-    return TrainedNetwork(run.config, run.graphdef, state.variables, stage.with_depth)
+def _trained(run: Run, stage: Stage, variables: Variables) -> TrainedNetwork:
+    return TrainedNetwork(run.config, run.graphdef, variables, stage.with_depth)
 
 
 def _splits(run: Run, limit: int | None = None) -> dict[str, Split]:

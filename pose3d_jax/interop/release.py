@@ -12,12 +12,12 @@ import ml_collections
 import numpy as np
 
 from pose3d_jax import presets
+from pose3d_jax.checkpoints.stage import StageCheckpoints
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.torch_files import read_tensors
 from pose3d_jax.models.network import STRIDE
 from pose3d_jax.models.variables import abstract_network, unflatten
 from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
-from pose3d_jax.training.checkpoints import StageCheckpoints
 from pose3d_jax.training.directory import claim_directory
 from pose3d_jax.training.state import initial_state, make_optimizer
 from pose3d_jax.untrusted import reason
@@ -180,7 +180,7 @@ def layers(model: ml_collections.ConfigDict) -> Iterator[Layer]:
     """All layers of the network of a config's `model` section."""
     yield Layer("conv1_", "stem/conv", "conv")
     yield Layer("bn1", "stem/norm", "norm")
-    half = model.get("stem_features", model.features // 4) * 2
+    half = (model.get("stem_features") or model.features // 4) * 2
     yield from _residual("r1", "stem/residual1", skip=True)
     yield from _residual("r4", "stem/residual2")
     yield from _residual("r5", "stem/residual3", skip=half != model.features)

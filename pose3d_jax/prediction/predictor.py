@@ -10,8 +10,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
-from pose3d_jax import trained
 from pose3d_jax.arrays import AnyArray
+from pose3d_jax.checkpoints import loading
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import boxes as _boxes
 from pose3d_jax.images.crop import out_of_square
@@ -104,7 +104,7 @@ class Predictor:
     @classmethod
     def from_pretrained(
         cls,
-        name: str = trained.DEFAULT,
+        name: str = loading.DEFAULT,
         *,
         batch_size: int = 32,
         flip: bool = False,
@@ -121,7 +121,7 @@ class Predictor:
         Raises:
             UserError: there is no network of that name, or its file is damaged.
         """
-        found = trained.load_named(name, compute=compute)
+        found = loading.load(loading.bundled_file(name), compute=compute)
         return cls._from_trained(found, name, batch_size=batch_size, flip=flip)
 
     @classmethod
@@ -145,12 +145,12 @@ class Predictor:
         Raises:
             UserError: there is no complete checkpoint.
         """
-        found = trained.load(path, compute=compute)
+        found = loading.load(path, compute=compute)
         return cls._from_trained(found, path, batch_size=batch_size, flip=flip)
 
     @classmethod
     def _from_trained(
-        cls, found: trained.TrainedNetwork, name: str | os.PathLike, *, batch_size: int, flip: bool
+        cls, found: loading.TrainedNetwork, name: str | os.PathLike, *, batch_size: int, flip: bool
     ) -> "Predictor":
         if not found.with_depth:
             log.warning(

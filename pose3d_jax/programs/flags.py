@@ -2,11 +2,11 @@
 
 from absl import flags
 
-from pose3d_jax import trained
+from pose3d_jax.checkpoints.loading import DEFAULT
 
 CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", trained.DEFAULT, "A network of this package by its name, a stage's directory, a "
-    "converted one, or a .safetensors file."
+    "checkpoint", DEFAULT, "A bundled network by its name, the directory of a stage, trained or "
+    "converted, or a .safetensors file."
 )  # fmt: skip
 OUT = flags.DEFINE_string("out", None, "Where the results go.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where data sets are. Default: TFDS's place.")

@@ -12,12 +12,12 @@ import numpy as np
 import optax
 from flax import nnx
 
+from pose3d_jax.checkpoints.stage import StageCheckpoints
 from pose3d_jax.data.batches import batch_ids, training_batches
 from pose3d_jax.data.sources import Domain, WithoutDepth
 from pose3d_jax.errors import Interrupted, UserError
 from pose3d_jax.models.variables import Variables
 from pose3d_jax.stages import Stage
-from pose3d_jax.training.checkpoints import StageCheckpoints
 from pose3d_jax.training.interruption import Interruption
 from pose3d_jax.training.progress import MetricsLog, Pace
 from pose3d_jax.training.state import (

@@ -14,13 +14,13 @@ import ml_collections
 from flax import nnx
 
 from pose3d_jax import config_values
+from pose3d_jax.checkpoints import load
+from pose3d_jax.checkpoints.stage import StageCheckpoints, restore_variables
 from pose3d_jax.data.sources import Domain, open_domain, spread
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import Variables, flatten, make_network, unflatten
 from pose3d_jax.stages import Stage, get_stage
-from pose3d_jax.trained import load
 from pose3d_jax.training import hosts
-from pose3d_jax.training.checkpoints import StageCheckpoints, restore_network
 from pose3d_jax.training.directory import check_directory, check_shared, claim_directory, owned
 from pose3d_jax.training.interruption import Interruption
 from pose3d_jax.training.loop import Run, Validate, iterate
@@ -212,11 +212,7 @@ def fresh_state(run: Run) -> TrainState:
 def starting_point(run: Run, stage: Stage) -> TrainState:
     """A stage's first state: the network of the stage before, with a fresh optimizer."""
     before = [other for other in planned_stages(run.config) if other.number < stage.number]
-    return trained_state(run, before[-1].number) if before else fresh_state(run)
-
-
-def trained_state(run: Run, number: int) -> TrainState:
-    """The network of a finished stage, with a fresh optimizer."""
-    directory = run.workdir / f"stage{number}"
-    variables = restore_network(directory, run.variables)
-    return fresh_state(run)._replace(**variables._asdict())
+    if not before:
+        return fresh_state(run)
+    variables = restore_variables(run.workdir / before[-1].name, run.variables)
+    return initial_state(variables, run.optimizer)

@@ -118,9 +118,7 @@ def augmented_examples(
     if config.augmentation.cut_probability or config.augmentation.empty_probability:
         own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 1)
         framing = draw_framing(own, batch, chosen, config.augmentation)
-    return make_examples(
-        batch, config.model.input_side, drawn, **config.targets, framing=framing
-    )
+    return make_examples(batch, config.model.input_side, drawn, **config.targets, framing=framing)
 
 
 def make_train_step(

@@ -1,0 +1,157 @@
+"""Loads a trained network by name, from a packed file, or from a stage directory.
+
+A checkpoint argument is one of:
+
+- the name of a bundled network, such as `open`: a file in `pose3d_jax/weights`;
+- a path that ends in `.safetensors`: a file written by `pose3d_jax.export`;
+- any other path: the directory of a stage, trained or converted.
+
+Names take precedence over directories of the same name; `./open` is a directory.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import ml_collections
+from flax import nnx
+
+from pose3d_jax.checkpoints.packed import SUFFIX, read_packed, write_packed
+from pose3d_jax.errors import UserError
+from pose3d_jax.models.variables import Variables, abstract_network, flatten, unflatten
+from pose3d_jax.stages import get_stage
+from pose3d_jax.untrusted import reason
+
+#: Default network of all commands.
+DEFAULT = "open"
+#: Directory of the bundled networks; its README.md is their model card.
+WEIGHTS = Path(__file__).parent.parent / "weights"
+
+
+class TrainedNetwork(NamedTuple):
+    """A trained network and the config that it was trained with.
+
+    Attributes:
+        config: of the network's last stage and the stages before it.
+        graphdef: structure of the network.
+        variables: parameters and statistics.
+        with_depth: whether the last stage trained the depth module.
+    """
+
+    config: ml_collections.ConfigDict
+    graphdef: nnx.GraphDef
+    variables: Variables
+    with_depth: bool
+
+
+def bundled_names() -> list[str]:
+    """Names of the bundled networks."""
+    return sorted(path.stem for path in WEIGHTS.glob(f"*{SUFFIX}"))
+
+
+def bundled_file(name: str) -> Path:
+    """The file of a bundled network.
+
+    Raises:
+        UserError: no bundled network has this name.
+    """
+    if name not in bundled_names():
+        raise UserError(f"There is no bundled network {name!r}; {_available()}.")
+    return WEIGHTS / f"{name}{SUFFIX}"
+
+
+def load(checkpoint: str | os.PathLike, *, compute: str | None = None) -> TrainedNetwork:
+    """Loads a trained network; the module lists what `checkpoint` can be.
+
+    Args:
+        checkpoint: a name, a packed file, or a stage directory (its newest checkpoint).
+        compute: type of the arithmetic, "float32" or "bfloat16"; that of training by default.
+
+    Raises:
+        UserError: there is no such network, or it is damaged.
+    """
+    if compute not in (None, "float32", "bfloat16"):
+        raise UserError(f"compute is {compute!r}, and must be float32 or bfloat16.")
+    text = os.fspath(checkpoint)
+    if text in bundled_names():
+        return _load_packed(bundled_file(text), compute)
+    path = Path(text).expanduser()
+    return (_load_packed if text.endswith(SUFFIX) else _load_stage)(path, compute)
+
+
+def pack(checkpoint: str | os.PathLike, path: str | os.PathLike) -> int:
+    """Writes a trained network as one packed file.
+
+    Args:
+        checkpoint: see `load`.
+        path: of the file; it ends in `.safetensors`.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        UserError: there is no such network, or the file cannot be written.
+    """
+    trained = load(checkpoint)
+    return write_packed(path, trained.config, flatten(trained.variables))
+
+
+def results_directory(checkpoint: str | os.PathLike) -> Path:
+    """Default directory for results: the stage directory, or `runs/NAME` for a file or a name."""
+    text = os.fspath(checkpoint)
+    if text in bundled_names() or text.endswith(SUFFIX):
+        return Path("runs", Path(text).stem)
+    return Path(text).expanduser()
+
+
+def _load_packed(path: Path, compute: str | None) -> TrainedNetwork:
+    config, arrays = read_packed(path)
+    try:
+        # Checked first: the time to build a network grows with the sizes in its config.
+        if _fewest_arrays(config.model) > len(arrays):
+            raise ValueError("its config describes more layers than it has tensors")
+        graphdef, shapes = _structure(config, compute)
+        _ = config.data.bone_length_sum
+        return TrainedNetwork(config, graphdef, unflatten(arrays, shapes), _with_depth(config))
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise UserError(f"{path} cannot be used: {reason(error)}.") from error
+
+
+def _fewest_arrays(model: ml_collections.ConfigDict) -> int:
+    """A lower bound of a network's number of arrays: its residual modules, except the stem's."""
+    per_stack = sum(model.get("level_modules") or ()) or (
+        model.get("modules", 1) * model.get("levels", 1)
+    )
+    depth = model.get("depth_levels", 1) * model.get("depth_modules", 1)
+    return model.get("stacks", 1) * per_stack + depth
+
+
+def _load_stage(directory: Path, compute: str | None) -> TrainedNetwork:
+    # Imported here because Orbax is an extra, and slow to import.
+    from pose3d_jax.checkpoints.stage import restore_variables
+    from pose3d_jax.training.directory import read_config
+
+    if not directory.exists():
+        raise UserError(
+            f"{directory} is neither a stage directory nor a bundled network; {_available()}."
+        )
+    config = read_config(directory)
+    graphdef, shapes = _structure(config, compute)
+    variables = restore_variables(directory, shapes)
+    return TrainedNetwork(config, graphdef, variables, _with_depth(config))
+
+
+def _structure(
+    config: ml_collections.ConfigDict, compute: str | None
+) -> tuple[nnx.GraphDef, Variables]:
+    if compute:
+        config.precision.compute = compute
+    return abstract_network(config)
+
+
+def _with_depth(config: ml_collections.ConfigDict) -> bool:
+    return get_stage(config, len(config.stages)).with_depth
+
+
+def _available() -> str:
+    return f"bundled networks: {', '.join(bundled_names()) or 'none'}"
