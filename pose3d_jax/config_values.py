@@ -68,6 +68,9 @@ RULES = {
         "level_features", "level_modules", "depth_features"
     )},
     "model.stem": TEXT,
+    "model.stem_features": WHOLE,
+    "model.depth_head": TEXT,
+    "model.decoding": TEXT,
     "model.init": TEXT,
     "model.zero_init_outputs": SWITCH,
     "model.output_scale": NUMBER,

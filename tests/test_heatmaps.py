@@ -45,6 +45,26 @@ def test_decoding_undoes_rendering_to_within_a_quarter_of_a_pixel(positions, str
     assert (scores > 0.75).all()  # exp(-0.25), at a pixel's corner
 
 
+@given(st.lists(st.tuples(interior, interior), min_size=4, max_size=4), st.floats(0.7, 3.0))
+def test_the_logarithmic_parabola_is_exact_for_a_gaussian(positions, sigma):
+    """The logarithm of a Gaussian is a parabola, whatever its peak and its width."""
+    joints = jnp.array(positions)
+    maps = heatmaps.render(joints, jnp.ones(4, bool), side=16, sigma=sigma)
+    decoded, _ = heatmaps.decode(0.3 * maps, 4, "log_parabola")
+    np.testing.assert_allclose(decoded / 4, joints, atol=2e-3)
+
+
+def test_the_logarithmic_parabola_of_any_map_stays_within_half_a_pixel():
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(50, 9, 9, 4)).astype(np.float32)
+    maps[0], maps[1], maps[2] = 0.0, -1.0, 1.0
+    decoded, _ = heatmaps.decode(maps, 1, "log_parabola")
+    index = maps.reshape(50, 81, 4).argmax(1)
+    pixels = np.stack([index % 9, index // 9], axis=-1) + 0.5
+    assert np.abs(decoded - pixels).max() <= 0.5
+    np.testing.assert_array_equal(decoded[:3], pixels[:3])
+
+
 def rectangular_map(values):
     """A map of 5 rows and 9 columns with the given pixels, else 0, as (5, 9, 1)."""
     array = np.zeros((5, 9, 1), np.float32)

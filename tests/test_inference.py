@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_checkpoint
@@ -12,6 +13,7 @@ from small_checkpoint import SIDE, photo
 
 import pose3d_jax
 from pose3d_jax import geometry, heatmaps, processors, skeleton
+from pose3d_jax.checkpoints import load
 from pose3d_jax.data import batches
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import predictions
@@ -21,7 +23,6 @@ from pose3d_jax.images.crop import crop_to_image, sample
 from pose3d_jax.models import inference
 from pose3d_jax.models.variables import Variables, abstract_network, flatten, unflatten
 from pose3d_jax.prediction.predictor import Predictor
-from pose3d_jax.trained import load
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -94,6 +95,43 @@ def test_folding_and_sampling_change_no_joint(predictor, flip):
     np.testing.assert_allclose(found.joints, joints, atol=1e-3)
     np.testing.assert_allclose(found.confidence, confidence, atol=1e-5)
     np.testing.assert_allclose(found.depth, depth, atol=1e-5)
+
+
+class Blobs(nnx.Module):
+    """A network whose heat-maps are a channel of its input, reduced; its depth is 0.5."""
+
+    def __init__(self, side: int, decoding: str):
+        self.input_side, self.decoding = side, decoding
+
+    def __call__(self, images):
+        reduced = images.reshape(len(images), self.input_side // 4, 4, -1, 4, 3).mean((2, 4))
+        maps = jnp.repeat(reduced[..., :1], 16, axis=-1)
+        return [maps], jnp.full((len(images), 16), 0.5)
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (0.85, 1.0, 1.15), (1.0, 1.3)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_heatmaps_of_several_scales_agree_on_what_they_see(scales, flip):
+    """A Gaussian in the image is found where it is, at every combination of scales."""
+    side, centre = 64, np.array([41.0, 27.5])
+    y, x = np.mgrid[:90, :90] + 0.5
+    spot = np.exp(-((x - 12 - centre[0]) ** 2 + (y - 9 - centre[1]) ** 2) / (2 * 7.0**2))
+    images = np.uint8(200 * spot)[None, ..., None].repeat(3, -1)
+    squares = np.float32([[12 + side / 2, 9 + side / 2, side]])
+    graphdef, *variables = nnx.split(Blobs(side, "log_parabola"), nnx.Param, nnx.BatchStat)
+    joints, confidence, depth = inference.predict(
+        graphdef, Variables(*variables), images, squares, flip=flip, scales=scales
+    )
+    np.testing.assert_allclose(joints[0], np.tile(centre, (16, 1)), atol=0.15)
+    np.testing.assert_allclose(confidence, 200 / 255, atol=0.08)
+    np.testing.assert_allclose(depth, 0.5 * np.mean(scales), rtol=1e-6)
+
+
+def test_averaging_scales_is_the_mean_over_the_crops_that_contain_a_pixel():
+    ones = [jnp.full((1, 16, 16, 2), value) for value in (1.0, 3.0)]
+    mean = np.asarray(inference._average_scales(ones, (1.0, 0.5)))
+    np.testing.assert_allclose(mean[0, 5:11, 5:11], 2.0, rtol=1e-6)
+    np.testing.assert_allclose(mean[0, :3], 1.0, rtol=1e-6)
 
 
 def test_the_model_gives_heatmaps_and_depths(predictor):

@@ -33,6 +33,9 @@ PAPER = {
         "init": "torch7",
         "zero_init_outputs": False,
         "output_scale": 1.0,
+        "stem_features": 0,
+        "depth_head": "flat",
+        "decoding": "quarter_pixel",
     },
     "precision": {"compute": "float32"},
     "data": {

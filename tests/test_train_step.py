@@ -54,6 +54,7 @@ def recorded_example(golden, step):
         heatmaps=maps.transpose(0, 2, 3, 1),
         joints=golden["joints_xy_64"][step].astype(np.float64) / 32 - 1,
         valid=golden["valid"][step],
+        known=golden["valid"][step],
         depth=golden["depth"][step].astype(np.float64),
         has_3d=golden["is_3d"][step],
     )
@@ -145,6 +146,7 @@ def test_diagnostics_leave_out_joints_without_annotation():
         heatmaps=None,
         joints=joints,
         valid=np.ones((4, 16), bool),
+        known=np.ones((4, 16), bool),
         depth=depth,
         has_3d=np.array([True, True, False, False]),
     )

@@ -12,15 +12,15 @@ from pose3d_jax.models.residual import residual_chain
 
 
 class DepthHead(nnx.Module):
-    """Residual modules and pooling in turn, down to a few pixels; then one depth per joint.
+    """Levels of residual modules and max pooling, then one linear layer to a depth per joint.
 
     Args:
         modules: residual modules per level (2 in the paper).
         in_features: channels of the input.
-        features: channels of each level; as many levels as times that the resolution is halved (4
-            in the paper: 64 → 4 px).
+        features: channels of each level; each halves the resolution (4 levels in the paper:
+            64 → 4 px).
         side: height and width of the input, px.
-        num_joints: depths to predict.
+        num_joints: number of depths.
         output_init: initialiser of the linear layer's weights.
         axis_name: see `layers.NormRelu`.
         dtype: of the arithmetic.
@@ -54,11 +54,11 @@ class DepthHead(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b joints"]:
-        """Depths in the units of the normalised crop, at least float32."""
+        """Depths in the unit of the normalised crop, at least float32."""
         for residuals in self.stages:
             x = max_pool(residuals(x))
         return self.output(x.reshape(x.shape[0], -1))
 
 
-#: By the names of `PoseNetwork`'s `depth_head`; all are made and called alike.
+#: Depth modules by the value of `depth_head`; all have the same interface.
 HEADS = {"flat": DepthHead}

@@ -1,4 +1,4 @@
-"""The hourglass: features at every scale, brought back to full resolution (Newell et al. 2016)."""
+"""The hourglass: features at several resolutions, merged at the highest (Newell et al. 2016)."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from pose3d_jax.models.residual import residual_chain
 
 
 class Hourglass(nnx.Module):
-    """One level of the hourglass; the next, at half the resolution, is its own `inner`.
+    """One level of the hourglass; `inner` is the next level, at half the resolution.
 
     Args:
-        modules: residual modules per place, at each resolution from the input's down: one more
-            than the resolution is halved (4 times in the paper: 64 → 4 px, 2 modules each).
+        modules: residual modules per place at each resolution, highest first (5 resolutions in the
+            paper, 64 → 4 px, with 2 modules each).
         features: channels at each resolution. Where they differ, the first residual on the way
             down changes them, and a 1×1 convolution on the way up changes them back.
         axis_name: see `layers.NormRelu`.
@@ -37,7 +37,7 @@ class Hourglass(nnx.Module):
         self.narrow = None if inner == outer else Pointwise(inner, outer, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Applies the module; height and width must be divisible by 2 at each resolution."""
+        """Applies the module; height and width are divisible by 2 at each resolution."""
         low = self.low_out(self.inner(self.low_in(max_pool(x))))
         if self.narrow is not None:
             low = self.narrow(low)

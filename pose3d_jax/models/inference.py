@@ -76,7 +76,7 @@ def predict(
     if tuple(scales) != (1.0,):
         maps = _average_scales(jnp.split(maps, len(scales)), scales)
         depth = sum(d * s for d, s in zip(jnp.split(depth, len(scales)), scales)) / len(scales)
-    joints, confidence = heatmaps.decode(maps, heatmaps.STRIDE)
+    joints, confidence = heatmaps.decode(maps, heatmaps.STRIDE, model.decoding)
     return Prediction(joints, confidence, depth)
 
 

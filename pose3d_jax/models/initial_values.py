@@ -1,4 +1,4 @@
-"""Initial values of the parameters as the paper's releases drew them."""
+"""Initial values of the parameters as in the paper's releases."""
 
 import math
 
@@ -9,14 +9,14 @@ from jaxtyping import PRNGKeyArray
 
 
 def draw_torch7(params: nnx.State, key: PRNGKeyArray) -> nnx.State:
-    """Initial values by the defaults of Torch7, which PyTorch kept until 2019.
+    """Draws initial values by the defaults of Torch7 and of PyTorch until 2019.
 
-    Weights and biases are uniform within ±1/√fan_in, where fan_in counts the inputs of one output;
-    the scales of batch normalisation are uniform in [0, 1), and its biases 0. The deviation of a
-    weight is a √3 of LeCun's, so that a deep network begins with much smaller outputs.
+    Weights and biases are uniform within ±1/√fan_in, where fan_in is the number of inputs of one
+    output. The scales of batch normalisation are uniform in [0, 1), its biases are 0. The standard
+    deviation of a weight is 1/√3 of LeCun's; the first outputs of a deep network are much smaller.
 
     Args:
-        params: a network's parameters, of which only names and shapes are read.
+        params: a network's parameters; only names and shapes are read.
         key: random key.
     """
     vector, restore = ravel_pytree(params)
@@ -28,7 +28,7 @@ def draw_torch7(params: nnx.State, key: PRNGKeyArray) -> nnx.State:
         if name == "scale":
             return drawn.replace((drawn[...] + 1.0) / 2.0)
         kernel = shapes.get((*layer, "kernel"))
-        if kernel is None:  # The bias of a batch normalisation.
+        if kernel is None:  # A bias of batch normalisation.
             return drawn.replace(0.0 * drawn[...])
         return drawn.replace(drawn[...] / math.sqrt(math.prod(kernel[:-1])))
 

@@ -1,8 +1,8 @@
-"""The layers that the network is made of, with the paper's settings.
+"""The network's layers, with the paper's settings.
 
-Parameters, statistics and their gradients are float32; `dtype` is the precision of the arithmetic.
-bfloat16 is for accelerators, and some layers then have another form (`for_accelerators`). Forms
-that look roundabout were measured to be faster: `benchmarks/README.md`.
+Parameters, statistics and their gradients are float32; `dtype` is the type of the arithmetic. With
+bfloat16 some layers have a form for accelerators (`for_accelerators`). The forms were chosen by
+measurement: `benchmarks/README.md`.
 """
 
 import functools
@@ -16,26 +16,25 @@ from jaxtyping import Array, Float
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.models.normalisation import EPSILON, normalise_relu
 
-#: Random streams: NNX's, or a namespace whose `params` gives keys (`variables.abstract_network`).
+#: Random streams: NNX's, or a namespace whose `params` returns keys (`variables.abstract_network`).
 Rngs = nnx.Rngs | types.SimpleNamespace
 
-#: PyTorch's default, which the release was trained with: running statistics move by a tenth of the
-#: way to the batch's. (Our running variance is the biased one, as Flax's, PyTorch's the unbiased:
-#: 1 % apart in the smallest layers at the paper's batch size.)
+#: Decay of the running statistics, as in the release (PyTorch's default, momentum 0.1). The running
+#: variance is biased, as Flax's; PyTorch's is unbiased, which is 1 % more in the smallest layers at
+#: the paper's batch size.
 BATCH_NORM_MOMENTUM = 0.9
 
 
 def for_accelerators(dtype) -> bool:
-    """Whether layers take the form that moves the fewest bytes on a TPU, not the CPU's fastest."""
+    """Whether layers use the form with the least memory traffic on a TPU, not the CPU's fastest."""
     return dtype == jnp.bfloat16
 
 
 class RunningStatistic(nnx.BatchStat):
-    """A statistic of `nnx.BatchNorm` that is replaced as a whole when it is assigned to.
+    """A statistic of `nnx.BatchNorm` that assignment replaces as a whole.
 
-    A plain `BatchStat` first asks the new value for its sharding, which JAX 0.10 answers for a
-    traced value with a search through all that was traced before: the paper's training step took
-    29 s to trace instead of 4 s.
+    A plain `BatchStat` reads the sharding of the new value. For a traced value JAX 0.10 then
+    searches the whole trace: the paper's training step took 29 s to trace instead of 4 s.
     """
 
     def __setitem__(self, index, value):
@@ -46,11 +45,11 @@ class RunningStatistic(nnx.BatchStat):
 
 
 class ScaleShift(nnx.Module):
-    """A factor and an offset for each channel: what `folding` leaves of a batch normalisation.
+    """A scale and a shift per channel: batch normalisation after `folding`.
 
     Args:
-        scale: factors.
-        shift: offsets.
+        scale: per channel.
+        shift: per channel.
         dtype: of the result.
     """
 
@@ -59,19 +58,19 @@ class ScaleShift(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-        """Applies the layer, in float32 whatever the result's type."""
+        """Applies the layer in float32, and casts the result."""
         return (x * self.scale[...] + self.shift[...]).astype(self.dtype)
 
 
 class NormRelu(nnx.Module):
     """Batch normalisation, then ReLU.
 
-    `folding` replaces `norm` by a `ScaleShift`, or by None where the layer before has taken it in.
+    `folding` replaces `norm` by a `ScaleShift`, or by None where the previous layer contains it.
 
     Args:
         features: channels.
-        axis_name: the `pmap` axis over which batch statistics are averaged, so that a batch
-            spread over devices is normalised as one; None normalises each device's share alone.
+        axis_name: `pmap` axis over which batch statistics are averaged; None for statistics of
+            each device's own images.
         dtype: of the result; statistics are always computed in float32.
         rngs: NNX's random streams.
     """
@@ -89,7 +88,7 @@ class NormRelu(nnx.Module):
         self.norm.var = RunningStatistic(self.norm.var[...])
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-        """Normalises with the batch's statistics in train mode, the running ones in eval mode."""
+        """Normalises with the batch's statistics in training mode, else with the running ones."""
         norm = self.norm
         if norm is None:
             return nnx.relu(x)
@@ -102,12 +101,11 @@ class NormRelu(nnx.Module):
 
 
 class Pointwise(nnx.Linear):
-    """A 1×1 convolution as one product of two matrices.
+    """A 1×1 convolution as a product of two matrices.
 
-    Flattened, because XLA's CPU backend takes twice as long for the weights' gradient where it is
-    a contraction over three dimensions instead of one. For accelerators a convolution, because a
-    TPU orders a flattened image's pixels otherwise than the 3×3 convolutions beside it want them,
-    and copies from one order to the other.
+    The pixels are flattened: XLA's CPU backend takes twice as long for the kernel's gradient as a
+    contraction over three dimensions. On accelerators it is a convolution: a TPU would copy a
+    flattened image into the layout of the 3×3 convolutions beside it.
     """
 
     def __call__(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h w out"]:
@@ -138,8 +136,8 @@ def _convolve(
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
     """2×2 max pooling as a maximum of four strided slices.
 
-    On CPUs, the gradient of XLA's own pooling (select-and-scatter) is slow, that of `maximum` fast.
-    TPUs have both as one pass, and write the four slices otherwise.
+    On CPUs the gradient of XLA's pooling (select-and-scatter) is slow, that of `maximum` fast. TPUs
+    pool in one pass, and would write the four slices to memory.
     """
     if for_accelerators(x.dtype):
         return nnx.max_pool(x, (2, 2), strides=(2, 2))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pose3d_jax.heatmaps import STRIDE
+from pose3d_jax.heatmaps import DECODINGS, STRIDE
 from pose3d_jax.models.depth import HEADS
 from pose3d_jax.models.hourglass import Hourglass
 from pose3d_jax.models.initial_values import draw_torch7
@@ -19,12 +19,16 @@ from pose3d_jax.skeleton import NUM_JOINTS
 class ConvStem(nnx.Module):
     """The paper's stem: 7×7 convolution of stride 2, then residuals and a 2×2 max pool.
 
-    64 and 128 channels at 256 features, in proportion otherwise unless `first` is given.
+    Args:
+        features: channels of the output.
+        first: channels of the convolution (64 in the paper); its residuals have twice as many.
+        axis_name: see `layers.NormRelu`.
+        dtype: of the arithmetic.
+        rngs: NNX's random streams.
     """
 
-    def __init__(self, features: int, *, first: int | None = None, axis_name, dtype, rngs: Rngs):
+    def __init__(self, features: int, *, first: int, axis_name, dtype, rngs: Rngs):
         shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
-        first = first or features // 4
         self.conv = nnx.Conv(
             3, first, kernel_size=(7, 7), strides=2, padding=3, dtype=dtype, rngs=rngs
         )
@@ -42,8 +46,8 @@ class ConvStem(nnx.Module):
 class PatchStem(nnx.Module):
     """A stem for CPUs: one linear layer over 4×4 patches, then a residual.
 
-    Nothing runs above a quarter of the input's resolution, where a convolution's weight gradient
-    is slowest on a CPU.
+    No layer runs above a quarter of the input's resolution, where the weight gradient of a
+    convolution is slowest on a CPU.
     """
 
     def __init__(self, features: int, *, axis_name, dtype, rngs: Rngs):
@@ -58,16 +62,16 @@ class PatchStem(nnx.Module):
         return self.residual(self.patch(patches.reshape(*patches.shape[:3], -1)))
 
 
-STEMS = {"conv": ConvStem, "patch": PatchStem}
+STEMS = ("conv", "patch")
 INITS = ("lecun", "torch7")
 
 
 class Stack(nnx.Module):
-    """One hourglass with its heat-map head, and the merge that feeds what comes after.
+    """One hourglass with its heat-map head, and the input of the next stack.
 
-    The next stack's input is the sum of the input, the head's features and the heat-maps, the
-    last two through 1×1 convolutions. The last stack's sum feeds the depth module ("heat-maps
-    and lower-layer image features are summed", Fig. 2).
+    The next stack's input is the sum of this stack's input, the head's features and the heat-maps,
+    the last two after 1×1 convolutions. The last stack's sum is the depth module's input
+    ("heat-maps and lower-layer image features are summed", Fig. 2).
     """
 
     def __init__(
@@ -96,7 +100,7 @@ class Stack(nnx.Module):
     def __call__(
         self, x: Float[Array, "b h w c"]
     ) -> tuple[Float[Array, "b h w joints"], Float[Array, "b h w c"]]:
-        """Heat-maps, and the input of what comes after."""
+        """Returns the heat-maps, and the input of the next stack or the depth module."""
         features = self.norm(self.linear(self.residuals(self.hourglass(x))))
         heatmaps = self.heatmaps(features)
         return heatmaps, x + self.merge_features(features) + self.merge_heatmaps(heatmaps)
@@ -105,37 +109,38 @@ class Stack(nnx.Module):
 class PoseNetwork(nnx.Module):
     """Image to 2D heat-maps and depths (Fig. 2 of the paper).
 
-    At 2 stacks, 2 modules, 4 levels and 256 features it has the paper's 14,429,104 parameters.
-    Modules start in train mode; `eval()` and `train()` switch batch normalisation.
+    With 2 stacks, 2 modules, 4 levels and 256 features it has the paper's 14,429,104 parameters.
+    A new network is in training mode; `eval()` and `train()` switch batch normalisation.
 
     Args:
         input_side: side of the input image, px.
-        stacks: hourglasses in a row.
+        stacks: number of hourglasses.
         modules: residual modules per place in an hourglass.
-        levels: how many times an hourglass halves the resolution.
+        levels: number of times that an hourglass halves the resolution.
         features: channels.
-        level_features: channels at each of the hourglass's `levels` + 1 resolutions, from the
-            highest, instead of `features` at all: low resolutions cost little, and see most.
+        level_features: channels at each of the hourglass's `levels` + 1 resolutions, highest
+            first; empty for `features` at all of them.
         level_modules: the same for `modules`.
-        depth_features: channels at each of the depth module's levels, instead of `features`.
-        depth_levels: how many times the depth module halves the resolution.
+        depth_levels: number of times that the depth module halves the resolution.
         depth_modules: residual modules per level of the depth module.
-        depth_head: which depth module, of `depth.HEADS`; "flat" is the paper's.
+        depth_features: channels at each of the depth module's levels; empty for `features`.
+        depth_head: depth module, a key of `depth.HEADS`; "flat" is the paper's.
         stem: "conv" (the paper's) or "patch" (fast on CPUs).
-        stem_features: channels of the convolutional stem's first layer, by default a quarter of
-            `features`; the release has 64 whatever the rest.
-        init: how parameters start: "lecun" (Flax's defaults: LeCun normal, biases 0, scales 1) or
+        stem_features: channels of the convolutional stem's first layer; 0 for a quarter of
+            `features`. The release has 64.
+        init: initial values: "lecun" (Flax's defaults: LeCun normal, biases 0, scales 1) or
             "torch7" (the release's, `initial_values.draw_torch7`).
-        zero_init_outputs: start both output layers at zero.
-        output_scale: factor on both outputs. With RMSprop, whose steps do not depend on the
-            gradient's size, a factor below 1 is a smaller learning rate for the last layers.
-        num_joints: heat-maps and depths to predict.
+        zero_init_outputs: initialise both output layers with zeros.
+        output_scale: factor on both outputs. RMSprop's steps do not depend on the gradient's size,
+            so a factor below 1 is a smaller learning rate for the last layers.
+        decoding: rule by which heat-maps become positions, of `heatmaps.DECODINGS`.
+        num_joints: number of heat-maps and depths.
         axis_name: `pmap` axis of synchronised batch statistics, or None.
-        dtype: of the arithmetic; parameters are float32, and outputs at least that.
+        dtype: of the arithmetic; parameters are float32, and outputs at least float32.
         rngs: NNX's random streams.
 
     Raises:
-        ValueError: the input's side is not divisible by what the network needs.
+        ValueError: the sizes contradict each other, or a name is unknown.
     """
 
     def __init__(
@@ -146,17 +151,18 @@ class PoseNetwork(nnx.Module):
         modules: int = 2,
         levels: int = 4,
         features: int = 256,
-        level_features: Sequence[int] | None = None,
-        level_modules: Sequence[int] | None = None,
+        level_features: Sequence[int] = (),
+        level_modules: Sequence[int] = (),
         depth_levels: int = 4,
         depth_modules: int = 2,
-        depth_features: Sequence[int] | None = None,
+        depth_features: Sequence[int] = (),
         depth_head: str = "flat",
         stem: str = "conv",
-        stem_features: int | None = None,
+        stem_features: int = 0,
         init: str = "lecun",
         zero_init_outputs: bool = False,
         output_scale: float = 1.0,
+        decoding: str = DECODINGS[0],
         num_joints: int = NUM_JOINTS,
         axis_name: str | None = None,
         dtype=jnp.float32,
@@ -171,9 +177,10 @@ class PoseNetwork(nnx.Module):
         counts = (len(level_features), len(level_modules), len(depth_features))
         if counts != (levels + 1, levels + 1, depth_levels) or level_features[0] != features:
             raise ValueError(
-                f"{levels} levels take as many `level_features` (the first is `features`) and "
-                f"`level_modules` and one more, {depth_levels} depth levels as many "
-                f"`depth_features`; there are {counts[0]}, {counts[1]} and {counts[2]}."
+                f"{levels} levels need {levels + 1} `level_features` (the first equals `features`) "
+                f"and {levels + 1} `level_modules`; {depth_levels} depth levels need "
+                f"{depth_levels} `depth_features`. There are {counts[0]}, {counts[1]} and "
+                f"{counts[2]}."
             )
         divisor = STRIDE * 2 ** max(levels, depth_levels)
         if input_side % divisor:
@@ -181,19 +188,27 @@ class PoseNetwork(nnx.Module):
                 f"The network's input side must be divisible by {divisor} "
                 f"(a quarter, halved {max(levels, depth_levels)} times), but is {input_side}."
             )
-        choices = (("stem", stem, STEMS), ("depth head", depth_head, HEADS), ("init", init, INITS))
+        choices = (
+            ("stem", stem, STEMS),
+            ("depth head", depth_head, HEADS),
+            ("init", init, INITS),
+            ("decoding", decoding, DECODINGS),
+        )
         for kind, name, known in choices:
             if name not in known:
                 raise ValueError(f"Unknown {kind} {name!r}; choose one of {', '.join(known)}.")
         self.input_side = input_side
         self.output_scale = output_scale
+        self.decoding = decoding
         self.dtype = dtype
         shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
         output_init = (
             nnx.initializers.zeros if zero_init_outputs else nnx.initializers.lecun_normal()
         )
-        stem_options = {} if stem_features is None else {"first": stem_features}
-        self.stem = STEMS[stem](features, **stem_options, **shared)
+        if stem == "conv":
+            self.stem = ConvStem(features, first=stem_features or features // 4, **shared)
+        else:
+            self.stem = PatchStem(features, **shared)
         self.stacks = nnx.List(
             Stack(level_modules, level_features, num_joints, output_init=output_init, **shared)
             for _ in range(stacks)
@@ -220,14 +235,14 @@ class PoseNetwork(nnx.Module):
 
         Args:
             images: RGB in [0, 1].
-            with_depth: False leaves out the depth module (stage 1).
+            with_depth: whether to run the depth module (not in stage 1).
 
         Returns:
-            One array of heat-maps per stack, the last the best; and the depths, in the units of
-            the normalised crop (`geometry`), or None. All float32, or finer where `dtype` is.
+            One array of heat-maps per stack, the last of which is the prediction; and the depths
+            in the unit of the normalised crop (`geometry`), or None. All are at least float32.
 
         Raises:
-            ValueError: the images are not of the side that the network is built for.
+            ValueError: the images do not have the side `input_side`.
         """
         if images.shape[1:] != (self.input_side, self.input_side, 3):
             raise ValueError(

@@ -1,8 +1,8 @@
-"""Batch normalisation and ReLU in as few passes over memory as there can be.
+"""Batch normalisation and ReLU with few passes over memory.
 
-Accelerators spend a training step of this network on memory, not on arithmetic. The gradient
-below keeps the input alone, in its own precision, and computes the normalised values from it again
-wherever they are needed; a compiler then moves that into the convolutions before and after.
+On accelerators, memory traffic bounds a training step of this network, not arithmetic. The gradient
+below stores only the input, in its own precision, and computes the normalised values from it again;
+the compiler fuses that into the convolutions before and after.
 """
 
 import functools

@@ -7,10 +7,10 @@ from pose3d_jax.models.layers import Conv3x3, NormRelu, Pointwise, Rngs
 
 
 class Residual(nnx.Module):
-    """Three times batch norm – ReLU – convolution (1×1, 3×3, 1×1), plus a skip.
+    """Three times batch normalisation – ReLU – convolution (1×1, 3×3, 1×1), plus a skip.
 
-    The middle works on half of the output's channels. The skip is the identity, or a 1×1
-    convolution where the number of channels changes.
+    The 3×3 convolution has half of the output's channels. The skip connection is the identity, or
+    a 1×1 convolution where the number of channels changes.
 
     Args:
         in_features: channels of the input.
@@ -44,7 +44,7 @@ class Residual(nnx.Module):
 def residual_chain(
     count: int, in_features: int, out_features: int, *, axis_name, dtype, rngs: Rngs
 ) -> nnx.Sequential:
-    """`count` residual modules in a row; the first changes the number of channels."""
+    """A sequence of `count` residual modules; the first changes the number of channels."""
     return nnx.Sequential(
         *(
             Residual(

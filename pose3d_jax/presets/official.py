@@ -26,7 +26,8 @@ def paper() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict(
         {
             "input_side": 256,  # px
-            "stem": "conv",
+            "stem": "conv",  # or "patch"
+            "stem_features": 0,  # of the convolutional stem's first layer; 0: `features` / 4
             "stacks": 2,
             "modules": 2,
             "levels": 4,
@@ -36,9 +37,11 @@ def paper() -> ml_collections.ConfigDict:
             "depth_levels": 4,
             "depth_modules": 2,
             "depth_features": (),  # at each level of the depth module; empty for `features`
+            "depth_head": "flat",
             "init": "torch7",  # the release's; or "lecun"
             "zero_init_outputs": False,
             "output_scale": 1.0,
+            "decoding": "quarter_pixel",  # heat-maps to positions; or "log_parabola"
         }
     )
     config.precision = ml_collections.ConfigDict(
