@@ -1,44 +1,58 @@
-"""Image files to RGB pixels: whatever a camera, a phone or the web writes."""
+"""Image files to RGB pixels: the formats of cameras, phones and the web."""
 
 import io
 import logging
 import os
+import struct
 import warnings
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.untrusted import check_file, reason
 
-#: Pillow's names of what is opened, whatever a file is called. It knows more, among them formats
-#: that run other programs (EPS starts Ghostscript).
+log = logging.getLogger(__name__)
+
+#: Pillow's names of the formats that are opened, whatever a file is called. Pillow knows more,
+#: among them formats that run other programs (EPS starts Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
-#: Bytes of a file, at most: those of the largest picture without compression, 8 a pixel. What is
-#: behind a picture in its file may be of any length.
+#: Limit of a file in bytes: the largest uncompressed image has 8 per pixel. Anything may follow an
+#: image in its file.
 MAX_BYTES = 16 * Image.MAX_IMAGE_PIXELS
+#: Formats whose further pictures are frames or pages. JPEG's (MPO) are previews and depth maps.
+_ANIMATED = ("PNG", "WEBP", "AVIF", "GIF", "TIFF")
+#: EXIF's tag of the orientation, TIFF's of the bits and of the meaning of 0, and EXIF's integers.
+_ORIENTATION, _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 0x0112, 258, 262, 0
+_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
+#: What makes an image of each orientation upright (EXIF 2.3, tag 0x0112).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 def read_image(
     path: str | os.PathLike, *, upright: bool = True
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Reads an image file as it is meant to be seen.
+    """Reads an image file as RGB of 8 bits, as a viewer shows it.
 
-    The camera's rotation (EXIF) is carried out, grey and CMYK become RGB, 16 bits become 8, and
-    what is transparent becomes black, as is everything outside an image. Of an animation, the first
-    picture counts.
+    The camera's orientation (EXIF) is applied; all other tags are ignored. Grey, palette and CMYK
+    images become RGB; 12 and 16 bits become 8; transparent pixels become black, as does everything
+    outside an image. Of an animation or of several pages the first is read, and a warning logged.
 
     Args:
         path: a file in one of `FORMATS`.
-        upright: whether to carry out the camera's rotation.
+        upright: whether to apply the camera's orientation.
 
     Raises:
-        UserError: there is no such file, it is no image, or it is damaged.
+        UserError: the file does not exist, cannot be read, is no image, or is damaged.
     """
     check_file(path)
     try:
-        # From memory: of a file, Python makes room for as many bytes as a damaged size asks for.
+        # From memory: Python allocates as many bytes of a file as a damaged size requests.
         with open(path, "rb") as file:
             check_length(path, os.fstat(file.fileno()).st_size)
             content = file.read()
@@ -48,59 +62,136 @@ def read_image(
 
 
 def check_length(name: str | os.PathLike, size: int) -> None:
-    """Makes sure that a file is no longer than a picture's can be.
+    """Checks that a file is no longer than an image can be.
 
     Raises:
         UserError: it is.
     """
     if size > MAX_BYTES:
         raise UserError(
-            f"{name} has {size >> 20:,} MiB, and the largest picture that is read takes no more "
-            f"than {MAX_BYTES >> 20:,}."
+            f"{name} has {size >> 20:,} MiB; the largest image that is read takes "
+            f"{MAX_BYTES >> 20:,} MiB."
         )
 
 
 def decode_file(
     content: bytes, name: str | os.PathLike, *, upright: bool = True
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The image of a file's content; see `read_image`.
+    """Decodes the content of an image file; see `read_image`.
 
     Args:
-        content: what the file holds.
+        content: of the file.
         name: of the file, for messages.
-        upright: whether to carry out the camera's rotation.
+        upright: whether to apply the camera's orientation.
 
     Raises:
         UserError: it is no image, or it is damaged.
     """
     _silence_pillow()
     try:
+        content, orientation = _without_orientation(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.format in _ANIMATED and getattr(image, "is_animated", False):
+                log.warning("%s has several frames or pages: the first one is read", name)
             image.load()
-            return np.array(_to_rgb(ImageOps.exif_transpose(image) if upright else image))
+            orientation = orientation or _orientation_of(image)
+            image = _to_rgb(image)
+        if upright and orientation in _UPRIGHT:
+            image = image.transpose(_UPRIGHT[orientation])
+        return np.array(image)
     except UnidentifiedImageError:
         known = ", ".join(FORMATS)
-        raise UserError(f"{name} is not an image ({known}), or is damaged.") from None
+        raise UserError(
+            f"{name} is not an image of a supported kind ({known}), or is damaged."
+        ) from None
     except Image.DecompressionBombError:
         limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
         raise UserError(f"{name} has more than {limit} megapixels; reduce it first.") from None
+    except MemoryError as error:
+        raise UserError(f"{name} cannot be read: {reason(error)}.") from error
     except Exception as error:
-        # Each format has a parser, and a damaged file takes each where nobody went: Pillow lets
-        # through struct.error, TypeError, RuntimeError, MemoryError and more.
+        # Each format has a parser with errors of its own: Pillow raises struct.error, TypeError,
+        # RuntimeError and more for damaged files.
         raise UserError(f"{name} cannot be read, or is damaged: {reason(error)}.") from error
+
+
+def _without_orientation(content: bytes) -> tuple[bytes, int | None]:
+    """Removes an orientation that Pillow applies itself, writing all tags again; returns it.
+
+    Pillow turns TIFF files while it loads them, and merges the EXIF of AVIF files with the
+    container's own orientation, which overrides it. Both fail for tags of unusual types.
+    """
+    if content[:4] in (b"II*\0", b"MM\0*"):
+        entry = _orientation_entry(content)
+        if entry is None:
+            return content, 1
+        place, orientation = entry
+        order = "<" if content[:2] == b"II" else ">"
+        one = struct.pack(order + "HHIHxx", _ORIENTATION, 3, 1, 1)
+        return content[:place] + one + content[place + 12 :], orientation
+    if content[4:12] in (b"ftypavif", b"ftypavis"):
+        for start in (b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"):
+            place = content.find(start)
+            if place >= 0:  # A directory without entries.
+                content = content[: place + 8] + bytes(2) + content[place + 10 :]
+    return content, None
+
+
+def _orientation_of(image: Image.Image) -> int:
+    """EXIF's orientation of an image; 1 (upright) if it has none.
+
+    Only this tag is decoded: the others may be damaged, or of types that Pillow cannot handle.
+    """
+    exif = image.info.get("exif")
+    if isinstance(exif, bytes):
+        tiff = exif.removeprefix(b"Exif\0\0")
+        entry = _orientation_entry(tiff)
+        if entry:
+            return entry[1]
+        if _count(tiff):
+            return 1
+    try:  # Pillow knows further places, such as XMP.
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+
+
+def _count(tiff: bytes) -> int:
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    try:
+        (directory,) = struct.unpack_from(order + "I", tiff, 4)
+        return struct.unpack_from(order + "H", tiff, directory)[0]
+    except (struct.error, TypeError):
+        return 0
+
+
+def _orientation_entry(tiff: bytes) -> tuple[int, int] | None:
+    """The place of the orientation in TIFF's first directory, and its value."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None or len(tiff) < 8:
+        return None
+    (directory,) = struct.unpack_from(order + "I", tiff, 4)
+    for index in range(_count(tiff)):
+        place = directory + 2 + 12 * index
+        if place + 12 > len(tiff):
+            break
+        tag, kind, count = struct.unpack_from(order + "HHI", tiff, place)
+        if tag == _ORIENTATION and kind in _INTEGERS and count == 1:
+            return place, struct.unpack_from(order + _INTEGERS[kind], tiff, place + 8)[0]
+    return None
 
 
 def reduce_image(
     image: UInt8[np.ndarray, "height width 3"], longest: int
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "2"]]:
-    """Makes a large image small enough to be shown; a small one stays as it is.
+    """Reduces a large image for display; a small one is returned as it is.
 
     Args:
         image: RGB.
-        longest: side of the result, px, at most.
+        longest: limit of the result's sides, px.
 
     Returns:
-        The image, and the factors by which x and y have shrunk.
+        The image, and the factors by which x and y were multiplied.
     """
     size = np.array(image.shape[1::-1])
     reduced = np.maximum(np.round(size * min(1.0, longest / size.max())), 1).astype(int)
@@ -110,10 +201,9 @@ def reduce_image(
 
 
 def _silence_pillow() -> None:
-    """Keeps what Pillow says of a file off the terminal: what matters of it is an exception.
+    """Keeps Pillow's warnings about files off the terminal: relevant ones are exceptions.
 
-    By module and for good: `warnings.catch_warnings` is not for threads, and would leave all
-    warnings off where two of it overlap.
+    By module and for good: `warnings.catch_warnings` is not thread-safe.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
@@ -121,12 +211,26 @@ def _silence_pillow() -> None:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
-        # Pillow's own conversion clips at 255.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        return _from_16_bits(image)
     if image.mode in ("I", "F"):
-        raise ValueError("its pixels have 32 bits; save it with 8 or 16")
+        raise ValueError(
+            "its pixels are signed or have 32 bits; save it with 8 or 16 unsigned bits"
+        )
     if image.has_transparency_data:
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    """Grey of 12 or 16 bits as RGB; Pillow's own conversion clips at 255."""
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    (bits,) = tags.get(_BITS, (16,))
+    grey = (values >> (bits - 8)).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        grey = 255 - grey
+    if "transparency" in image.info:
+        grey = np.where(values == image.info["transparency"], np.uint8(0), grey)
+    return Image.fromarray(grey).convert("RGB")

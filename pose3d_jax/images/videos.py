@@ -1,6 +1,8 @@
-"""Videos in and out, frame by frame (extra `video`: PyAV)."""
+"""Reads and writes videos frame by frame (extra `video`: PyAV)."""
 
 import contextlib
+import dataclasses
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,44 +14,65 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.images.media import VIDEO_SUFFIXES
 from pose3d_jax.untrusted import read_isolated, reason
 
-SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
-#: FFmpeg's names of what is opened, whatever a file is called. It knows more, among them play lists
-#: that have it open other files.
-CONTAINERS = ("mov", "mp4", "avi", "matroska", "webm", "mpeg", "mpegvideo", "mpegts")
-#: Of a frame, at most: twice those of 8K. A header can ask for any number.
+log = logging.getLogger(__name__)
+
+#: FFmpeg's names of the containers that are opened, whatever a file is called. FFmpeg knows more,
+#: among them play lists, which open other files. The last row holds audio, and a cover at most.
+CONTAINERS = (
+    "mov", "mp4", "avi", "matroska", "webm", "mpeg", "mpegvideo", "mpegts", "flv", "asf", "ogg",
+    "mxf", "dv", "ivf", "h264", "hevc",
+    "mp3", "flac", "wav", "aac",
+)  # fmt: skip
+#: Limit of a frame: twice 8K. A header can request any number.
 MAX_PIXELS = 1 << 26
-#: What opening a video may take: bytes, and seconds of computing.
+#: Limits of opening a video: bytes, and seconds of CPU time.
 OPENING_MEMORY, OPENING_SECONDS = 1 << 30, 20
-#: No table of FFmpeg's is larger.
+#: FFmpeg allocates no larger table.
 _LARGEST_TABLE = 2 << 30
+#: Packets whose times give the frame rate: those of the first minutes.
+_RATE_PACKETS = 5000
+#: Plausible frame rates, and the rate of a video that has none of them.
+_RATES, _DEFAULT_RATE = (Fraction(1, 100), Fraction(1000)), Fraction(25)
+#: Pixels that are more elongated are taken for damage.
+_MAX_ASPECT = 8
+#: Reading ends after this many errors without a packet between them.
+_MAX_ERRORS = 20
+#: Ticks per second of written frame times.
+_CLOCK = 90_000
+#: Codecs with packets that show no frame.
+_HIDDEN_FRAMES = ("vp8", "libvpx")
 
 
 class VideoFrame(NamedTuple):
     """A frame of a video.
 
     Attributes:
-        time: seconds since the first frame; phones' videos have no constant rate.
-        image: RGB, upright.
+        time: seconds since the first frame; the videos of phones have no constant rate.
+        image: RGB, as a player shows it: upright, with square pixels, in the first frame's size.
     """
 
     time: float
     image: UInt8[np.ndarray, "_ _ 3"]
 
 
-class Video(NamedTuple):
+@dataclasses.dataclass
+class Video:
     """An opened video.
 
     Attributes:
-        rate: frames per second, on average.
-        count: of frames according to the header; 0 where it does not say.
-        frames: in order; to be read once.
+        rate: mean frames per second, from the times in the file.
+        count: number of frames according to the header; 0 if unknown.
+        frames: in order; can be read once.
+        lost: frames that damage has made unreadable so far; complete at the end of `frames`.
     """
 
     rate: Fraction
     count: int
-    frames: Iterator[VideoFrame]
+    frames: Iterator[VideoFrame] = dataclasses.field(repr=False)
+    lost: int = 0
 
 
 def _av() -> Any:
@@ -66,138 +89,301 @@ def open_stream(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any
 
     Args:
         path: the file.
-        threads: that decode; 0 for as many as are useful.
+        threads: of the decoder; 0 for as many as are useful.
 
     Yields:
-        PyAV's stream, and an iterator over its frames, PyAV's too.
+        PyAV's stream, and an iterator over PyAV's frames. Damage ends the iterator with an error.
 
     Raises:
         UserError: PyAV is missing, or the file is no video or damaged (while reading, too).
     """
+    with _checked(path, threads) as (container, stream, _):
+        yield stream, _decode_strictly(path, container, stream)
+
+
+@contextlib.contextmanager
+def open_video(path: str | os.PathLike) -> Iterator[Video]:
+    """Opens a video to read its frames. Damaged frames are left out and counted.
+
+    Raises:
+        UserError: PyAV is missing, or the file is no video or no frame of it can be read (while
+            reading, too).
+    """
+    with _checked(path) as (container, stream, rate):
+        video = Video(rate, max(stream.frames, 0), iter(()))
+        video.frames = _shown(path, stream, _decode(path, container, stream, video), video.rate)
+        yield video
+
+
+@contextlib.contextmanager
+def _checked(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any, Any, Fraction]]:
+    """PyAV's container and stream, and the rate, of a file that was opened in isolation first."""
     _av()
-    # First apart: a table of contents of a few bytes can describe any number of frames.
+    # A table of contents of a few bytes can describe any number of frames.
     memory = OPENING_MEMORY + _LARGEST_TABLE
-    read_isolated(_try_opening, path, memory=memory, seconds=OPENING_SECONDS)
+    rate = read_isolated(_probe, path, memory=memory, seconds=OPENING_SECONDS)
     with contextlib.ExitStack() as stack:
         container, stream = stack.enter_context(_opened(path))
-        with _explained(f"{path} cannot be read as a video, or is damaged"):
+        with _explained(path):
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             stream.codec_context.thread_count = threads
             stream.thread_type = "AUTO"
-        yield stream, _decode(path, container, stream)
+        yield container, stream, rate
 
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
-    """PyAV's container and stream of a video file."""
+    """PyAV's container, and its first video stream that is no cover picture."""
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
     with contextlib.ExitStack() as stack:
-        with _explained(f"{path} cannot be read as a video, or is damaged"):
-            # Absolute, for FFmpeg takes what stands before a colon for a protocol.
+        with _explained(path):
+            # Absolute: FFmpeg takes what precedes a colon for a protocol.
             container = stack.enter_context(_av().open(os.path.abspath(path), options=options))
-            if not container.streams.video:
+            streams = [s for s in container.streams.video if not _is_cover(s)]
+            if not streams:
                 raise UserError(f"{path} has no video in it.")
-        yield container, container.streams.video[0]
+        yield container, streams[0]
 
 
-def _try_opening(path: str) -> None:
-    """Opens a video in a process of its own, which has taken no more memory before."""
-    import resource  # Not everywhere that this module is imported.
+def _is_cover(stream: Any) -> bool:
+    flags = type(stream.disposition)
+    return bool(stream.disposition & (flags.attached_pic | flags.timed_thumbnails))
 
-    with _opened(path):
+
+def _probe(path: str) -> Fraction:
+    """Opens a video in an isolated process and returns its frame rate."""
+    import resource  # Not available on every platform that imports this module.
+
+    with _opened(path) as (container, stream):
         kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        # FFmpeg goes on where it gets no memory for a table: what it got tells.
+        # FFmpeg continues if a table cannot be allocated: the memory in use reveals it.
         if sys.platform == "linux" and kilobytes << 10 > OPENING_MEMORY:
             raise UserError(
                 f"{path} is damaged or hostile: opening it takes more than "
                 f"{OPENING_MEMORY >> 20:,} MiB."
             )
+        rates = [_measured_rate(container, stream), stream.average_rate]
+    plausible = (rate for rate in rates if rate and _RATES[0] <= rate <= _RATES[1])
+    return Fraction(next(plausible, _DEFAULT_RATE))  # PyAV 19 has a type of its own.
 
 
-def _decode(path: str | os.PathLike, container: Any, stream: Any) -> Iterator[Any]:
-    with _explained(f"{path} cannot be read as a video, or is damaged"):
+def _measured_rate(container: Any, stream: Any) -> Fraction | None:
+    """Mean frames per second by the times of the first packets."""
+    times = set()
+    with contextlib.suppress(_av().FFmpegError):  # What precedes the damage suffices.
+        for packet in container.demux(stream):
+            if packet.pts is not None and not packet.is_discard:
+                times.add(packet.pts)
+            if len(times) >= _RATE_PACKETS:
+                break
+    if len(times) < 2:
+        return None
+    seconds = (max(times) - min(times)) * Fraction(stream.time_base)
+    return ((len(times) - 1) / seconds).limit_denominator(1001)
+
+
+def _decode_strictly(path: str | os.PathLike, container: Any, stream: Any) -> Iterator[Any]:
+    with _explained(path):
         yield from container.decode(stream)
 
 
+def _decode(path: str | os.PathLike, container: Any, stream: Any, video: Video) -> Iterator[Any]:
+    """PyAV's frames; damaged packets are left out, and their frames counted in `video.lost`."""
+    errors: list[Exception] = []
+    packets, frames, times, end = 0, 0, set(), 0
+    for packet in _packets(container, stream, errors):
+        if packet.size or packet.dts is not None:
+            packets += 1
+            if not packet.size:  # A repeated frame; to the decoder it would be the end.
+                continue
+        if packet.pts is not None and not packet.is_discard:
+            times.add(packet.pts)
+            end = max(end, packet.pts + (packet.duration or 0))
+        try:
+            decoded = stream.decode(packet)
+        except _av().FFmpegError as error:
+            errors.append(error)
+            continue
+        frames += len(decoded)
+        video.lost = len(errors)
+        with _explained(path):
+            yield from decoded
+    if errors and not frames:
+        with _explained(path):
+            raise errors[0]
+    hidden = stream.codec_context.name in _HIDDEN_FRAMES
+    if "mov" in container.format.name:
+        unread = video.count - packets
+    else:
+        unread = _cut_off(container, stream, end, video.rate)
+    undecoded = len(times) - frames if errors and not hidden else 0
+    video.lost = max(len(errors), undecoded) + max(unread, 0)
+
+
+def _cut_off(container: Any, stream: Any, end: int, rate: Fraction) -> int:
+    """Frames that the header announces beyond the last packet, by its duration.
+
+    FFmpeg's readers of these containers report no error for them, and AVI counts repeated frames.
+    """
+    if not any(name in container.format.name for name in ("matroska", "avi")):
+        return 0
+    hours, minutes, seconds = (stream.metadata.get("DURATION") or "0:0:0").split(":")
+    announced = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    announced = max(announced, float((stream.duration or 0) * stream.time_base))
+    if len(container.streams) == 1:
+        announced = max(announced, (container.duration or 0) / 1e6)
+    missing = announced - float(end * stream.time_base)
+    return round(missing * rate) if missing > 0.5 else 0
+
+
+def _packets(container: Any, stream: Any, errors: list[Exception]) -> Iterator[Any]:
+    """A stream's packets, across errors, which are added to `errors`; an empty one at the end."""
+    in_a_row = 0
+    while in_a_row < _MAX_ERRORS:
+        try:
+            for packet in container.demux(stream):
+                in_a_row = 0
+                if packet.size or packet.dts is not None:
+                    yield packet
+            break
+        except _av().FFmpegError as error:
+            errors.append(error)
+            in_a_row += 1
+    flush = _av().Packet()  # An empty packet makes the decoder return its last frames.
+    flush.stream, flush.time_base = stream, stream.time_base
+    yield flush
+
+
 @contextlib.contextmanager
-def _explained(what_failed: str) -> Iterator[None]:
-    """Turns whatever FFmpeg and PyAV run into, and they have many names for it, into a sentence."""
+def _explained(path: str | os.PathLike) -> Iterator[None]:
+    """Turns the errors of FFmpeg and PyAV, which are of many types, into a `UserError`."""
     try:
         yield
     except UserError:
         raise
+    except (PermissionError, FileNotFoundError, MemoryError) as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}.") from error
     except Exception as error:
-        raise UserError(f"{what_failed}: {reason(error)}.") from error
+        named = Path(path).suffix.lower() in VIDEO_SUFFIXES
+        kind = "a video" if named else "an image or a video"
+        raise UserError(f"{path} cannot be read as {kind}, or is damaged: {reason(error)}.") from (
+            error
+        )
 
 
-@contextlib.contextmanager
-def open_video(path: str | os.PathLike) -> Iterator[Video]:
-    """Opens a video to read its frames.
+def _orientation(frame: Any) -> tuple[bool, bool, bool]:
+    """How a player shows a frame: rows and columns exchanged, then x and y mirrored.
 
-    Raises:
-        UserError: PyAV is missing, or the file is no video or damaged (while reading, too).
+    The display matrix (a b u, c d v, x y w) maps a pixel (p, q) to (a p + c q + x, b p + d q + y).
+    Turns that are no quarter turns become the next one.
     """
-    with open_stream(path) as (stream, frames):
-        rate = Fraction(stream.average_rate or 0)  # PyAV has a type of its own from 19 on.
-        if not 0.01 <= rate <= 1000:  # A header's word, which may be anything.
-            rate = Fraction(25)
-        yield Video(rate, max(stream.frames, 0), _upright(path, frames, rate))
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+            if abs(a) + abs(d) >= abs(b) + abs(c):
+                return False, a < 0, d < 0
+            return True, c < 0, b < 0
+    return False, False, False
 
 
-def pixels(path: str | os.PathLike, frame: Any) -> UInt8[np.ndarray, "height width 3"]:
-    """PyAV's frame of a file as RGB, as it lies there.
+def pixels(
+    path: str | os.PathLike, frame: Any, size: tuple[int, int] | None = None
+) -> UInt8[np.ndarray, "height width 3"]:
+    """PyAV's frame of a file as RGB, as it is stored.
+
+    Args:
+        path: the file, for messages.
+        frame: of PyAV.
+        size: width and height to which the frame is resized; its own by default.
 
     Raises:
         UserError: the file is damaged.
     """
-    with _explained(f"{path} cannot be read as a video, or is damaged"):
-        return frame.to_ndarray(format="rgb24")
+    with _explained(path):
+        if size is None or size == (frame.width, frame.height):
+            return frame.to_ndarray(format="rgb24")
+        width, height = size
+        return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="BICUBIC")
 
 
-def _upright(
-    path: str | os.PathLike, frames: Iterator[Any], rate: Fraction
+def _shown(
+    path: str | os.PathLike, stream: Any, frames: Iterator[Any], rate: Fraction
 ) -> Iterator[VideoFrame]:
-    start = None
+    """Frames as a player shows them, all in the size of the first."""
+    start = size = None
+    coded = set()
     for number, frame in enumerate(frames):
         time = float(number / rate) if frame.time is None else frame.time
         start = time if start is None else start
-        # Counter-clockwise, as np.rot90's.
-        yield VideoFrame(time - start, np.rot90(pixels(path, frame), round(frame.rotation / 90)))
+        transposed, flip_x, flip_y = _orientation(frame)
+        if size is None:
+            aspect = Fraction(stream.sample_aspect_ratio or 1)
+            if aspect != 1 and 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT:
+                stored, shown = frame.width, max(round(frame.width * aspect), 1)
+                log.info(
+                    "%s has pixels of %s:%s: its frames are resized from %d to %d columns",
+                    path, aspect.numerator, aspect.denominator, stored, shown,
+                )  # fmt: skip
+            else:
+                shown = frame.width
+            size = (frame.height, shown) if transposed else (shown, frame.height)
+        coded.add((frame.width, frame.height))
+        if len(coded) == 2:
+            coded.add(())  # Reported once.
+            log.info("%s changes its resolution: all frames are resized to %d × %d", path, *size)
+        image = pixels(path, frame, size[::-1] if transposed else size)
+        if transposed:
+            image = image.swapaxes(0, 1)
+        yield VideoFrame(time - start, image[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
 
 
 @contextlib.contextmanager
-def write_video(path: str | os.PathLike, rate: Fraction) -> Iterator[Callable[[np.ndarray], None]]:
-    """Opens an H.264 video for writing; calling what it gives adds an RGB frame.
+def write_video(path: str | os.PathLike, rate: Fraction) -> Iterator[Callable[..., None]]:
+    """Opens an H.264 video for writing; the file appears when it is complete.
 
-    The first frame decides the size, which becomes even. The file appears when it is complete.
+    Args:
+        path: the file.
+        rate: frames per second.
+
+    Yields:
+        A function that adds an RGB frame, and takes the frame's time in seconds as an optional
+        second argument; without it, frames follow at the rate. The first frame determines the
+        size, which is rounded down to even numbers.
 
     Raises:
         UserError: PyAV is missing, or the file cannot be written.
     """
     av = _av()
     partial = Path(path).with_name(f".{Path(path).name}.partial")
+    count, last = 0, -1
     try:
         with av.open(str(partial), "w", format="mp4") as container:
-            # Half of the default's work, and on such pictures no larger.
+            # Half the time of the defaults, at about the same size for such pictures.
             quality = {"crf": "20", "preset": "veryfast"}
             stream = container.add_stream("libx264", rate=rate, options=quality)
             stream.pix_fmt = "yuv420p"
+            stream.codec_context.time_base = Fraction(1, _CLOCK)
 
-            def add(image: np.ndarray) -> None:
-                if min(image.shape[:2]) < 2:  # Of one row or column there are two then.
+            def add(image: np.ndarray, time: float | None = None) -> None:
+                nonlocal count, last
+                if min(image.shape[:2]) < 2:  # The smallest size is 2 × 2.
                     image = np.pad(image, [(0, int(size < 2)) for size in image.shape], "edge")
                 height, width = (size - size % 2 for size in image.shape[:2])
                 if not stream.codec_context.is_open:
                     stream.width, stream.height = width, height
-                pixels = np.ascontiguousarray(image[:height, :width])
-                for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                image = np.ascontiguousarray(image[:height, :width])
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                ticks = round(_CLOCK * (count / rate if time is None else time))
+                frame.pts = last = max(ticks, last + 1)  # Times of damaged videos may stand still.
+                frame.time_base, count = Fraction(1, _CLOCK), count + 1
+                for packet in stream.encode(frame):
                     container.mux(packet)
 
             yield add
             for packet in stream.encode():
                 container.mux(packet)
         partial.rename(path)
-    except av.FFmpegError as error:  # Of writing alone: `open_video` has its own words for reading.
+    except av.FFmpegError as error:  # Of writing: `open_video` explains the errors of reading.
         raise UserError(f"{path} cannot be written: {reason(error)}.") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -7,15 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pose3d_jax.errors import UserError, system_error
-from pose3d_jax.images import videos
+from pose3d_jax.images.media import is_input, walk
 from pose3d_jax.prediction.outputs import FIGURE, OVERLAY, POSES, VIDEO, Job
 
 log = logging.getLogger(__name__)
-
-#: What a folder is searched for.
-IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"
-)  # fmt: skip
 
 
 def list_jobs(paths: Sequence[Path], out: Path) -> tuple[list[Job], list[UserError]]:
@@ -67,21 +62,14 @@ def _files_below(folder: Path) -> tuple[list[Path], list[UserError]]:
     problems: list[UserError] = []
     others: collections.Counter[str] = collections.Counter()
 
-    def unreadable(error: OSError) -> None:
-        problems.append(UserError(system_error(error)))
-
-    for root, directories, names in os.walk(folder, onerror=unreadable):
-        directories[:] = [name for name in directories if not name.startswith(".")]
+    for root, names in walk(folder, lambda e: problems.append(UserError(system_error(e)))):
         # The results of an earlier run are pictures, too.
         results = (POSES, OVERLAY, FIGURE, VIDEO) if POSES in names else ()
         for path in (Path(root, name) for name in names if name not in results):
-            if path.name.startswith("."):
-                continue
-            suffix = path.suffix.lower()
-            if suffix in IMAGE_SUFFIXES + videos.SUFFIXES:
+            if is_input(path):
                 found.append(path)
             else:
-                others[suffix or "without suffix"] += 1
+                others[path.suffix.lower() or "without suffix"] += 1
     if others:
         some = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
         log.info("%s: other files are left out (%s)", folder, some)

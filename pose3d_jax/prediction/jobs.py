@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from pose3d_jax.drawing.skeletons import draw_people
 from pose3d_jax.errors import UserError
-from pose3d_jax.images import videos
+from pose3d_jax.images import media, videos
 from pose3d_jax.images.files import read_image
 from pose3d_jax.prediction import outputs
 from pose3d_jax.prediction.finding import AUTO, in_one_place
@@ -83,7 +83,7 @@ def predict_files(
 
 
 def _is_video(job: Job) -> bool:
-    return job.source.suffix.lower() in videos.SUFFIXES
+    return media.is_video(job.source)
 
 
 def predict_photos(
@@ -165,8 +165,13 @@ def predict_video(predictor: Predictor, job: Job, options: Options) -> str:
         ):
             for count, (seen, picture) in enumerate(drawn, 1):
                 add_people(seen.pose, seen.note)
-                add_picture(picture)
+                add_picture(picture, seen.note)
                 tell(count)
+        if video.lost:
+            raise UserError(
+                f"{job.source} is damaged: {video.lost} frames could not be decoded. The other "
+                f"{count} are predicted; their results are in {job.place}."
+            )
     return f"{count} frames"
 
 
@@ -191,10 +196,10 @@ def _poses(
 
 def _overlay(
     folder: Path, rate: Fraction, options: Options
-) -> contextlib.AbstractContextManager[Callable[[np.ndarray], None]]:
+) -> contextlib.AbstractContextManager[Callable[..., None]]:
     """Opens the video of skeletons; where it is not asked for, pictures go nowhere."""
     if not options.overlays:
-        return contextlib.nullcontext(lambda picture: None)
+        return contextlib.nullcontext(lambda picture, time: None)
     return videos.write_video(folder / outputs.VIDEO, rate)
 
 
