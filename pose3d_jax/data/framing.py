@@ -108,7 +108,10 @@ def cut_off(key: Key[Array, ""], whole: Framing, joints: Float[Array, "16 2"]) -
     kept = whole.visible & ((joints >= first) & (joints <= last)).all(-1)
 
     low, high = _extent(joints, kept)
-    low, high = jnp.where(jnp.isfinite(first), first, low), jnp.where(jnp.isfinite(last), last, high)
+    low, high = (
+        jnp.where(jnp.isfinite(first), first, low),
+        jnp.where(jnp.isfinite(last), last, high),
+    )
     side = jnp.maximum(BOX * (high - low).max(), SMALLEST * whole.box[2])
     black = jax.random.bernoulli(black_key, BLACK)
     made = Framing(

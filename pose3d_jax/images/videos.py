@@ -229,8 +229,9 @@ def _cut_off(container: Any, stream: Any, end: int, rate: Fraction) -> int:
         return 0
     hours, minutes, seconds = (stream.metadata.get("DURATION") or "0:0:0").split(":")
     announced = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    announced = max(announced, float((stream.duration or 0) * stream.time_base))
-    if len(container.streams) == 1:
+    if "avi" in container.format.name:  # Its unit of time is a frame, shown or repeated.
+        announced = float(stream.frames * stream.time_base)
+    elif len(container.streams) == 1:
         announced = max(announced, (container.duration or 0) / 1e6)
     missing = announced - float(end * stream.time_base)
     return round(missing * rate) if missing > 0.5 else 0

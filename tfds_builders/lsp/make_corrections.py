@@ -112,14 +112,20 @@ def correct_person(
 
 def read_teacher(
     path: Path, count: int
-) -> tuple[Float[np.ndarray, "people 14 2"], Float[np.ndarray, "people 14"], Bool[np.ndarray, "people"]]:
+) -> tuple[
+    Float[np.ndarray, "people 14 2"], Float[np.ndarray, "people 14"], Bool[np.ndarray, "people"]
+]:
     """The teacher's answers for the extension's photographs, in MATLAB's coordinates.
 
     Returns:
         Positions, confidences, and for which photographs there are any.
     """
     stored = np.load(path)
-    joints, confidence, known = np.zeros((count, 14, 2)), np.zeros((count, 14)), np.zeros(count, bool)
+    joints, confidence, known = (
+        np.zeros((count, 14, 2)),
+        np.zeros((count, 14)),
+        np.zeros(count, bool),
+    )
     for name, answer, sure in zip(stored["image_id"], stored["joints"], stored["confidence"]):
         dataset, _, number = str(name).partition("_")
         if dataset == "lspet":
