@@ -1,4 +1,4 @@
-"""One file of a network: `python -m pose3d_jax.export DIR OUT_FILE`.
+"""One file of a network: `python -m pose3d_jax.export DIR OUT_FILE`, or `DIR --web OUT_DIR`.
 
 A name that ends in `.jaxexport` makes a file that predicts without this package (extra `export`): a
 StableHLO program with the parameters inside, for CPU, GPU and TPU, which any process that has JAX
@@ -21,16 +21,23 @@ Runtime and its like:
 `crops` are uint8 RGB (n, side, side, 3) of the network's input side, one person each; `joints_2d`
 are px of the crop. It computes in float32, whatever the network was trained in.
 
+`--web OUT_DIR` writes a static page that runs the ONNX model in a browser (extra `onnx`, and npm,
+which fetches ONNX Runtime Web): `python -m http.server --directory OUT_DIR`.
+
 A name that ends in `.safetensors` packs the network for this package: weights (in half precision),
-config and checksum, which every command here takes for a checkpoint. So was made what is in
-`pose3d_jax/weights`.
+config and checksum. Every command here accepts it as a checkpoint; the files of `pose3d_jax/weights`
+were made this way.
 """
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from absl import flags
+
+from pose3d_jax import web
 from pose3d_jax.checkpoints.loading import pack
+from pose3d_jax.checkpoints.packed import SUFFIX
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.one_file import export, export_onnx
 from pose3d_jax.prediction.predictor import Predictor
@@ -38,11 +45,20 @@ from pose3d_jax.programs.run import run_program
 
 log = logging.getLogger(__name__)
 
+_WEB = flags.DEFINE_string(
+    "web", None, "A directory that receives a web page which runs the network in the browser."
+)
+
 
 def main(argv: Sequence[str]) -> None:
-    """Writes the network of a checkpoint as one file."""
-    if len(argv) != 3:
-        raise UserError("Usage: python -m pose3d_jax.export CHECKPOINT OUT_FILE")
+    """Writes the network of a checkpoint as one file, or a page that runs it."""
+    if len(argv) != (2 if _WEB.value else 3):
+        raise UserError(
+            "Usage: python -m pose3d_jax.export CHECKPOINT OUT_FILE, or CHECKPOINT --web OUT_DIR"
+        )
+    if _WEB.value:
+        write_site(argv[1], Path(_WEB.value))
+        return
     _, checkpoint, path = argv
     suffix = Path(path).suffix
     if suffix == ".jaxexport":
@@ -55,6 +71,15 @@ def main(argv: Sequence[str]) -> None:
     else:
         raise UserError(f"{path} must end in .jaxexport, .onnx or {SUFFIX}: the kind of the file.")
     log.info("%s: %.1f MB", path, size / 1e6)
+
+
+def write_site(checkpoint: str, directory: Path) -> None:
+    """Writes the web page with its network and runtime (`pose3d_jax.web`)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    predictor = Predictor.from_checkpoint(checkpoint, compute="float32")
+    export_onnx(predictor, directory / web.NETWORK_FILE)
+    web.write_page(directory, input_side=predictor.input_side)
+    log.info("%s; try it with: python -m http.server --directory %s", directory, directory)
 
 
 if __name__ == "__main__":
