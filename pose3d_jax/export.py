@@ -25,8 +25,8 @@ are px of the crop. It computes in float32, whatever the network was trained in.
 which fetches ONNX Runtime Web): `python -m http.server --directory OUT_DIR`.
 
 A name that ends in `.safetensors` packs the network for this package: weights (in half precision),
-config and checksum. Every command here accepts it as a checkpoint; the files of `pose3d_jax/weights`
-were made this way.
+config and checksum. Every command here accepts it as a checkpoint; the files of
+`pose3d_jax/weights` were made this way.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Apache Beam's local runner in processes: `Predictor`'s poses, and a damaged file set apart."""
+"""Beam's local runner in processes: the poses of `Predictor`, and a damaged file set apart."""
 
 import json
 from pathlib import Path
