@@ -1,4 +1,4 @@
-"""The arrays of signatures: `Array` is JAX's, `np.ndarray` NumPy's, `AnyArray` either."""
+"""Array types of signatures: `Array` is JAX's, `np.ndarray` NumPy's, `AnyArray` either."""
 
 import numpy as np
 from jaxtyping import Array

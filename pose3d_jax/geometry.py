@@ -1,9 +1,9 @@
 """Skeletons as arrays: coordinates, units, bone lengths, and alignment.
 
-Three coordinate systems meet here. *Crop pixels*: continuous, x right, y down, of the square that
-the network sees. *Normalised*: 2 x / side − 1, so that the crop is [−1, 1]²; depth is in the same
-unit, relative to the root, away from the camera. *Millimetres*: camera axes (x right, y down,
-z forward), relative to the root.
+There are three coordinate systems. *Crop pixels*: continuous, x right, y down, in the network's
+input. *Normalised*: 2 x / side − 1, so that the crop is [−1, 1]²; depth has the same unit, is
+relative to the root, and increases away from the camera. *Millimetres*: camera axes (x right,
+y down, z forward), relative to the root.
 """
 
 import jax
@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Float
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.skeleton import BONE_LENGTHS, BONES, ROOT
 
-#: Accelerators multiply float32 matrices with 10 bits of mantissa (TF32) by default:
-#: good for networks, but a quarter of a pixel, or half a millimetre, in coordinates.
+#: Accelerators multiply float32 matrices with 10 bits of mantissa (TF32) by default. Networks
+#: tolerate this; coordinates would be off by a quarter of a pixel, or half a millimetre.
 full_precision = jax.default_matmul_precision("highest")
 
 
@@ -36,7 +36,7 @@ def bone_lengths(joints: Float[AnyArray, "*batch 16 d"]) -> Float[Array, "*batch
 
 
 def annotated_bones(valid: Bool[AnyArray, "*batch 16"]) -> Bool[AnyArray, "*batch 14"]:
-    """The bones of which both ends are annotated."""
+    """Which of the 14 bones have both ends annotated."""
     return valid[..., BONES].all(-1)
 
 
@@ -47,7 +47,7 @@ def bone_length_sum(
 
     Args:
         joints: 2D or 3D, in any unit.
-        valid: annotated joints; a bone with an unannotated end is left out. All by default.
+        valid: annotated joints, all by default; bones with an unannotated end are left out.
     """
     lengths = bone_lengths(joints)
     return (lengths if valid is None else jnp.where(annotated_bones(valid), lengths, 0.0)).sum(-1)
@@ -63,14 +63,14 @@ def weak_perspective_scale(
     joints_mm: Float[AnyArray, "*batch 16 3"],
     valid: Bool[AnyArray, "*batch 16"],
 ) -> Float[Array, "*batch"]:
-    """Weak perspective's scale k, px per mm (Sec. 4.1.2, "aligning the 3D and 2D poses").
+    """The scale k of weak perspective, px per mm (Sec. 4.1.2, "aligning the 3D and 2D poses").
 
-    The ratio of the bones' summed lengths in the image to those of the bones projected along z.
+    The ratio of the summed bone lengths in the image to those of the 3D bones projected along z.
 
     Args:
         joints_px: 2D joints, px.
         joints_mm: 3D joints, camera frame, mm.
-        valid: joints annotated in the image; both sums are over the bones between these.
+        valid: joints annotated in the image; both sums run over the bones between them.
     """
     projected = bone_length_sum(joints_mm[..., :2], valid)
     return bone_length_sum(joints_px, valid) / jnp.where(projected > 0, projected, 1.0)
@@ -81,15 +81,15 @@ def weak_perspective(
     joints_mm: Float[AnyArray, "*batch 16 3"],
     valid: Bool[AnyArray, "*batch 16"],
 ) -> Float[Array, "*batch 16 2"]:
-    """A 3D pose drawn into its image by weak perspective: root + k · (XY − XY_root), px.
+    """Projects a 3D pose into its image by weak perspective: root + k · (XY − XY_root), px.
 
-    Unlike the true projection, in which what is nearer is larger, these positions are the pose's
-    own x and y: with the depths of `depth_target` they are the pose, scaled by k.
+    In the true projection, nearer parts are larger. These positions are the x and y of the pose
+    itself: together with `depth_target` they equal the pose, scaled by k.
 
     Args:
-        joints_px: the true projection, px; it gives the root's place and the scale k.
+        joints_px: the true projection, px; determines the position of the root and the scale k.
         joints_mm: 3D joints, camera frame, mm.
-        valid: joints annotated in the image. The root must be.
+        valid: joints annotated in the image, among them the root.
     """
     scale = weak_perspective_scale(joints_px, joints_mm, valid)
     root = joints_px[..., ROOT : ROOT + 1, :]
@@ -124,18 +124,18 @@ def to_millimetres(
     skeleton_size: Float[AnyArray, "*batch"] | float,
     valid: Bool[AnyArray, "*batch 16"] | None = None,
 ) -> Float[AnyArray, "*batch 16 3"]:
-    """The network's output as a root-relative pose in mm (Sec. 4.1.2).
+    """Converts the network's output to a root-relative pose in mm (Sec. 4.1.2).
 
     An image does not determine a person's size. The pose is scaled so that its 14 bones sum to
-    `skeleton_size`; those with an unannotated end, whose length is not known, are left out, and
-    the others sum to their share of it in the canonical skeleton.
+    `skeleton_size`. Bones with an unannotated end are left out; the others then sum to their share
+    of it in the canonical skeleton.
 
     Args:
         joints_crop: predicted 2D joints, crop px.
         depth: predicted depths, normalised.
         side: of the crop, px.
         skeleton_size: `AvgSumLen` of the data set, or the person's own bone-length sum, mm.
-        valid: which joints have a position. All by default, as in a network's prediction.
+        valid: joints with a position; all by default.
     """
     pose = relative_to_root(
         jnp.concatenate([joints_crop, depth[..., None] * (side / 2.0)], axis=-1)
@@ -148,15 +148,57 @@ def to_millimetres(
     return pose * scale[..., None, None]
 
 
+def to_camera(
+    joints_px: Float[AnyArray, "*batch 16 2"],
+    joints_mm: Float[AnyArray, "*batch 16 3"],
+    intrinsics: Float[AnyArray, "4"],
+    weight: Float[AnyArray, "*batch 16"] | None = None,
+) -> Float[Array, "*batch 16 3"]:
+    """The position of a root-relative pose in front of a camera with known intrinsics.
+
+    The translation t minimises the squared distances in mm between the translated joints and the
+    rays of their pixels: X + t_x = u (Z + t_z), and likewise for y, are linear in t and have a
+    solution in closed form. A pose of weak perspective has its x and y from the image, without the
+    effect of depth on them. So the joints are then moved along their depth plane onto the rays, and
+    the result is scaled about the camera to the bone-length sum of `joints_mm`. It projects to
+    `joints_px`, and an exact pose is returned exactly.
+
+    Args:
+        joints_px: 2D joints, px of the image.
+        joints_mm: pose relative to the root, mm, camera axes; its size determines the distance.
+        intrinsics: focal lengths and principal point (fx, fy, cx, cy), px.
+        weight: of each joint in the fit, such as its confidence; equal by default.
+
+    Returns:
+        Joints in camera coordinates, mm.
+    """
+    focal, centre = intrinsics[:2], intrinsics[2:]
+    rays = (joints_px - centre) / focal
+    depth = joints_mm[..., 2:]
+    weight = jnp.ones_like(depth) if weight is None else weight[..., None]
+    weight = weight / weight.sum(-2, keepdims=True)
+    # Eliminates t_x and t_y by subtracting the means.
+    offset = rays * depth - joints_mm[..., :2]
+    centred_offset = offset - (weight * offset).sum(-2, keepdims=True)
+    centred_rays = rays - (weight * rays).sum(-2, keepdims=True)
+    area = (weight * centred_rays**2).sum((-1, -2), keepdims=True)
+    product = (weight * centred_offset * centred_rays).sum((-1, -2), keepdims=True)
+    depth = depth - product / jnp.where(area > 0, area, 1.0)
+    joints = jnp.concatenate([rays * depth, depth], axis=-1)
+    size = bone_length_sum(joints)
+    scale = bone_length_sum(joints_mm) / jnp.where(size > 0, size, 1.0)
+    return joints * scale[..., None, None]
+
+
 @full_precision
 def similarity_align(
     pose: Float[AnyArray, "*batch 16 3"],
     target: Float[AnyArray, "*batch 16 3"],
     valid: Bool[AnyArray, "*batch 16"],
 ) -> Float[Array, "*batch 16 3"]:
-    """Moves, turns and scales `pose` onto `target` in the least-squares sense, never mirroring.
+    """Aligns `pose` to `target` by the best translation, rotation and scale, without reflection.
 
-    Umeyama's solution (1991) of the Procrustes problem, over the valid joints.
+    The least-squares solution of Umeyama (1991) over the valid joints, as used by PA-MPJPE.
     """
     weight = valid[..., None].astype(pose.dtype)
     count = jnp.maximum(weight.sum(-2, keepdims=True), 1.0)
@@ -165,12 +207,12 @@ def similarity_align(
     source = (pose - pose_mean) * weight
     goal = (target - target_mean) * weight
     u, singular, vt = jnp.linalg.svd(jnp.swapaxes(source, -1, -2) @ goal, full_matrices=False)
-    # Flipping the weakest axis turns a reflection into the best rotation.
+    # Negating the smallest singular value gives the best rotation instead of a reflection.
     sign = jnp.where(jnp.linalg.det(u @ vt) < 0, -1.0, 1.0)
     flip = jnp.stack([jnp.ones_like(sign), jnp.ones_like(sign), sign], axis=-1)
     rotation = (u * flip[..., None, :]) @ vt
-    spread = (source**2).sum((-1, -2))
-    scale = (singular * flip).sum(-1) / jnp.where(spread > 0, spread, 1.0)
+    variance = (source**2).sum((-1, -2))
+    scale = (singular * flip).sum(-1) / jnp.where(variance > 0, variance, 1.0)
     return (pose - pose_mean) @ rotation * scale[..., None, None] + target_mean
 
 
@@ -181,9 +223,9 @@ def scale_align(
 ) -> Float[Array, "*batch 16 3"]:
     """Scales a root-relative `pose` onto a root-relative `target` in the least-squares sense."""
     weight = valid[..., None].astype(pose.dtype)
-    along = (pose * target * weight).sum((-1, -2))
-    spread = (pose * pose * weight).sum((-1, -2))
-    return pose * (along / jnp.where(spread > 0, spread, 1.0))[..., None, None]
+    product = (pose * target * weight).sum((-1, -2))
+    square = (pose * pose * weight).sum((-1, -2))
+    return pose * (product / jnp.where(square > 0, square, 1.0))[..., None, None]
 
 
 @full_precision
@@ -197,5 +239,5 @@ def invert_affine(matrix: Float[AnyArray, "*batch 2 3"]) -> Float[Array, "*batch
 def apply_affine(
     matrix: Float[AnyArray, "*batch 2 3"], points: Float[AnyArray, "*batch n 2"]
 ) -> Float[Array, "*batch n 2"]:
-    """Maps points of the plane."""
+    """Applies an affine map to points of the plane."""
     return points @ jnp.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]

@@ -21,12 +21,12 @@ def heatmap_loss(
 
     Args:
         predicted: heat-maps of each stack.
-        target: heat-maps; empty for joints without annotation.
-        counted: joints whose maps are compared, the others' errors are 0; None for all, as in the
-            release, which so teaches that a joint nobody has labelled is nowhere.
+        target: heat-maps; zero for joints without annotation.
+        counted: joints whose maps are compared; the error of the others is 0. None compares all,
+            as the release does: unlabelled joints then have an empty target map.
 
     >>> target = np.zeros((1, 64, 64, 16))
-    >>> float(heatmap_loss([target + 1.0, target + 2.0], target))  # Of two stacks.
+    >>> float(heatmap_loss([target + 1.0, target + 2.0], target))  # Two stacks.
     5.0
     """
     if counted is None:
@@ -57,13 +57,13 @@ def group_variance(
 
     Args:
         pose: joints, normalised.
-        valid: annotated joints; a bone with an unlabelled end drops out.
+        valid: annotated joints; bones with an unlabelled end are left out.
         bones: joint pairs, padded.
         weights: 1 / l̄_e.
-        mask: which rows of `bones` are bones, not padding.
+        mask: False for rows of `bones` that are padding.
 
     Returns:
-        The variance over the bones that remain; 0 where none does.
+        The variance over the remaining bones; 0 if there are none.
 
     >>> pose = np.zeros((16, 3))
     >>> pose[0, 0], pose[5, 0] = 1.0, 3.0  # Shins of length 1 and 3: each 1 from their mean.
@@ -84,11 +84,12 @@ def geometric_loss(
     depth: Float[AnyArray, "b 16"],
     valid: Bool[AnyArray, "b 16"],
 ) -> Float[Array, "b"]:
-    """L_geo of Eq. 3: bone-length ratios inside a group should not vary.
+    """L_geo of Eq. 3: the variance of the bone-length ratios inside each group.
 
-    Defined on the *labelled* 2D joints, so that no gradient reaches the 2D module (Sec. 3.3).
-    It has a degenerate minimum: equal, large depth differences along every limb bone make all
-    ratios agree. A falling loss alone therefore proves nothing; watch the sum of bone lengths.
+    It uses the *labelled* 2D joints, so that no gradient reaches the 2D module (Sec. 3.3). It has
+    a degenerate minimum: equal, large depth differences along all limb bones make all ratios
+    equal. A decreasing loss alone is no evidence of better poses; the bone-length sum shows the
+    collapse.
 
     Args:
         joints_xy: labelled joints, normalised to [−1, 1].
@@ -96,10 +97,10 @@ def geometric_loss(
         valid: annotated joints.
 
     Returns:
-        The sum of the groups' variances, per image.
+        The sum of the groups' variances for each image.
 
     >>> joints, valid = np.zeros((1, 16, 2)), np.ones((1, 16), bool)
-    >>> geometric_loss(joints, np.zeros((1, 16)), valid)  # All bones have the length 0.
+    >>> geometric_loss(joints, np.zeros((1, 16)), valid)  # All bones have length 0.
     Array([0.], dtype=float32)
     """
     joints, weights, mask = _padded_groups()
@@ -121,19 +122,19 @@ def depth_loss(
     *,
     geometric_on_3d: bool = False,
 ) -> Float[Array, ""]:
-    """L_dep of Eq. 2: regression where depth is labelled, the geometric loss where it is not.
+    """L_dep of Eq. 2: regression for images with depth labels, the geometric loss for others.
 
     Args:
         depth: predicted depths, normalised.
-        target_depth: labels, normalised; read only where `has_3d`.
+        target_depth: labels, normalised; used only where `has_3d`.
         joints_xy: labelled 2D joints, normalised.
         valid: annotated joints. The squared error is averaged over all 16 joints, as released;
             an unannotated one counts 0.
         has_3d: which images have depth labels.
         lambda_reg: weight of the regression.
         lambda_geo: weight of the geometric loss.
-        geometric_on_3d: add the geometric loss on depth-labelled images too, as the baseline
-            3D/w geo of Sec. 4.1.3 does.
+        geometric_on_3d: add the geometric loss for images with depth labels as well, as in the
+            baseline 3D/w geo of Sec. 4.1.3.
 
     Returns:
         The mean over the batch.

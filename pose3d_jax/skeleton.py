@@ -33,16 +33,15 @@ ROOT = PELVIS
 #: `joints[..., MIRROR_ORDER, :]` exchanges left and right.
 MIRROR_ORDER = np.array([5, 4, 3, 2, 1, 0, 6, 7, 8, 9, 15, 14, 13, 12, 11, 10])
 
-#: The 14 bones whose lengths are summed into a skeleton's size (Sec. 4.1.2). The thorax (7) is
-#: on none of them.
+#: The 14 bones whose summed length is a skeleton's size (Sec. 4.1.2). None contains the thorax (7).
 BONES = np.array([
     (0, 1), (1, 2), (2, 6), (6, 3), (3, 4), (4, 5), (10, 11),
     (11, 12), (12, 8), (8, 13), (13, 14), (14, 15), (6, 8), (8, 9),
 ], np.int32)  # fmt: skip
 
-#: `AvgSumLen` of Sec. 4.1.2 in mm: the average sum of the 14 bones of Human3.6M's training
-#: subjects. It is 100 mm more than the sum of `BONE_LENGTHS`: the two come from different joint
-#: definitions, and the former is the one that Human3.6M is scored with.
+#: `AvgSumLen` of Sec. 4.1.2 in mm: the mean sum of the 14 bones over Human3.6M's training
+#: subjects. It exceeds the sum of `BONE_LENGTHS` by 100 mm, because the two come from different
+#: joint definitions. Human3.6M is scored with this value.
 HUMAN36M_BONE_LENGTH_SUM = 4296.99233013
 
 #: Canonical bone lengths l̄_e in mm.
@@ -61,8 +60,8 @@ BONE_LENGTHS = np.array([
     UPPER_ARM, SHOULDER, SHOULDER, UPPER_ARM, FOREARM, SPINE + THORAX_NECK, HEAD,
 ])  # fmt: skip
 
-#: The groups R_i of Eq. 3, and 1 / l̄_e for their bones, in units of the group's longer bone: the
-#: released code's scaling, with which λ_geo = 0.01 was tuned.
+#: The groups R_i of Eq. 3, and the weights 1 / l̄_e of their bones in units of the group's longest
+#: bone. The released code scales them this way, and λ_geo = 0.01 was tuned with it.
 BONE_GROUPS = {
     "leg": ((0, 1), (1, 2), (3, 4), (4, 5)),
     "arm": ((10, 11), (11, 12), (13, 14), (14, 15)),
@@ -84,7 +83,7 @@ SYMMETRIC_LIMBS = {
     "lower leg": ((0, 1), (4, 5)),
 }
 
-#: Joint groups of the PCKh tables. Their mean leaves out pelvis and thorax.
+#: Joint groups of the PCKh tables. The mean excludes pelvis and thorax.
 PCKH_GROUPS = {
     "head": (9,),
     "shoulder": (12, 13),

@@ -200,6 +200,69 @@ def test_affine_maps(seed):
     np.testing.assert_allclose(back, points, atol=1e-2)
 
 
+INTRINSICS = np.array([1150.0, 1100.0, 512.0, 400.0])
+
+
+def placed_poses(seed):
+    """Poses in front of a camera, mm, and their pixels."""
+    random = np.random.default_rng(seed)
+    distance = random.uniform(2500, 6000, (3, 1))
+    shift = np.concatenate([distance * random.uniform(-0.3, 0.3, (3, 2)), distance], -1)
+    joints = random_poses(seed) + shift[:, None]
+    return joints, joints[..., :2] / joints[..., 2:] * INTRINSICS[:2] + INTRINSICS[2:]
+
+
+@given(seeds)
+def test_to_camera_is_exact_for_an_exact_pose(seed):
+    joints, pixels = placed_poses(seed)
+    pose = joints - joints[:, 6:7]
+    placed = geometry.to_camera(pixels, pose, INTRINSICS)
+    np.testing.assert_allclose(placed, joints, atol=0.3)
+    weight = np.random.default_rng(seed).uniform(0.1, 1, (3, 16))
+    np.testing.assert_allclose(
+        geometry.to_camera(pixels, pose, INTRINSICS, weight), joints, atol=0.3
+    )
+
+
+@given(seeds)
+def test_to_camera_is_the_least_squares_translation(seed):
+    """Against NumPy's solver, in float64."""
+    _, pixels = placed_poses(seed)
+    random = np.random.default_rng(seed)
+    pose, weight = random_poses(seed + 1), random.uniform(0.1, 1, (3, 16))
+    placed = geometry.to_camera(pixels, pose, INTRINSICS, weight)
+    for ours, px, joints, w in zip(np.asarray(placed), pixels, pose, weight):
+        rays = (px - INTRINSICS[2:]) / INTRINSICS[:2]
+        system, goal = np.zeros((16, 2, 3)), rays * joints[:, 2:] - joints[:, :2]
+        system[:, 0, 0] = system[:, 1, 1] = 1
+        system[..., 2] = -rays
+        root = np.sqrt(np.repeat(w, 2))
+        x = np.linalg.lstsq(system.reshape(32, 3) * root[:, None], goal.ravel() * root)[0]
+        depth = joints[:, 2:] + x[2]
+        expected = np.concatenate([rays * depth, depth], -1)
+        expected *= bone_sum(joints) / bone_sum(expected)
+        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=0.5)
+
+
+def test_to_camera_corrects_weak_perspective():
+    """x and y of the pose come from the image, and its size is known."""
+    joints, pixels = placed_poses(0)
+    truth = joints - joints[:, 6:7]
+    size = bone_sum(truth)
+    offset = pixels - pixels[:, 6:7]
+    scale = np.linalg.norm(truth[..., :2], axis=(1, 2)) / np.linalg.norm(offset, axis=(1, 2))
+    pose = np.concatenate([offset * scale[:, None, None], truth[..., 2:]], -1)
+    pose *= (size / bone_sum(pose))[:, None, None]
+    placed = np.asarray(geometry.to_camera(pixels, pose, INTRINSICS))
+    np.testing.assert_allclose(bone_sum(placed), size, rtol=1e-5)
+    projected = placed[..., :2] / placed[..., 2:] * INTRINSICS[:2] + INTRINSICS[2:]
+    np.testing.assert_allclose(projected, pixels, atol=1e-2)
+    before = np.linalg.norm(pose - truth, axis=-1).mean()
+    after = np.linalg.norm(placed - placed[:, 6:7] - truth, axis=-1).mean()
+    assert after < before / 3
+    assert np.linalg.norm(placed - joints, axis=-1).mean() < 60
+
+
 def test_coordinates_are_multiplied_in_full_precision():
     # On recent accelerators, the default rounds coordinates to 10 bits: invisible on a CPU.
     def all_maps(matrix, points, pose, valid):
