@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 import small_checkpoint
+from absl.flags import FLAGS
 from small_checkpoint import SIDE, photo
 
 from pose3d_jax.errors import UserError
@@ -28,6 +29,11 @@ for name in ("one", "three"):
     result = program.call(given["images_" + name], given["boxes_" + name])
     np.savez(f"{sys.argv[3]}/{name}.npz", *result)
 """
+
+
+@pytest.fixture(autouse=True)
+def without_flags():
+    FLAGS.mark_as_parsed()
 
 
 @pytest.fixture(scope="module")
