@@ -4,12 +4,15 @@ import os
 
 import hypothesis
 import pytest
+from absl.flags import FLAGS
 from jaxtyping import install_import_hook
 
 #: Enough for the tests that spread a batch over devices.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 ).strip()
+# Tests call programs' `main`; their flags have the defaults.
+FLAGS.mark_as_parsed()
 # Signatures hold, shapes and dtypes too, wherever a test calls something of ours in this process.
 install_import_hook(["pose3d_jax", "tfds_builders"], "type_checks.check")
 # Tests draw the same examples every time: a failure is the change's, never the day's.

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 import small_checkpoint
-from absl.flags import FLAGS
 from small_checkpoint import SIDE, photo
 
 from pose3d_jax.errors import UserError
@@ -29,11 +28,6 @@ for name in ("one", "three"):
     result = program.call(given["images_" + name], given["boxes_" + name])
     np.savez(f"{sys.argv[3]}/{name}.npz", *result)
 """
-
-
-@pytest.fixture(autouse=True)
-def without_flags():
-    FLAGS.mark_as_parsed()
 
 
 @pytest.fixture(scope="module")
