@@ -1,8 +1,8 @@
-"""The authors' PyTorch weights become a checkpoint: `python -m pose3d_jax.convert WEIGHTS.pth OUT`.
+"""Converts the authors' PyTorch weights: `python -m pose3d_jax.convert WEIGHTS.pth OUT_DIR`.
 
-The result is what training leaves after stage 3, with a fresh optimizer: every program here accepts
-it. Sizes are inferred from the weights. The authors' network expects BGR from 0 to 255/256; ours
-gets RGB from 0 to 1, and the difference is folded into the first convolution.
+The result is a stage directory as after stage 3, with a new optimizer; all commands accept it. The
+sizes of the network are inferred from the weights. The authors' network takes BGR from 0 to
+255/256, this one RGB from 0 to 1; the first convolution's kernel is converted accordingly.
 """
 
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> None:
-    """The program."""
+    """Converts a file to a stage directory."""
     if len(argv) != 3:
         raise UserError("Usage: python -m pose3d_jax.convert WEIGHTS.pth OUT_DIR")
     convert(argv[1], argv[2])

@@ -1,32 +1,31 @@
-"""One file of a network: `python -m pose3d_jax.export DIR OUT_FILE`, or `DIR --web OUT_DIR`.
+"""Exports a network: `python -m pose3d_jax.export CHECKPOINT OUT_FILE`, or `… --web OUT_DIR`.
 
-A name that ends in `.jaxexport` makes a file that predicts without this package (extra `export`): a
-StableHLO program with the parameters inside, for CPU, GPU and TPU, which any process that has JAX
-and flatbuffers can run:
+The file's ending selects the format.
+
+`.jaxexport` (extra `export`) is a StableHLO program for CPU, GPU and TPU that contains the
+parameters. A process needs only JAX and flatbuffers to run it:
 
     program = jax.export.deserialize(open("pose.jaxexport", "rb").read())
     joints_2d, joints_3d, scores = program.call(images, boxes)
 
-`images` are uint8 RGB (n, height, width, 3) of any one size; `boxes` float32 (n, 4), x, y, width
-and height in px. The results are those of `Pose`: px of the images, root-relative mm of
-the average skeleton, and scores. Where a box is more than twice the network's input in size,
-reduce the image first: the program samples bilinearly, and would alias.
+`images` are uint8 RGB (n, height, width, 3) of one size; `boxes` are float32 (n, 4): x, y, width
+and height in px. The results are those of `Pose`: px of the images, root-relative mm of the average
+skeleton, and confidences. The program samples bilinearly: reduce images whose boxes are more than
+twice as large as the network's input.
 
-A name that ends in `.onnx` makes an ONNX model with the parameters inside (extra `onnx`), for ONNX
-Runtime and its like:
+`.onnx` (extra `onnx`) is an ONNX model that contains the parameters:
 
     session = onnxruntime.InferenceSession("pose.onnx")
     joints_2d, joints_3d, scores = session.run(None, {"crops": crops})
 
 `crops` are uint8 RGB (n, side, side, 3) of the network's input side, one person each; `joints_2d`
-are px of the crop. It computes in float32, whatever the network was trained in.
+are px of the crop. The model computes in float32.
 
 `--web OUT_DIR` writes a static page that runs the ONNX model in a browser (extra `onnx`, and npm,
 which fetches ONNX Runtime Web): `python -m http.server --directory OUT_DIR`.
 
-A name that ends in `.safetensors` packs the network for this package: weights (in half precision),
-config and checksum. Every command here accepts it as a checkpoint; the files of
-`pose3d_jax/weights` were made this way.
+`.safetensors` is a checkpoint of this package: weights in half precision, config and checksum.
+`pose3d_jax/weights` was made this way.
 """
 
 import logging

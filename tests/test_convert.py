@@ -331,7 +331,7 @@ def test_other_networks_are_a_sentence(tmp_path):
         convert(DATA / "torch_zip.pth", tmp_path / "out")
     tensors = torch_files.read_tensors(RELEASE)
     config = make_config(tensors)
-    with pytest.raises(UserError, match="what is extra"):
+    with pytest.raises(UserError, match="extra is unexpected"):
         to_arrays(tensors | {"extra": np.zeros(1)}, config)
     del tensors["ll_.1.bias"]
     with pytest.raises(UserError, match=r"no ll_\.1\.bias"):

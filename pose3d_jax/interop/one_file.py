@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from pose3d_jax import geometry
+from pose3d_jax.checkpoints.packed import check_writable
 from pose3d_jax.errors import UserError
 from pose3d_jax.files import written_whole
 from pose3d_jax.models.inference import predict
@@ -17,13 +18,16 @@ from pose3d_jax.prediction.predictor import Predictor
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
-#: Of images and boxes, and of crops, to the joints in px and mm, and the scores.
+#: From images and boxes, or from crops, to joints in px and in mm, and their confidence.
 Program = Callable[[UInt8[Array, "n h w 3"], Float[Array, "n 4"]], tuple[Array, Array, Array]]
 CropProgram = Callable[[UInt8[Array, "n s s 3"]], tuple[Array, Array, Array]]
 
 
 def make_program(predictor: Predictor) -> Program:
-    """A predictor as a pure function of images and boxes; see the module."""
+    """Prediction as a pure function of images and boxes (x, y, width, height, px).
+
+    The parameters are constants of the function. Joints are in px of the images.
+    """
     side = predictor.input_side
 
     def predict_one(image: UInt8[Array, "h w 3"], box: Float[Array, "4"]):
@@ -41,7 +45,7 @@ def make_program(predictor: Predictor) -> Program:
 
 
 def make_crop_program(predictor: Predictor) -> CropProgram:
-    """A predictor as a pure function of crops; see the module."""
+    """Prediction as a pure function of crops of the network's input size; joints in crop px."""
 
     def predict_crops(crops: UInt8[Array, "n s s 3"]):
         joints, confidence, depth = predict(predictor.graphdef, predictor.variables, crops)
@@ -54,15 +58,20 @@ def make_crop_program(predictor: Predictor) -> CropProgram:
 
 
 def export(predictor: Predictor, path: str | os.PathLike) -> int:
-    """Writes a StableHLO program; see the module.
+    """Writes the function of images and boxes as a StableHLO program.
+
+    Args:
+        predictor: with the network.
+        path: of the file.
 
     Returns:
         The file's size in bytes.
 
     Raises:
-        UserError: its directory does not exist, or flatbuffers, which writes it, is missing.
+        UserError: the directory does not exist, or flatbuffers is not installed.
     """
-    path = _checked(path)
+    path = Path(path)
+    check_writable(path)
     count, height, width = jax.export.symbolic_shape("n, height, width")
     images = jax.ShapeDtypeStruct((count, height, width, 3), jnp.uint8)
     boxes = jax.ShapeDtypeStruct((count, 4), jnp.float32)
@@ -76,21 +85,22 @@ def export(predictor: Predictor, path: str | os.PathLike) -> int:
 
 
 def export_onnx(predictor: Predictor, path: str | os.PathLike) -> int:
-    """Writes an ONNX model; see the module.
+    """Writes the function of crops as an ONNX model.
 
     Args:
-        predictor: that computes in float32.
+        predictor: with a network that computes in float32.
         path: of the file.
 
     Returns:
         The file's size in bytes.
 
     Raises:
-        UserError: its directory does not exist, or jax2onnx is missing.
+        UserError: the directory does not exist, or jax2onnx is not installed.
     """
-    path = _checked(path)
+    path = Path(path)
+    check_writable(path)
     for converter in ("jax2onnx", "onnx_ir"):
-        # They warn of what they do without, and of shapes that ONNX Runtime finds by itself.
+        # Their warnings are about optional passes, and shapes that ONNX Runtime infers.
         logging.getLogger(converter).setLevel(logging.ERROR)
     try:
         from jax2onnx import to_onnx
@@ -107,17 +117,8 @@ def export_onnx(predictor: Predictor, path: str | os.PathLike) -> int:
     return _write(path, model.SerializeToString())
 
 
-def _checked(path: str | os.PathLike) -> Path:
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise UserError(f"There is no directory {path.parent}.")
-    if path.is_dir():
-        raise UserError(f"{path} is a directory; name a file.")
-    return path
-
-
 def _write(path: Path, data: bytes | bytearray) -> int:
-    """Writes a file atomically."""
+    """Writes a file atomically; returns its size."""
     with written_whole(path) as file:
         file.write(data)
     return len(data)

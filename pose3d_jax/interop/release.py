@@ -1,4 +1,4 @@
-"""The authors' PyTorch networks as ours: which of their layers is which of ours."""
+"""Conversion of the authors' PyTorch networks: names, layouts and input range of their layers."""
 
 import math
 import os
@@ -24,19 +24,19 @@ from pose3d_jax.untrusted import reason
 
 Arrays = Mapping[str, np.ndarray]
 
-#: Of the release's input; the weights do not determine it.
+#: Input side of the release, px; the weights do not determine it.
 INPUT_SIDE = 256
-#: Their pixels are divided by 256, ours by 255.
+#: The release divides pixels by 256, this package by 255.
 VALUE_RANGE = 255.0 / 256.0
 STAGE = 3
 
 
 class Layer(NamedTuple):
-    """A layer under both its names.
+    """A layer's names.
 
     Attributes:
-        theirs: in the PyTorch file.
-        ours: in a checkpoint.
+        theirs: name in the PyTorch file.
+        ours: name in a checkpoint.
         kind: "conv", "linear" (their 1×1 convolution), "norm" or "flat" (after flattening).
     """
 
@@ -46,11 +46,11 @@ class Layer(NamedTuple):
 
 
 def convert(weights: str | os.PathLike, directory: str | os.PathLike) -> None:
-    """Writes a checkpoint with the weights of a PyTorch file.
+    """Writes a stage directory with the weights of a PyTorch file.
 
     Args:
-        weights: a whole pickled model or a state dict, in either container.
-        directory: what to make; it appears when it is complete.
+        weights: a pickled model or a state dict, in either container (`torch_files`).
+        directory: a new stage directory; it appears when it is complete.
 
     Raises:
         UserError: the file is refused, is of another network, or the directory exists.
@@ -61,7 +61,7 @@ def convert(weights: str | os.PathLike, directory: str | os.PathLike) -> None:
     tensors = read_tensors(weights)
     try:
         config = make_config(tensors)
-        # Before the network is built: names can ask for any size, and tensors only for theirs.
+        # Checked before the network is built: names can request any size.
         arrays = to_arrays(tensors, config)
     except (LookupError, ValueError, ArithmeticError) as error:
         why = reason(error)
@@ -95,7 +95,8 @@ def make_config(tensors: Arrays) -> ml_collections.ConfigDict:
     features = tensors["lin_.0.0.weight"].shape[0]
     first = tensors["conv1_.weight"].shape[0]
     modules = _count(tensors, r"hourglass\.0\.up1_\.(\d+)\.")
-    # Their linear layer sees side² pixels: the input's quarter, halved `depth_levels` times.
+    # Their linear layer has side² inputs per channel: a quarter of the input's side, halved
+    # `depth_levels` times.
     pixels = tensors["reg.weight"].shape[1] / features
     depth_levels = round(math.log2(INPUT_SIDE / STRIDE / math.sqrt(pixels)))
     residuals = _count(tensors, r"reg_\.(\d+)\.")
@@ -103,7 +104,7 @@ def make_config(tensors: Arrays) -> ml_collections.ConfigDict:
     if levels > math.log2(INPUT_SIDE / STRIDE):
         raise ValueError(f"its hourglasses halve the resolution {levels} times")
     if depth_levels < 1:
-        raise ValueError(f"its depth head sees {pixels:g} pixels: it reduces nothing")
+        raise ValueError(f"its depth head has {pixels:g} pixels: it reduces nothing")
     if residuals % depth_levels:
         raise ValueError(f"{residuals} residual modules on {depth_levels} levels of the depth head")
     config.model.update(
@@ -123,7 +124,7 @@ def make_config(tensors: Arrays) -> ml_collections.ConfigDict:
 
 
 def _count(tensors: Arrays, pattern: str) -> int:
-    """How many indices there are in names that begin like this."""
+    """Number of indices in the names that match a pattern."""
     matches = (re.match(pattern, name) for name in tensors)
     indices = {int(match[1]) for match in matches if match}
     if not indices:
@@ -132,10 +133,10 @@ def _count(tensors: Arrays, pattern: str) -> int:
 
 
 def to_arrays(tensors: Arrays, config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
-    """Their tensors under our names, in our layouts, for our input.
+    """Converts tensors to this package's names, layouts and input range.
 
     Raises:
-        UserError: a tensor is missing, or one is left over.
+        UserError: a tensor is missing or unexpected.
     """
     left = {name for name in tensors if not name.endswith("num_batches_tracked")}
     arrays, features = {}, config.model.features
@@ -149,7 +150,9 @@ def to_arrays(tensors: Arrays, config: ml_collections.ConfigDict) -> dict[str, n
         own = {part: tensors[name] for part, name in names.items()}
         arrays |= _layer_arrays(layer, own, features)
     if left:
-        raise UserError(f"These are not the weights of the paper's network: what is {min(left)}?")
+        raise UserError(
+            f"These are not the weights of the paper's network: {min(left)} is unexpected."
+        )
     kernel = arrays["params/stem/conv/kernel"]
     arrays["params/stem/conv/kernel"] = kernel[:, :, ::-1] * np.float32(VALUE_RANGE)
     return {f"{name}/value": np.array(array, np.float32) for name, array in arrays.items()}
@@ -166,7 +169,7 @@ def _layer_arrays(layer: Layer, tensors: Arrays, features: int) -> dict[str, np.
             f"{stats}/var": tensors["running_var"],
         }
     if layer.kind == "flat":
-        # They flatten (channels, height, width), we (height, width, channels).
+        # The release flattens (channels, height, width), this package (height, width, channels).
         kernel = weight.reshape(len(weight), features, -1).transpose(2, 1, 0)
         kernel = kernel.reshape(-1, len(weight))
     else:
@@ -177,7 +180,7 @@ def _layer_arrays(layer: Layer, tensors: Arrays, features: int) -> dict[str, np.
 
 
 def layers(model: ml_collections.ConfigDict) -> Iterator[Layer]:
-    """All layers of the network of a config's `model` section."""
+    """The layers of the network of a config's `model` section."""
     yield Layer("conv1_", "stem/conv", "conv")
     yield Layer("bn1", "stem/norm", "norm")
     half = (model.get("stem_features") or model.features // 4) * 2
