@@ -40,7 +40,8 @@ def render(
     Returns:
         Maps with peak 1.
     """
-    centres = jnp.arange(side, dtype=joints.dtype)[:, None] + 0.5
+    centres = jnp.arange(side, dtype=joints.dtype) + 0.5
+    centres = centres.reshape(*(1 for _ in joints.shape[:-2]), side, 1)
 
     def profile(position):
         return jnp.exp(-((centres - position[..., None, :]) ** 2) / (2.0 * sigma**2))

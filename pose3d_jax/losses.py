@@ -73,7 +73,7 @@ def group_variance(
     """
     used = mask & valid[bones].all(-1)
     ratios = geometry.norm(pose[bones[:, 0]] - pose[bones[:, 1]]) * weights
-    count = jnp.maximum(used.sum(), 1)
+    count = jnp.maximum(used.sum(dtype=ratios.dtype), 1)
     mean = jnp.where(used, ratios, 0.0).sum() / count
     return jnp.where(used, (ratios - mean) ** 2, 0.0).sum() / count
 

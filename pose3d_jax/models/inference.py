@@ -64,7 +64,7 @@ def predict(
     else:
         if squares is None:
             squares = jnp.broadcast_to(jnp.float32([side / 2, side / 2, side]), (len(images), 3))
-        zoomed = [jnp.asarray(squares) * np.float32([1.0, 1.0, scale]) for scale in scales]
+        zoomed = [jnp.asarray(squares) * np.float32([[1.0, 1.0, scale]]) for scale in scales]
         crops = jnp.concatenate([sample_squares(images, square, side) for square in zoomed])
     maps, depth = model(jnp.concatenate([crops, crops[:, :, ::-1]]) if flip else crops)
     maps = maps[-1]
@@ -92,7 +92,7 @@ def _average_scales(
         matrix = _zoom_matrix(own.shape[1], scale)
         total += jnp.einsum("ri,bijk,cj->brck", matrix, own, matrix, precision="highest")
         covered = matrix.sum(axis=1)
-        weight += np.outer(covered, covered)[..., None]
+        weight += np.outer(covered, covered)[None, :, :, None]
     return total / np.maximum(weight, 1e-6)
 
 
