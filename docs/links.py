@@ -38,7 +38,7 @@ def on_page_markdown(markdown: str, page, **_) -> str:
             raise FileNotFoundError(f"{origin} links to {path}, which does not exist")
         path = PAGES.get(path, path.removeprefix("docs/") if path.startswith("docs/") else path)
         on_site = path.endswith(".md") and (ROOT / "docs" / path).exists()
-        if on_site or (path.endswith(".png") and (ROOT / "docs" / path).exists()):
+        if on_site or (path.endswith((".png", ".svg")) and (ROOT / "docs" / path).exists()):
             return f"[{text}]({path}{anchor})"
         return text if path in text else f"{text} (`{path}`)"
 
