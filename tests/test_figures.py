@@ -6,8 +6,8 @@ from matplotlib.colors import same_color, to_hex
 from PIL import Image
 
 from pose3d_jax import metrics
-from pose3d_jax.drawing.axes import plot_beside_truth
-from pose3d_jax.drawing.skeletons import joint_colour
+from pose3d_jax.drawing.axes import MAX_ROWS, figure_3d, plot_beside_truth
+from pose3d_jax.drawing.skeletons import draw_joints, draw_people, joint_colour
 from pose3d_jax.evaluation import charts, extremes
 from pose3d_jax.evaluation.poses import Poses
 from pose3d_jax.evaluation.predictions import to_labels
@@ -327,3 +327,43 @@ def test_a_saved_picture_is_whole_or_the_old_one(tmp_path, examples):
         charts.save(Broken(), path)
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
+
+
+def crowd(count):
+    rng = np.random.default_rng(0)
+    joints = rng.uniform(60, 90, (count, 16, 2)).astype(np.float32)  # All at one place.
+    return np.zeros((120, 160, 3), np.uint8), joints, rng.normal(0, 300, (count, 16, 3))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 6, 13])
+def test_people_in_3d_have_the_numbers_of_the_image(count):
+    figure = figure_3d(*crowd(count), np.linspace(0.1, 1, count))
+    figure.canvas.draw()
+    picture, *views = figure.axes
+    assert len(views) == 2 * count
+    titles = [axes.get_title() for axes in views]
+    prefixes = [f"{person + 1}: " for person in range(count)] if count > 1 else [""] * count
+    assert titles == [
+        prefix + view for prefix in prefixes for view in ("from the camera", "from the side")
+    ]
+    assert sorted(int(text.get_text()) for text in picture.texts) == (
+        list(range(1, count + 1)) if count > 1 else []
+    )
+    boxes = [text.get_window_extent() for text in picture.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert figure.get_size_inches()[1] <= 4 * MAX_ROWS
+
+
+def test_people_of_low_confidence_are_dimmed():
+    image, joints, joints_3d = crowd(2)
+    joints[1] += 40
+    plain = draw_people(image, joints)
+    np.testing.assert_array_equal(plain, draw_people(image, joints, np.array([0.9, 0.6])))
+    dimmed = draw_people(image, joints, np.array([0.9, 0.2]))
+    np.testing.assert_array_equal(dimmed[:90, :90], plain[:90, :90])
+    alone = draw_joints(image, joints[1])
+    far = np.s_[95:, 95:]
+    assert 0 < dimmed[far].sum() < 0.4 * alone[far].sum()
+    figure = figure_3d(image, joints, joints_3d, np.array([0.9, 0.2]))
+    alphas = [axes.lines[0].get_alpha() for axes in figure.axes[1:]]
+    assert alphas[:2] == [1, 1] and max(alphas[2:]) < 0.5

@@ -1,4 +1,4 @@
-"""Pictures: skeletons over images, and contact sheets of records."""
+"""Draws skeletons on images with Pillow, and contact sheets of records."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,17 +11,24 @@ from pose3d_jax import skeleton
 from pose3d_jax.images.jpeg import decode_image
 
 _RIGHT, _MIDDLE, _LEFT = (235, 90, 40), (250, 220, 60), (40, 140, 250)
+#: People with at least this confidence are opaque; others are dimmed, to this opacity at most.
+CONFIDENT, MIN_OPACITY = 0.5, 0.3
 
 
 def joint_colour(joint: int) -> tuple[int, int, int]:
-    """The colour of a joint's side, RGB."""
+    """The colour of a joint, RGB: that of its side."""
     name = skeleton.JOINT_NAMES[joint]
     return _RIGHT if "right" in name else _LEFT if "left" in name else _MIDDLE
 
 
 def bone_colour(first: int, second: int) -> tuple[int, int, int]:
-    """The colour of a bone, RGB: that of its side, also where it leaves from the middle."""
+    """The colour of a bone, RGB: that of the side of either end."""
     return joint_colour(first if joint_colour(first) != _MIDDLE else second)
+
+
+def opacity(confidence: Float[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n"]:
+    """The opacity with which a person of a confidence is drawn, from `MIN_OPACITY` to 1."""
+    return np.clip(np.square(confidence / CONFIDENT), MIN_OPACITY, 1.0)
 
 
 def draw_joints(
@@ -30,20 +37,20 @@ def draw_joints(
     valid: Bool[np.ndarray, "16"] | None = None,
     scale: int = 1,
 ) -> UInt8[np.ndarray, "scaled_height scaled_width 3"]:
-    """Draws a skeleton: the person's right in orange, left in blue, the middle in yellow.
+    """Draws a skeleton: the person's right side orange, the left blue, the middle yellow.
 
     Args:
         image: RGB.
         joints: px in `image`, continuous (pixel i covers [i, i + 1)).
         valid: joints to draw; all by default.
-        scale: whole factor by which the picture is enlarged first, so that lines stay thin.
+        scale: integer factor by which the image is enlarged first, so that lines stay thin.
     """
     size = image.shape[1] * scale, image.shape[0] * scale
     picture = Image.fromarray(image)
     if scale > 1:
         picture = picture.resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
-    # Pillow's coordinates name pixels, whose centres lie half a pixel further.
+    # Pillow's coordinates are those of pixel centres.
     places = np.asarray(joints, np.float64) * scale - 0.5
     shown = np.ones(skeleton.NUM_JOINTS, bool) if valid is None else np.asarray(valid, bool)
     width = max(1, round(min(size) / 130))
@@ -63,13 +70,13 @@ def contact_sheet(
     side: int = 160,
     joints: bool | Sequence[bool] = True,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Lays records of any data set side by side.
+    """Arranges records of any data set in a grid.
 
     Args:
-        records: records of `pose3d_jax.records`; all images as bytes.
-        columns: pictures in a row.
-        side: of each picture, px.
-        joints: whether to draw the skeletons, of all records or of each.
+        records: of `pose3d_jax.records`; images as JPEG.
+        columns: images per row.
+        side: of each image, px.
+        joints: whether to draw the skeletons, for all records or for each.
     """
     flags = [joints] * len(records) if isinstance(joints, bool) else joints
     rows = -(-len(records) // columns)
@@ -86,9 +93,23 @@ def contact_sheet(
 
 
 def draw_people(
-    image: UInt8[np.ndarray, "height width 3"], joints: Float[np.ndarray, "people 16 2"]
+    image: UInt8[np.ndarray, "height width 3"],
+    joints: Float[np.ndarray, "people 16 2"],
+    confidence: Float[np.ndarray, "people"] | None = None,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Draws the skeletons of everybody in an image; see `draw_joints`."""
-    for own in joints:
-        image = draw_joints(image, own)
+    """Draws the skeletons of all people in an image; see `draw_joints`.
+
+    Args:
+        image: RGB.
+        joints: px in `image`.
+        confidence: of each person; those of low confidence are dimmed. None draws all opaque.
+    """
+    opacities = np.ones(len(joints)) if confidence is None else opacity(confidence)
+    for person in np.argsort(opacities, kind="stable"):
+        drawn = draw_joints(image, joints[person])
+        if opacities[person] < 1:
+            drawn = np.asarray(
+                Image.blend(*map(Image.fromarray, (image, drawn)), float(opacities[person]))
+            )
+        image = drawn
     return image

@@ -7,13 +7,13 @@ from jaxtyping import Bool, Float
 
 
 class OneEuro:
-    """A low-pass filter whose cut-off rises with speed: still when still, quick when quick.
+    """A low-pass filter whose cut-off increases with speed: little jitter at rest, little lag.
 
-    Works on arrays of any one shape, each number on its own.
+    It filters arrays of a fixed shape element by element.
 
     Args:
-        min_cutoff: cut-off at rest, Hz; lower is stiller.
-        beta: how much the cut-off rises, Hz per unit per second; higher follows faster.
+        min_cutoff: cut-off at rest, Hz; lower values remove more jitter.
+        beta: increase of the cut-off, Hz per unit per second; higher values reduce the lag.
         speed_cutoff: cut-off of the speed's own filter, Hz.
     """
 
@@ -27,13 +27,16 @@ class OneEuro:
         sample: Float[np.ndarray, "n ..."],
         seconds: float,
         fresh: Bool[np.ndarray, "n"] | None = None,
+        unit: Float[np.ndarray, "n"] | float = 1.0,
     ) -> Float[np.ndarray, "n ..."]:
-        """The filtered values after the next sample; the first passes as it is.
+        """Filters the next sample; the first one is returned unchanged.
 
         Args:
-            sample: of n people, or whatever else is filtered.
-            seconds: since the sample before, above 0.
-            fresh: whose place is another's now: they begin anew.
+            sample: values of n people.
+            seconds: since the previous sample, above 0.
+            fresh: people whose identity changed; their filters are reset.
+            unit: of the speed, in the sample's unit: the size of each person, so that the filter
+                does not depend on the resolution (see `size_in_image`).
         """
         if self._value is None:
             self._value, self._speed = sample, np.zeros_like(sample)
@@ -44,9 +47,15 @@ class OneEuro:
             self._speed = np.where(chosen, 0.0, self._speed)
         speed = (sample - self._value) / seconds
         self._speed = self._speed + _weight(self.speed_cutoff, seconds) * (speed - self._speed)
-        cutoff = self.min_cutoff + self.beta * np.abs(self._speed)
+        unit = np.reshape(unit, (-1, *[1] * (sample.ndim - 1)))
+        cutoff = self.min_cutoff + self.beta * np.abs(self._speed) / unit
         self._value = self._value + _weight(cutoff, seconds) * (sample - self._value)
         return self._value
+
+
+def size_in_image(joints_2d: Float[np.ndarray, "n 16 2"]) -> Float[np.ndarray, "n"]:
+    """The size of people in an image: the larger extent of their joints, px; at least 1."""
+    return np.maximum(np.ptp(joints_2d, axis=1).max(axis=-1, initial=0.0), 1.0)
 
 
 def _weight(cutoff, seconds: float):
