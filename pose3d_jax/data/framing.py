@@ -29,8 +29,8 @@ MOST = 0.85
 FEWEST_JOINTS = 4
 #: Share of cuts where the image ends; elsewhere it goes on outside the square.
 BLACK = 0.6
-#: Squares without a person: candidates, of which the one with the fewest joints counts, and how many
-#: joints it may have; otherwise the square is far too large.
+#: Squares without a person: candidates, of which the one with the fewest joints counts. If it has
+#: more than this many, a far too large square is taken.
 CANDIDATES = 8
 MOST_JOINTS = 1
 #: Share of far too large squares among those that show nobody, and their sides in boxes.

@@ -73,9 +73,9 @@ def make_mosaic(
             continue
         center, side = square_around(visible, MARGIN)
         if len(visible) < FEWEST_JOINTS or not SMALLEST <= side <= LARGEST:
-            ignored[y // CELL : -(-(y + height) // CELL), x // CELL : -(-(x + width) // CELL)] = True
+            ignored[_cells(y, height), _cells(x, width)] = True
             continue
-        add_person(score, target, positive, center + (x, y), side)
+        add_person(score, target, positive, center + np.array([x, y]), side)
     return {
         "image": image,
         "score": score,
@@ -179,6 +179,11 @@ def add_person(
     near = square < (0.2 * side) ** 2
     near[nearest] = True
     target[near], positive[near] = (*center, side), True
+
+
+def _cells(start: int, extent: int) -> slice:
+    """The cells that a tile touches along one axis."""
+    return slice(start // CELL, -(-(start + extent) // CELL))
 
 
 def _window(

@@ -11,9 +11,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from pose3d_jax import heatmaps
+from pose3d_jax import geometry, heatmaps
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.images.crop import sample_squares
+from pose3d_jax.models import detector
 from pose3d_jax.models.variables import Variables
 from pose3d_jax.skeleton import MIRROR_ORDER
 
@@ -40,6 +41,7 @@ def predict(
     *,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
+    depth_from: str = "both",
 ) -> Prediction:
     """Predicts one pose per square, in evaluation mode.
 
@@ -52,6 +54,8 @@ def predict(
             beyond the image. None where the images are crops of the input's size.
         flip: average the heat-maps and depths of each crop and of its mirror image.
         scales: average the heat-maps and depths of crops this many times as large as the square.
+        depth_from: "image" for the depth module, "joints" for the lifter, "both" for their mean. A
+            network without a lifter has the depth module alone.
 
     Returns:
         Joints in px of the square, resized to the network's input.
@@ -77,7 +81,26 @@ def predict(
         maps = _average_scales(jnp.split(maps, len(scales)), scales)
         depth = sum(d * s for d, s in zip(jnp.split(depth, len(scales)), scales)) / len(scales)
     joints, confidence = heatmaps.decode(maps, heatmaps.STRIDE, model.decoding)
+    if model.lifter is not None and depth_from != "image":
+        lifted = model.lifter(geometry.normalise(joints, side), confidence)
+        depth = lifted if depth_from == "joints" else (depth + lifted) / 2
     return Prediction(joints, confidence, depth)
+
+
+def detect(
+    graphdef: nnx.GraphDef, variables: Variables, images: UInt8[AnyArray, "b h w 3"]
+) -> tuple[Float[Array, "b h/16 w/16"], Float[Array, "b h/16 w/16 3"]]:
+    """Scores and squares of people, for each cell of a grid; see `detector.squares`.
+
+    Args:
+        graphdef: structure of a network with a detector, folded or not.
+        variables: parameters and running statistics.
+        images: RGB, of a height and width divisible by 4 · 2^levels.
+    """
+    model = nnx.merge(graphdef, *variables, copy=True)
+    model.eval()
+    _, features = model.features(images.astype(jnp.float32) / 255.0)
+    return detector.squares(model.detector(features))
 
 
 def _average_scales(

@@ -1,4 +1,7 @@
-"""The whole network: stem, stacked hourglasses with heat-map heads, and the depth module."""
+"""The whole network: stem, stacked hourglasses with heat-map heads, and heads on their features.
+
+The depth module is the paper's. A detector and a network from joints to depth are optional.
+"""
 
 from collections.abc import Sequence
 
@@ -9,9 +12,11 @@ from jaxtyping import Array, Float
 
 from pose3d_jax.heatmaps import DECODINGS, STRIDE
 from pose3d_jax.models.depth import HEADS
+from pose3d_jax.models.detector import Detector
 from pose3d_jax.models.hourglass import Hourglass
 from pose3d_jax.models.initial_values import draw_torch7
 from pose3d_jax.models.layers import NormRelu, Pointwise, Rngs, max_pool
+from pose3d_jax.models.lifting import Lifter
 from pose3d_jax.models.residual import Residual, residual_chain
 from pose3d_jax.skeleton import NUM_JOINTS
 
@@ -37,7 +42,7 @@ class ConvStem(nnx.Module):
         self.residual2 = Residual(2 * first, 2 * first, **shared)
         self.residual3 = Residual(2 * first, features, **shared)
 
-    def __call__(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b s/4 s/4 c"]:
+    def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h/4 w/4 c"]:
         """Features at a quarter of the resolution."""
         x = self.residual1(self.norm(self.conv(images)))
         return self.residual3(self.residual2(max_pool(x)))
@@ -54,10 +59,11 @@ class PatchStem(nnx.Module):
         self.patch = Pointwise(STRIDE * STRIDE * 3, features, dtype=dtype, rngs=rngs)
         self.residual = Residual(features, features, axis_name=axis_name, dtype=dtype, rngs=rngs)
 
-    def __call__(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b s/4 s/4 c"]:
+    def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h/4 w/4 c"]:
         """Features at a quarter of the resolution."""
-        batch, side, _, channels = images.shape
-        patches = images.reshape(batch, side // STRIDE, STRIDE, side // STRIDE, STRIDE, channels)
+        batch, height, width, channels = images.shape
+        rows, columns = height // STRIDE, width // STRIDE
+        patches = images.reshape(batch, rows, STRIDE, columns, STRIDE, channels)
         patches = patches.transpose(0, 1, 3, 2, 4, 5)
         return self.residual(self.patch(patches.reshape(*patches.shape[:3], -1)))
 
@@ -125,6 +131,8 @@ class PoseNetwork(nnx.Module):
         depth_modules: residual modules per level of the depth module.
         depth_features: channels at each of the depth module's levels; empty for `features`.
         depth_head: depth module, a key of `depth.HEADS`; "flat" is the paper's.
+        detector_features: channels of the detector; 0 for a network without one.
+        lifter_features: widths of the network from joints to depth; empty for none.
         stem: "conv" (the paper's) or "patch" (fast on CPUs).
         stem_features: channels of the convolutional stem's first layer; 0 for a quarter of
             `features`. The release has 64.
@@ -157,6 +165,8 @@ class PoseNetwork(nnx.Module):
         depth_modules: int = 2,
         depth_features: Sequence[int] = (),
         depth_head: str = "flat",
+        detector_features: int = 0,
+        lifter_features: Sequence[int] = (),
         stem: str = "conv",
         stem_features: int = 0,
         init: str = "lecun",
@@ -222,6 +232,12 @@ class PoseNetwork(nnx.Module):
             output_init=output_init,
             **shared,
         )
+        # The detector is trained by itself, on one device.
+        alone = shared | {"axis_name": None}
+        self.detector = (
+            Detector(features, detector_features, **alone) if detector_features else None
+        )
+        self.lifter = Lifter(lifter_features, rngs=rngs) if lifter_features else None
         if init == "torch7":
             nnx.update(self, draw_torch7(nnx.state(self, nnx.Param), rngs.params()))
             if zero_init_outputs:
@@ -249,11 +265,21 @@ class PoseNetwork(nnx.Module):
                 f"The network takes images of {self.input_side} × {self.input_side} × 3, "
                 f"not {' × '.join(map(str, images.shape[1:]))}."
             )
+        heatmaps, x = self.features(images)
+        depth = self.depth(x) * self.output_scale if with_depth else None
+        return heatmaps, depth
+
+    def features(
+        self, images: Float[Array, "b h w 3"]
+    ) -> tuple[list[Float[Array, "b h/4 w/4 joints"]], Float[Array, "b h/4 w/4 c"]]:
+        """Heat-maps of each stack, and the input of the heads, for images of any size.
+
+        Height and width must be divisible by 4 · 2^levels.
+        """
         x = self.stem(images.astype(self.dtype))
         heatmaps = []
         for stack in self.stacks:
             maps, x = stack(x)
             maps = maps.astype(jnp.promote_types(self.dtype, jnp.float32))
             heatmaps.append(maps * self.output_scale)
-        depth = self.depth(x) * self.output_scale if with_depth else None
-        return heatmaps, depth
+        return heatmaps, x
