@@ -58,7 +58,7 @@ def train_detector(
     """
     model = nnx.merge(graphdef, *variables, copy=True)
     head, params, stats = nnx.split(model.detector, nnx.Param, nnx.BatchStat)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, DETECTOR_RATE, steps // 30 + 1, steps)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, DETECTOR_RATE, steps // 30, steps)
     optimizer = optax.adam(schedule)
 
     def loss(params, stats, features, batch):
