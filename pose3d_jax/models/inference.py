@@ -99,7 +99,7 @@ def detect(
     """
     model = nnx.merge(graphdef, *variables, copy=True)
     model.eval()
-    _, features = model.features(images.astype(jnp.float32) / 255.0)
+    _, features = model.features(jnp.asarray(images, jnp.float32) / 255.0)
     return detector.squares(model.detector(features))
 
 
