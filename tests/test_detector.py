@@ -28,7 +28,8 @@ def record(color, number):
     }
 
 
-RECORDS = [record(color, i) for i, color in enumerate([(200, 50, 50), (50, 200, 50), (50, 50, 200)])]
+COLOURS = [(200, 50, 50), (50, 200, 50), (50, 50, 200)]
+RECORDS = [record(color, number) for number, color in enumerate(COLOURS)]
 
 
 def test_mosaics_are_the_same_whenever_they_are_made():

@@ -46,7 +46,6 @@ def open_data() -> ml_collections.ConfigDict:
             "init": "lecun",
             "zero_init_outputs": True,
             "output_scale": 0.1,
-            "decoding": "log_parabola",
         }
     )
     config.targets.update({"sigma": 1.0, "lab_joints": "projection"})
