@@ -22,15 +22,9 @@ from absl import flags
 
 from pose3d_jax.errors import Interrupted, UserError
 from pose3d_jax.evaluation import comparison
-from pose3d_jax.evaluation.poses import Setting
-from pose3d_jax.evaluation.report import (
-    FINAL_DIRECTORY,
-    RESULTS_FILE,
-    TABLES_FILE,
-    Results,
-    write_tables,
-)
-from pose3d_jax.evaluation.tables import as_text
+from pose3d_jax.evaluation.protocols import make_setting
+from pose3d_jax.evaluation.report import FINAL_DIRECTORY, RESULTS_FILE, TABLES_FILE, write_tables
+from pose3d_jax.evaluation.tables import Results, as_text
 from pose3d_jax.evaluation.validation import final_results, validate
 from pose3d_jax.files import write_json
 from pose3d_jax.programs import training_flags
@@ -98,7 +92,7 @@ def report(
     out = place / ("lambda_geo" if weights else "methods")
     out.mkdir(exist_ok=True)
     write_json(out / RESULTS_FILE, results)
-    tables = comparison.tables_of(results)
+    tables = comparison.comparison_tables(results)
     write_tables(out / TABLES_FILE, tables)
     last = get_stage(config, config.last_stage)
     of_first_seed = {
@@ -106,10 +100,10 @@ def report(
         for name in results
     }
     settings = [
-        Setting(config.model.input_side, config.data.bone_length_sum, dataset, last.with_depth)
+        make_setting(config, dataset, with_depth=last.with_depth)
         for dataset in next(iter(results.values()))[0]["data"]
     ]
-    comparison.draw(out, of_first_seed, settings)
+    comparison.draw_comparison(out, of_first_seed, settings)
     if weights:
         comparison.draw_sweep(out, results, weights)
     log.info("results in %s:\n\n%s\n", out, "\n\n".join(map(as_text, tables)))

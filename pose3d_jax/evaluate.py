@@ -1,9 +1,9 @@
 """Evaluates a network: `python -m pose3d_jax.evaluate [--checkpoint DIR|NAME] [--data NAME …]`.
 
-Prints Tables 1–4 of the paper for each data set, the published rows beside ours where the data set
-is the paper's. `--out` (by default `DIR/evaluation`, or
-`runs/NAME/evaluation`) receives them as `results.json` and
-`tables.md`, and for each data set the predictions (`predictions.npz`) and pictures.
+Prints Tables 1–4 of the paper for each data set, with the published rows on the paper's data sets.
+The directory `--out` (by default `DIR/evaluation`, or `runs/NAME/evaluation`) receives them as
+`results.json` and `tables.md`, and the predictions (`predictions.npz`) and pictures of each data
+set.
 """
 
 import pose3d_jax.programs.needs_train  # noqa: F401  # isort: skip
@@ -17,7 +17,7 @@ from absl import flags
 from pose3d_jax.checkpoints.loading import results_directory
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import report
-from pose3d_jax.evaluation.tables import as_text
+from pose3d_jax.evaluation.tables import as_text, result_tables
 from pose3d_jax.programs.compilation import keep_compiled
 from pose3d_jax.programs.flags import (
     BATCH_SIZE,
@@ -32,15 +32,15 @@ from pose3d_jax.programs.run import run_program
 log = logging.getLogger(__name__)
 
 _DATA = flags.DEFINE_multi_string(
-    "data", [], "Prepared data sets, or NAME:SPLIT. Default: the two that the "
-    "checkpoint's config tests on."
+    "data", [], "Prepared data sets, or NAME:SPLIT. Default: the test splits of the checkpoint's "
+    "config."
 )  # fmt: skip
 _LIMIT = flags.DEFINE_integer(
-    "limit", None, "Take this many images of each split, evenly spaced.", lower_bound=1
+    "limit", None, "Number of images of each split, evenly spaced; all by default.", lower_bound=1
 )
-_PICTURES = flags.DEFINE_bool("pictures", True, "Draw pictures too.")
+_PICTURES = flags.DEFINE_bool("pictures", True, "Draw pictures.")
 for _flag in (CHECKPOINT, OUT, DATA_DIR, BATCH_SIZE, FLIP, COMPILATION_CACHE):
-    flags.declare_key_flag(_flag.name)  # Or --help would leave it out.
+    flags.declare_key_flag(_flag.name)  # For --help.
 
 
 def main(argv: Sequence[str]) -> None:
@@ -61,8 +61,8 @@ def main(argv: Sequence[str]) -> None:
         batch_size=BATCH_SIZE.value,
         draw=_PICTURES.value,
     )
-    tables = report.tables_of(results)
-    log.info("results in %s:\n\n%s\n", out, "\n\n".join(map(as_text, tables)))
+    tables = "\n\n".join(map(as_text, result_tables(results)))
+    log.info("results in %s:\n\n%s\n", out, tables)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The paper's metrics, and those that users of this field report beside them.
+"""The paper's metrics and related ones.
 
-Poses are in mm, any origin: every 3D metric aligns the roots (joint 6) itself. `valid` chooses the
-joints that count; without it all do. Functions over one data set's worth of poses return either a
-value per pose, or a percentage over all joints of all poses.
+3D poses are in mm with any origin: every 3D metric aligns the roots (joint 6). `valid` selects the
+joints that count; by default all do. Functions return a value per pose, or a percentage over all
+joints of all poses.
 """
 
 import jax.numpy as jnp
@@ -12,7 +12,9 @@ from jaxtyping import Array, Bool, Float
 from pose3d_jax import geometry
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.skeleton import (
+    HEAD_TOP,
     LEFT_SHOULDER,
+    NECK,
     NUM_JOINTS,
     PCKH_GROUPS,
     PELVIS,
@@ -24,20 +26,21 @@ from pose3d_jax.skeleton import (
 #: Thresholds of AUC: 0, 5, …, 150 mm.
 AUC_THRESHOLDS = tuple(range(0, 151, 5))
 
-#: The joints of each column of Table 2; "mean" is over all but pelvis and thorax.
+#: The joints of each column of Table 2; "mean" is over all except pelvis and thorax.
 PCKH_JOINTS = PCKH_GROUPS | {
     "mean": tuple(joint for joint in range(NUM_JOINTS) if joint not in (PELVIS, THORAX))
 }
 
-#: The joints of PCK's columns; "mean" is over the twelve joints of the limbs.
+_LIMB_JOINTS = tuple(
+    joint for name, joints in PCKH_GROUPS.items() if name != "head" for joint in joints
+)
+#: The joints of PCK's columns. "mean" is over the twelve joints of the limbs; "mean with head" is
+#: over the fourteen of Leeds Sports Pose, as published: its head is neck and head top.
 PCK_JOINTS = PCKH_GROUPS | {
-    "mean": tuple(
-        joint for name, joints in PCKH_GROUPS.items() if name != "head" for joint in joints
-    ),
-    "mean with head": tuple(joint for joints in PCKH_GROUPS.values() for joint in joints),
+    "head": (NECK, HEAD_TOP),
+    "mean": _LIMB_JOINTS,
+    "mean with head": (NECK, HEAD_TOP, *_LIMB_JOINTS),
 }
-#: PCK's reference length: from left shoulder to right hip.
-TORSO = (LEFT_SHOULDER, RIGHT_HIP)
 
 
 def joint_errors(
@@ -46,7 +49,7 @@ def joint_errors(
     """Distance of each joint after aligning the roots, mm.
 
     >>> truth = np.zeros((1, 16, 3))
-    >>> joint_errors(truth + 5.0, truth).max()  # Where a pose stands is no error.
+    >>> joint_errors(truth + 5.0, truth).max()  # The position of the whole pose does not count.
     Array(0., dtype=float32)
     """
     difference = geometry.relative_to_root(pred) - geometry.relative_to_root(target)
@@ -56,7 +59,7 @@ def joint_errors(
 def masked_mean(
     values: Float[AnyArray, "*b"], valid: Bool[AnyArray, "*b"] | None, axis=None
 ) -> Array:
-    """Mean over the valid entries; NaN where there is none.
+    """Mean over the valid entries; NaN where none is valid.
 
     >>> masked_mean(np.array([1.0, 2.0, 9.0]), np.array([True, True, False]))
     Array(1.5, dtype=float32)
@@ -131,7 +134,7 @@ def pck_3d(
     threshold: float = 150.0,
     valid: Bool[AnyArray, "n 16"] | None = None,
 ) -> Float[Array, ""]:
-    """3DPCK: percentage of joints nearer than `threshold` mm after aligning the roots.
+    """3DPCK: percentage of joints with an error below `threshold` mm after aligning the roots.
 
     >>> truth = np.zeros((1, 16, 3))
     >>> pred = truth.copy()
@@ -149,41 +152,59 @@ def auc_3d(
 ) -> Float[Array, ""]:
     """Area under the 3DPCK curve: its mean at 0, 5, …, 150 mm, percent.
 
-    A joint counts where its error is *below* the threshold, as in MMPose: the root, whose error is
-    0 by definition, misses the threshold 0.
+    A joint is correct where its error is *below* the threshold, as in MMPose. The root's error of
+    0 is not below the threshold 0.
 
     >>> truth = np.zeros((1, 16, 3))
     >>> f"{auc_3d(truth, truth):.2f}"  # 30 of 31 thresholds.
     '96.77'
     """
-    return 100.0 * masked_mean(under_curve(joint_errors(pred, target)), valid)
+    return 100.0 * masked_mean(auc_shares(joint_errors(pred, target)), valid)
 
 
-def under_curve(errors: Float[AnyArray, "n 16"]) -> Float[Array, "n 16"]:
-    """Share of `AUC_THRESHOLDS` that each joint's error in mm is below.
+def auc_shares(errors: Float[AnyArray, "n 16"]) -> Float[Array, "n 16"]:
+    """Share of `AUC_THRESHOLDS` that exceed each joint's error in mm.
 
-    >>> under_curve(np.full((1, 16), 150.0)).max()
+    >>> auc_shares(np.full((1, 16), 150.0)).max()
     Array(0., dtype=float32)
     """
     return jnp.mean((errors[..., None] < jnp.asarray(AUC_THRESHOLDS)) * 1.0, axis=-1)
 
 
-def within_head(
+def correct_joints(
     pred: Float[AnyArray, "n 16 2"],
     target: Float[AnyArray, "n 16 2"],
-    head_size: Float[AnyArray, "n"],
+    reference: Float[AnyArray, "n"],
     valid: Bool[AnyArray, "n 16"],
-    threshold: float = 0.5,
-) -> tuple[Bool[Array, "n 16"], Bool[AnyArray, "n 16"]]:
-    """Which joints lie within `threshold` head sizes of the truth, and which count; see `pckh`.
+    threshold: float,
+) -> tuple[Bool[Array, "n 16"], Bool[Array, "n 16"]]:
+    """Joints within `threshold` reference lengths of the truth, and joints that count.
+
+    Args:
+        pred: predicted joints, px.
+        target: annotated joints, px.
+        reference: length of each person in which distances are measured, px; people with a length
+            of 0 do not count.
+        valid: annotated joints.
+        threshold: in reference lengths, inclusive.
 
     >>> truth, valid = np.zeros((1, 16, 2)), np.ones((1, 16), bool)
-    >>> correct, counted = within_head(truth + 9.0, truth, np.array([30.0]), valid)
+    >>> correct, counted = correct_joints(truth + 9.0, truth, np.array([30.0]), valid, 0.5)
     >>> bool(correct.all()), bool(counted.all())
     (True, True)
     """
     distance = jnp.linalg.norm(pred - target, axis=-1)
-    return distance <= threshold * head_size[:, None], valid & (head_size > 0)[:, None]
+    reference = jnp.asarray(reference)[:, None]
+    return distance <= threshold * reference, valid & (reference > 0)
+
+
+def torso_length(
+    joints: Float[AnyArray, "n 16 2"], valid: Bool[AnyArray, "n 16"]
+) -> Float[Array, "n"]:
+    """PCK's reference length: from left shoulder to right hip, px; 0 where not annotated."""
+    annotated = valid[:, LEFT_SHOULDER] & valid[:, RIGHT_HIP]
+    length = jnp.linalg.norm(joints[:, LEFT_SHOULDER] - joints[:, RIGHT_HIP], axis=-1)
+    return jnp.where(annotated, length, 0.0)
 
 
 def pckh(
@@ -198,54 +219,21 @@ def pckh(
     Args:
         pred: predicted joints, px.
         target: annotated joints, px.
-        head_size: what PCKh measures distances in, px; people without one (0) do not count.
+        head_size: reference length of each person, px; people with a size of 0 do not count.
         valid: annotated joints.
         threshold: in head sizes.
 
     Returns:
-        Per group of `skeleton.PCKH_GROUPS`, and "mean" over all joints but pelvis and thorax.
-        NaN where nothing is annotated.
+        A percentage for each entry of `PCKH_JOINTS`; NaN where no joint counts.
 
     >>> truth, valid = np.zeros((1, 16, 2)), np.ones((1, 16), bool)
     >>> pred = truth.copy()
     >>> pred[0, 9] = 50.0  # The head top.
-    >>> found = pckh(pred, truth, np.array([30.0]), valid)
-    >>> float(found["head"]), float(found["wrist"])
+    >>> result = pckh(pred, truth, np.array([30.0]), valid)
+    >>> float(result["head"]), float(result["wrist"])
     (0.0, 100.0)
     """
-    correct, counted = within_head(pred, target, head_size, valid, threshold)
-
-    return _percentages(correct, counted, PCKH_JOINTS)
-
-
-def _percentages(correct, counted, groups):
-    """How many of the joints that count are correct, percent, in each group of joints."""
-
-    def score(joints):
-        index = jnp.asarray(joints)
-        return 100.0 * masked_mean(correct[:, index] * 1.0, counted[:, index])
-
-    return {name: score(joints) for name, joints in groups.items()}
-
-
-def within_torso(
-    pred: Float[AnyArray, "n 16 2"],
-    target: Float[AnyArray, "n 16 2"],
-    valid: Bool[AnyArray, "n 16"],
-    threshold: float = 0.2,
-) -> tuple[Bool[Array, "n 16"], Bool[AnyArray, "n 16"]]:
-    """Which joints lie within `threshold` torsos of the truth, and which count; see `pck`.
-
-    >>> truth, valid = np.zeros((1, 16, 2)), np.ones((1, 16), bool)
-    >>> truth[0, 13] = [0.0, 100.0]  # Left shoulder, 100 px from the right hip.
-    >>> correct, counted = within_torso(truth + 14.0, truth, valid)
-    >>> bool(correct.all()), bool(counted.all())
-    (True, True)
-    """
-    torso = jnp.linalg.norm(target[:, TORSO[0]] - target[:, TORSO[1]], axis=-1)
-    measurable = valid[:, TORSO[0]] & valid[:, TORSO[1]]
-    distance = jnp.linalg.norm(pred - target, axis=-1)
-    return distance <= threshold * torso[:, None], valid & measurable[:, None]
+    return _percentages(correct_joints(pred, target, head_size, valid, threshold), PCKH_JOINTS)
 
 
 def pck(
@@ -256,34 +244,43 @@ def pck(
 ) -> dict[str, Float[Array, ""]]:
     """PCK: percentage of joints within `threshold` torsos of the truth, the metric of LSP.
 
-    The torso of each person is the distance from left shoulder to right hip as annotated (Yang and
-    Ramanan, PAMI 2013, with the reference length that evaluations on LSP agreed on).
+    The torso is the annotated distance from left shoulder to right hip (Yang and Ramanan, PAMI
+    2013, with the reference length that evaluations on LSP use).
 
     Args:
         pred: predicted joints, px.
         target: annotated joints, px.
-        valid: annotated joints; people whose torso is not annotated do not count.
+        valid: annotated joints; people without an annotated torso do not count.
         threshold: in torsos.
 
     Returns:
-        Per group of `skeleton.PCKH_GROUPS`, "mean" over the twelve joints of the limbs, and "mean
-        with head". NaN where nothing is annotated.
+        A percentage for each entry of `PCK_JOINTS`; NaN where no joint counts.
 
     >>> truth, valid = np.zeros((1, 16, 2)), np.ones((1, 16), bool)
     >>> truth[0, 13] = [0.0, 100.0]
     >>> float(pck(truth + 15.0, truth, valid)["mean"])
     0.0
     """
-    correct, counted = within_torso(pred, target, valid, threshold)
+    torso = torso_length(target, valid)
+    return _percentages(correct_joints(pred, target, torso, valid, threshold), PCK_JOINTS)
 
-    return _percentages(correct, counted, PCK_JOINTS)
+
+def _percentages(flags, groups):
+    """Percentage of correct joints in each group, from the flags of `correct_joints`."""
+    correct, counted = flags
+
+    def score(joints):
+        index = jnp.asarray(joints)
+        return 100.0 * masked_mean(correct[:, index] * 1.0, counted[:, index])
+
+    return {name: score(joints) for name, joints in groups.items()}
 
 
 def symmetry(pose: Float[AnyArray, "n 16 3"]) -> dict[str, Float[Array, "n"]]:
     """Left-right difference of each limb's bone (Table 4), in the pose's unit, per pose.
 
-    A pose without any depth scores well too, and so does the degenerate minimum of Eq. 3: read it
-    beside `bone_sum_ratio` and the error.
+    A flat pose and the degenerate minimum of Eq. 3 score well, too: report it together with
+    `bone_sum_ratio` and the error.
 
     >>> pose = np.zeros((1, 16, 3))
     >>> pose[0, 0] = [0.0, 50.0, 0.0]  # The right ankle: that shin is 50 mm long, the other 0.
@@ -306,8 +303,8 @@ def bone_sum_ratio(
 ) -> Float[Array, "n"]:
     """Sum of the bones between valid joints over the truth's, per pose.
 
-    Both poses are in the same unit, before scaling to mm. NaN where no bone is valid.
-    1 is right; above, depths are exaggerated (as when Eq. 3 collapses); below, flattened.
+    Both poses are in the same unit, before scaling to mm. Above 1, depths are exaggerated (as when
+    Eq. 3 collapses); below 1, they are flattened. NaN where no bone is valid.
 
     >>> truth = np.random.default_rng(0).normal(size=(1, 16, 3))
     >>> f"{bone_sum_ratio(2.0 * truth, truth)[0]:.3f}"

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 import jax
 from absl import flags
 
-from pose3d_jax.evaluation.report import beside_published, tables_of
-from pose3d_jax.evaluation.tables import as_text
+from pose3d_jax.evaluation.tables import as_text, result_tables, tables_beside_paper
 from pose3d_jax.evaluation.validation import final_results, validate
 from pose3d_jax.programs import training_flags
 from pose3d_jax.programs.built_in import prepare_if_built_in
@@ -49,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
 
     last = get_stage(config, config.last_stage)
     results = final_results(run, last)
-    tables = [*tables_of(results, kinds=["summary"]), *beside_published(results)]
+    tables = [*result_tables(results, kinds=["summary"]), *tables_beside_paper(results)]
     log.info("results in %s:\n\n%s\n", place / last.name, "\n\n".join(map(as_text, tables)))
 
 

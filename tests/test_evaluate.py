@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,14 +19,18 @@ from pose3d_jax.evaluation.poses import Setting
 from pose3d_jax.evaluation.predictions import (
     PREDICTIONS_FILE,
     open_split,
-    predict,
+    predict_split,
     read_predictions,
 )
 from pose3d_jax.evaluation.protocols import PROTOCOLS, Protocol
-from pose3d_jax.evaluation.report import evaluate_checkpoint, score, tables_of
+from pose3d_jax.evaluation.report import evaluate_checkpoint, score
+from pose3d_jax.evaluation.tables import result_tables
 from pose3d_jax.files import read_json, write_json
+from pose3d_jax.images.crop import out_of_square
+from pose3d_jax.images.jpeg import decode_image
 from pose3d_jax.models import inference
 from pose3d_jax.models.variables import abstract_network
+from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import MIRROR_ORDER
 from pose3d_jax.stages import METHODS
 from tests import miniature, programs, small_checkpoint
@@ -90,6 +95,21 @@ def run(*flags, code: int = 0) -> str:
     )
     assert process.returncode == code, process.stdout
     return process.stdout
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_evaluate_and_predictor_give_identical_joints(flip, data_dir):
+    """Published numbers are of what users get: the same boxes give the same joints."""
+    trained, split = load(small_checkpoint.directory()), open_split(SETS[1], data_dir, limit=5)
+    records = list(split.source)
+    boxes = np.stack([record["box"] for record in records])
+    evaluated = predict_split(trained, split, 8, flip=flip)
+    predictor = Predictor.from_checkpoint(small_checkpoint.directory(), batch_size=2, flip=flip)
+    corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, [2, 2]]], axis=1)
+    pose = predictor([decode_image(record["image"]) for record in records], list(corners))
+    joints = out_of_square(evaluated.poses.joints, boxes, small_checkpoint.SIDE)
+    np.testing.assert_allclose(pose.joints_2d, joints, atol=1e-4)
+    np.testing.assert_allclose(pose.joints_3d, evaluated.poses.millimetres, atol=1e-2)
 
 
 def test_kept_predictions_are_those_that_were_scored(evaluated):
@@ -162,7 +182,7 @@ def test_published_rows_stand_beside_ours_on_the_official_data_sets(official, tm
         data_dir=official,
         draw=False,
     )
-    tables = {table.title.split(" (")[0]: table for table in tables_of(results)}
+    tables = {table.title.split(" (")[0]: table for table in result_tables(results)}
     beside = {
         "Table 1: MPJPE, mm, on human36m": ("all",),
         "Table 2: PCKh@0.5, %, on human36m": ("mean",),
@@ -182,10 +202,10 @@ def test_published_rows_stand_beside_ours_on_the_official_data_sets(official, tm
 def test_predictions_have_the_joints_of_the_data_set(official, monkeypatch):
     """Sec. 4.1.2: hips and pelvis a fifth of the way to the neck; joint 7 in the middle."""
     trained, split = load(small_checkpoint.directory()), open_split("mpi_inf_3dhp", official)
-    found = predict(trained, split, 8).poses
+    found = predict_split(trained, split, 8).poses
     other = split._replace(name="another")  # Whose joints are the network's own.
     monkeypatch.setitem(PROTOCOLS, "another", Protocol(scenes=PROTOCOLS["mpi_inf_3dhp"].scenes))
-    raw = predict(trained, other, 8).poses
+    raw = predict_split(trained, other, 8).poses
     for name, points in found._asdict().items():
         expected = np.array(getattr(raw, name))
         step = 0.2 * (expected[:, 8] - expected[:, 6])
@@ -274,8 +294,8 @@ def test_labels_that_no_score_can_be_of_are_named(data_dir, field, value):
     records = [dict(record) for record in split.source]
     records[1][field] = value
     name = records[1]["image_id"].decode()
-    with pytest.raises(UserError, match=f"not finite, or boxes of no size, in {name}"):
-        predict(load(small_checkpoint.directory()), split._replace(source=records), 8)
+    with pytest.raises(UserError, match=f"not finite, or boxes without size, in {name}"):
+        predict_split(load(small_checkpoint.directory()), split._replace(source=records), 8)
 
 
 def test_results_serve_only_for_what_they_are_of(evaluated, data_dir):
@@ -283,11 +303,35 @@ def test_results_serve_only_for_what_they_are_of(evaluated, data_dir):
     trained = load(small_checkpoint.directory())
     splits = [open_split(name, str(data_dir)) for name in SETS]
     source = report.source_of(trained)
-    assert report.kept(out, splits, source)
-    assert report.kept(out, splits[:1], source) is None
-    assert report.kept(out, [open_split(name, str(data_dir), 4) for name in SETS], source) is None
-    assert report.kept(out, splits, report.source_of(trained, flip=True)) is None
-    assert report.kept(out, splits, source | {"network": "another"}) is None
+    assert report.read_results(out, splits, source)
+    assert report.read_results(out, splits[:1], source) is None
+    assert (
+        report.read_results(out, [open_split(name, str(data_dir), 4) for name in SETS], source)
+        is None
+    )
+    assert report.read_results(out, splits, report.source_of(trained, flip=True)) is None
+    assert report.read_results(out, splits, source | {"network": "another"}) is None
+    # Data prepared again with as many records are other data if one label differs.
+    records = [dict(record) for record in splits[1].source]
+    again = [splits[0], splits[1]._replace(source=records)]
+    assert report.read_results(out, again, source)
+    records[5]["joints_2d"] = records[5]["joints_2d"] + np.float32(0.5)
+    assert report.read_results(out, again, source) is None
+
+
+def test_a_directory_that_cannot_be_written_is_named_before_any_prediction(
+    data_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(report, "predict_split", lambda *_, **__: pytest.fail("it predicts"))
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/evaluation")):
+        with pytest.raises((OSError, UserError), match=out.name):
+            evaluate_checkpoint(small_checkpoint.directory(), out, data_dir=data_dir, limit=2)
+    place = tmp_path / "out" / "synthetic-wild_tiny"  # Of the second data set alone.
+    place.parent.mkdir()
+    place.touch()
+    with pytest.raises((OSError, UserError), match=place.name):
+        evaluate_checkpoint(small_checkpoint.directory(), place.parent, data_dir=data_dir, limit=2)
 
 
 class Counted(Sequence):
@@ -307,5 +351,5 @@ class Counted(Sequence):
 def test_every_record_is_read_once(data_dir):
     split = open_split(SETS[0], str(data_dir))
     counted = Counted(split.source)
-    predict(load(small_checkpoint.directory()), split._replace(source=counted), batch_size=16)
+    predict_split(load(small_checkpoint.directory()), split._replace(source=counted), batch_size=16)
     assert counted.reads == Counter(range(len(split.source)))

@@ -9,8 +9,7 @@ from pose3d_jax import metrics
 from pose3d_jax.drawing.axes import MAX_ROWS, figure_3d, plot_beside_truth
 from pose3d_jax.drawing.skeletons import draw_joints, draw_people, joint_colour
 from pose3d_jax.evaluation import charts, extremes
-from pose3d_jax.evaluation.poses import Poses
-from pose3d_jax.evaluation.predictions import to_labels
+from pose3d_jax.evaluation.poses import Poses, to_labels
 from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.skeleton import BONE_LENGTHS, BONES, HEAD_TOP, JOINT_NAMES, ROOT
 
@@ -54,7 +53,7 @@ def split():
 
 @pytest.fixture(scope="module")
 def examples(split):
-    return extremes.draw(*split, ERRORS, side=SIDE, unit="mm")
+    return extremes.draw_extremes(*split, ERRORS, side=SIDE, unit="mm")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +149,7 @@ def test_nearer_bones_cover_the_others():
 
 
 def test_examples_without_depth_are_crops_alone(split):
-    figure = extremes.draw(*split, ERRORS, side=SIDE, unit="px", count=2, with_depth=False)
+    figure = extremes.draw_extremes(*split, ERRORS, side=SIDE, unit="px", count=2, with_depth=False)
     titles = [axes.get_title(loc="left").strip() for axes in figure.axes]
     kinds = ("best: 20 px", "median: 45 px", "worst: 70 px")
     assert titles[:3] == list(kinds)
@@ -167,7 +166,7 @@ def random_errors(seed, count=40, missing=0.2):
 def test_joint_errors_are_means_of_what_counts():
     errors = {"ours": random_errors(0), "theirs": random_errors(1)}
     errors["theirs"][:, HEAD_TOP] = np.nan
-    (axes,) = charts.joint_errors(errors, "title").axes
+    (axes,) = charts.plot_joint_errors(errors, "title").axes
     names = [label.get_text().replace("\n", "_") for label in axes.get_xticklabels()]
     assert set(names) == set(JOINT_NAMES) - {JOINT_NAMES[ROOT]}
     for container, (name, values) in zip(axes.containers, errors.items(), strict=True):
@@ -200,7 +199,7 @@ def test_pck_curves_say_what_the_metric_says():
     poses = truth + rng.normal(0, 90, truth.shape).astype(np.float32)
     valid = rng.random((30, 16)) < 0.7
     errors = np.where(valid, np.asarray(metrics.joint_errors(poses, truth)), np.nan)
-    figure = charts.pck_curves(
+    figure = charts.plot_pck(
         {"ours": errors, "nothing": np.full((30, 16), np.nan)},
         limit=300, unit="mm", mark=150, title="title",
     )  # fmt: skip
@@ -254,7 +253,7 @@ def test_bones_show_deviations_beside_sums():
     rng = np.random.default_rng(0)
     sums = {"without": rng.uniform(0.8, 1.2, 20), "with": rng.uniform(1.3, 1.5, 20)}
     sums["with"][:3] = np.nan
-    figure = charts.bones(poses, sums, "title")
+    figure = charts.plot_bone_lengths(poses, sums, "title")
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
     for group in RATIO_PANELS:
         ratios = [charts.bone_ratios(pose, group) for pose in poses.values()]
@@ -272,18 +271,18 @@ def test_an_entry_keeps_its_colour():
     poses = {"truth": posed(0), "ours": posed(1), "theirs": posed(2)}
     sums = {"ours": np.ones(20), "theirs": np.ones(20)}
     errors = {"ours": random_errors(0), "theirs": random_errors(1)}
-    bars = charts.joint_errors(errors, "").axes[0].containers
+    bars = charts.plot_joint_errors(errors, "").axes[0].containers
     expected = [to_hex(container[0].get_facecolor()) for container in bars]
-    bones = charts.bones(poses, sums, "").axes
+    bones = charts.plot_bone_lengths(poses, sums, "").axes
     for panel, first in ((bones[0], 1), (bones[4], 0)):
         assert [to_hex(patch.get_edgecolor()) for patch in panel.patches[first:]] == expected
-    curves = charts.pck_curves(errors, limit=1, unit="mm", mark=1, title="").axes[0].lines[1:]
+    curves = charts.plot_pck(errors, limit=1, unit="mm", mark=1, title="").axes[0].lines[1:]
     assert [to_hex(line.get_color()) for line in curves] == expected
 
 
 def test_many_entries_can_be_told_apart():
     errors = {str(i): random_errors(i) for i in range(20)}
-    curves = charts.pck_curves(errors, limit=1, unit="mm", mark=1, title="").axes[0].lines[1:]
+    curves = charts.plot_pck(errors, limit=1, unit="mm", mark=1, title="").axes[0].lines[1:]
     assert len({(line.get_color(), line.get_linestyle()) for line in curves}) == 20
 
 
@@ -293,7 +292,7 @@ def test_a_sweep_has_a_panel_for_every_column(tmp_path):
                  "bone sum": (1 + weight, 0.1)}
         for weight in (0.1, 0.0, 0.01)
     }  # fmt: skip
-    figure = charts.sweep(table, ["symmetry", "MPJPE", "bone sum"], "title")
+    figure = charts.plot_sweep(table, ["symmetry", "MPJPE", "bone sum"], "title")
     labels = [axes.get_ylabel() for axes in figure.axes if axes.axison]
     assert labels == ["symmetry (mm)", "MPJPE (mm)", "bone sum (truth = 1)"]
     for axes, column in zip(figure.axes, ("symmetry", "MPJPE", "bone sum")):

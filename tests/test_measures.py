@@ -1,14 +1,21 @@
 """The tables' numbers against a slow, obvious evaluation of the same predictions."""
 
+import ml_collections
 import numpy as np
 import pytest
 
 from pose3d_jax import geometry
 from pose3d_jax.evaluation import scores, tables
 from pose3d_jax.evaluation.baselines import baselines
-from pose3d_jax.evaluation.poses import Setting, as_poses
-from pose3d_jax.evaluation.predictions import Predicted, to_labels
-from pose3d_jax.evaluation.protocols import protocol_of, redefined_poses
+from pose3d_jax.evaluation.poses import Setting, as_poses, to_labels
+from pose3d_jax.evaluation.predictions import Predictions
+from pose3d_jax.evaluation.protocols import (
+    make_setting,
+    protocol_of,
+    record_groups,
+    redefine_poses,
+    split_name,
+)
 from pose3d_jax.evaluation.report import score
 from pose3d_jax.evaluation.scores import Measure
 from pose3d_jax.skeleton import BONE_LENGTHS, BONES, PCKH_GROUPS
@@ -45,8 +52,7 @@ def random_split(seed: int, count: int = 40):
     poses = as_poses(
         np.float32(joints + rng.normal(scale=6, size=joints.shape)),
         np.float32(labels.depth + rng.normal(scale=0.1, size=(count, 16))),
-        SIDE,
-        SIZE,
+        Setting(SIDE, SIZE, ""),
     )
     return poses, labels
 
@@ -73,7 +79,7 @@ def slow_numbers(poses, labels, groups, dataset):
             step = 0.2 * (points[8] - points[6])
             for j in (6, 2, 3):
                 points[j] = points[j] + step
-        if dataset != "mpii":
+        if dataset != "human36m:train":
             points[7] = (points[6] + points[8]) / 2
         return points
 
@@ -132,12 +138,12 @@ def slow_numbers(poses, labels, groups, dataset):
     }
 
 
-@pytest.mark.parametrize("dataset", ["human36m", "mpi_inf_3dhp"])
+@pytest.mark.parametrize("dataset", ["human36m", "human36m:train", "mpi_inf_3dhp"])
 def test_tables_are_those_of_a_slow_evaluation(dataset):
     poses, labels = random_split(0)
     setting = Setting(SIDE, SIZE, dataset)
-    ours = redefined_poses(poses, dataset)
-    found = tables.tabulate(scores.measure(ours, labels, setting), GROUPS)
+    ours = redefine_poses(poses, dataset)
+    found = tables.tabulate(scores.compute_measures(ours, labels, setting), GROUPS)
     for kind, row in slow_numbers(poses, labels, GROUPS, dataset).items():
         assert set(found[kind]) == set(row)
         for column, value in row.items():
@@ -147,7 +153,9 @@ def test_tables_are_those_of_a_slow_evaluation(dataset):
 def test_without_truth_symmetry_is_in_pixels_of_a_crop_of_256():
     poses, labels = random_split(1)
     labels = labels._replace(has_3d=np.zeros(40, bool), joints_3d=np.zeros((40, 16, 3), np.float32))
-    found = tables.tabulate(scores.measure(poses, labels, Setting(SIDE, SIZE, "mpii")), GROUPS)
+    found = tables.tabulate(
+        scores.compute_measures(poses, labels, Setting(SIDE, SIZE, "mpii")), GROUPS
+    )
     assert set(found) == {"summary", "table2", "table4"}
     pose = np.concatenate([poses.joints * 2, poses.depth[..., None] * 128], axis=-1)
     for limb, (a, b, c, d) in LIMBS.items():
@@ -182,7 +190,7 @@ def test_pckh_compares_with_projections_and_with_weak_perspective():
         (labels.joints, ("PCKh@0.5", "PCKh@0.5 weak perspective")),
         (np.asarray(drawn), ("PCKh@0.5 weak perspective", "PCKh@0.5")),
     ):
-        poses = as_poses(joints, labels.depth, SIDE, SIZE)
+        poses = as_poses(joints, labels.depth, setting)
         row = scores.summarise(poses, labels, setting)
         assert row[names[0]] == 100 and row[names[1]] < 95
 
@@ -202,8 +210,7 @@ def test_exact_poses_score_exactly(dataset):
     truth = as_poses(
         np.float32(rng.uniform(20, 108, (40, 16, 2))),
         np.float32(rng.normal(size=(40, 16))),
-        SIDE,
-        SIZE,
+        Setting(SIDE, SIZE, dataset),
     )
     labels = labels._replace(
         joints=truth.joints, depth=truth.depth, joints_3d=truth.millimetres,
@@ -212,7 +219,7 @@ def test_exact_poses_score_exactly(dataset):
     setting = Setting(SIDE, SIZE, dataset)
     floor = baselines(None, labels, setting)["true 2D, true depth"]
     row = scores.summarise(floor, labels, setting)
-    perfect = {"PCKh@0.5": 100, "3DPCK": 100, "bone sum": 1, "depth spread": 1,
+    perfect = {"PCKh@0.5": 100, "3DPCK": 100, "bone sum": 1, "depth range": 1,
                "depth correlation": 1, "MPJPE": 0,
                "MPJPE true 2D": 0, "PA-MPJPE": 0, "N-MPJPE": 0}  # fmt: skip
     for name, value in perfect.items():
@@ -220,7 +227,7 @@ def test_exact_poses_score_exactly(dataset):
     assert row["AUC"] == pytest.approx(100 * 30 / 31)  # Nothing is below 0 mm.
     doubled = truth._replace(depth=2 * truth.depth)
     row = scores.summarise(doubled, labels, setting)
-    assert row["depth spread"] == pytest.approx(2, rel=1e-5) and row["bone sum"] > 1.3
+    assert row["depth range"] == pytest.approx(2, rel=1e-5) and row["bone sum"] > 1.3
     assert row["depth correlation"] == pytest.approx(1, abs=1e-5)
 
 
@@ -255,8 +262,8 @@ def test_the_order_of_images_changes_nothing():
     order = np.random.default_rng(0).permutation(40)
     setting = Setting(SIDE, SIZE, "human36m")
     shuffled = (type(x)(*(field[order] for field in x)) for x in (poses, labels))
-    there = tables.tabulate(scores.measure(*shuffled, setting), GROUPS[order])
-    here = tables.tabulate(scores.measure(poses, labels, setting), GROUPS)
+    there = tables.tabulate(scores.compute_measures(*shuffled, setting), GROUPS[order])
+    here = tables.tabulate(scores.compute_measures(poses, labels, setting), GROUPS)
     for kind, row in here.items():
         assert there[kind] == pytest.approx(row, rel=1e-6, nan_ok=True)
 
@@ -285,7 +292,7 @@ def test_a_mean_over_nothing_is_no_number():
 def test_results_of_a_split_are_complete():
     poses, labels = random_split(5)
     setting = Setting(SIDE, SIZE, "synthetic/wild")
-    predicted = Predicted(poses, labels, np.array([""] * 40), GROUPS)
+    predicted = Predictions(poses, labels, np.array([""] * 40), GROUPS, "digest")
     results = score(predicted, setting, training_labels=labels)
     assert results["images"] == 40
     assert set(results["tables"]) == {
@@ -303,7 +310,7 @@ def test_an_image_without_a_labelled_joint_leaves_the_means_alone():
     odd = int(np.flatnonzero(labels.has_3d)[0])
     labels.valid[odd] = False
     setting = Setting(SIDE, SIZE, "synthetic/lab", True)
-    found = scores.measure(poses, labels, setting)
+    found = scores.compute_measures(poses, labels, setting)
     others = np.arange(len(labels.joints)) != odd
     for name in ("MPJPE", "PA-MPJPE", "N-MPJPE", "3DPCK", "bone sum"):
         assert found[name].mean() == found[name].mean(others)
@@ -313,7 +320,50 @@ def test_an_image_without_a_labelled_joint_leaves_the_means_alone():
 def test_a_configuration_has_the_protocol_of_its_data_set():
     for dataset in ("human36m", "mpi_inf_3dhp", "mpii", "lsp"):
         assert protocol_of(f"{dataset}/any") == protocol_of(dataset)
+        assert not protocol_of(f"{dataset}:train").published
     assert protocol_of("synthetic/lab") == protocol_of("anything else")
+    # Training labels have the shoulders' midpoint as joint 7; test labels have the spine.
+    assert not protocol_of("human36m/any:train").thorax_is_midway
+    assert not protocol_of("human36m:train[900:]").thorax_is_midway
+    assert protocol_of("human36m:test[:9]").thorax_is_midway
+    assert split_name("mpii", "validation") == "mpii" and split_name("mpii", "test") == "mpii:test"
+
+
+def test_protocols_are_those_of_the_paper():
+    """Sec. 4.1.2, and the scenes of MPI-INF-3DHP's six test sequences."""
+    human36m, mpi = protocol_of("human36m"), protocol_of("mpi_inf_3dhp")
+    assert human36m.thorax_is_midway and not human36m.size_known
+    assert human36m.hips_raised_by == 0 and human36m.counts_pelvis_and_thorax
+    assert (mpi.hips_raised_by, mpi.size_known, mpi.counts_pelvis_and_thorax) == (0.2, True, False)
+    assert mpi.thorax_is_midway
+    assert mpi.scenes == {"TS1": "Studio GS", "TS2": "Studio GS", "TS3": "Studio no GS",
+                          "TS4": "Studio no GS", "TS5": "Outdoor", "TS6": "Outdoor"}  # fmt: skip
+    groups = record_groups(["TS6", "TS3"], ["Sports", "Sit"], "mpi_inf_3dhp")
+    assert groups.tolist() == ["Outdoor", "Studio no GS"]
+    assert record_groups(["S9"], ["Sitting"], "human36m").tolist() == ["Sitting"]
+    assert [protocol_of(name).torso_pck for name in ("lsp", "lsp:train", "mpii")] == [
+        True, True, False
+    ]  # fmt: skip
+
+
+def test_human36m_is_scored_with_its_own_bone_length_sum():
+    """The paper's AvgSumLen, 4296.99 mm, for networks of any training data."""
+    config = ml_collections.ConfigDict({"model": {"input_side": 64}})
+    config.data = {"bone_length_sum": 3210.0}
+    sizes = {
+        name: make_setting(config, name, with_depth=True).bone_length_sum
+        for name in ("human36m", "human36m/any:train", "mpii", "synthetic/wild")
+    }
+    assert sizes == {
+        "human36m": pytest.approx(4296.99233013, abs=1e-6),
+        "human36m/any:train": pytest.approx(4296.99233013, abs=1e-6),
+        "mpii": 3210.0,
+        "synthetic/wild": 3210.0,
+    }
+    assert make_setting(config, "mpii", with_depth=False) == Setting(64, 3210.0, "mpii", False)
+
+
+def test_the_configuration_changes_no_score():
     poses, labels = random_split(3)
     one, other = (
         scores.summarise(poses, labels, Setting(SIDE, SIZE, name))

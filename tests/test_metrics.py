@@ -140,16 +140,18 @@ def test_pck_by_hand():
     pred = target.copy()
     pred[0, 10] = [6, 8]  # at a fifth of the torso exactly: within
     pred[1, 10] = [0, 20.1]  # just beyond
-    pred[0, 9] = 100  # the head is in no mean
+    pred[0, 8] = 100  # the neck is one of LSP's two joints of the head
     valid = np.ones((3, 16), bool)
     valid[:, [0, 5]] = False  # no ankles
     valid[2, 13] = False  # nobody knows this torso
     pred[2] = 100
     scores = metrics.pck(pred, target, jnp.asarray(valid))
-    assert scores["wrist"] == 75 and scores["head"] == 50
+    assert scores["wrist"] == 75 and scores["head"] == 75
     assert scores["knee"] == scores["hip"] == scores["elbow"] == scores["shoulder"] == 100
     assert np.isnan(scores["ankle"])
     np.testing.assert_allclose(scores["mean"], 100 * 19 / 20)
+    # The published mean is of 14 joints: the limbs' twelve, neck and head top.
+    np.testing.assert_allclose(scores["mean with head"], 100 * 22 / 24)
     assert metrics.pck(pred, target, jnp.asarray(valid), threshold=0.21)["wrist"] == 100
 
 

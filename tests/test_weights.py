@@ -132,7 +132,7 @@ def test_commands_take_a_name(flags, package, tmp_path, monkeypatch):
     monkeypatch.setattr(
         evaluate.report, "evaluate_checkpoint", lambda name, out, **_: asked.update({name: out})
     )
-    monkeypatch.setattr(evaluate.report, "tables_of", lambda results: [])
+    monkeypatch.setattr(evaluate, "result_tables", lambda results: [])
     with flagsaver.flagsaver(checkpoint="small", compilation_cache=""):
         evaluate.main(["evaluate"])
     assert asked == {"small": loading.results_directory("small") / "evaluation"}

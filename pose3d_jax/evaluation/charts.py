@@ -1,7 +1,7 @@
-"""The pictures of an evaluation: from predictions, labels and errors to Matplotlib figures.
+"""Matplotlib figures of errors and bone lengths.
 
-Entries of one picture are methods or baselines, by name and in order; an entry has the same colour
-in every picture that names the same ones. "truth" is grey, and takes no other's colour.
+The entries of a figure are methods or baselines, by name and in order; figures with the same
+entries have the same colours. The entry "truth" is grey.
 """
 
 import os
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Real
 
+from pose3d_jax.evaluation.scores import RATIO, UNITS
 from pose3d_jax.files import written_whole
 from pose3d_jax.skeleton import BONE_GROUP_WEIGHTS, BONE_GROUPS, JOINT_NAMES
 
@@ -20,42 +21,31 @@ if TYPE_CHECKING:
 
 TRUTH = "truth"
 
-#: Okabe and Ito's colours, which colour-blind people tell apart; without yellow, faint on white.
+#: The colour-blind safe palette of Okabe and Ito, without yellow, which is faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 LINES = ("-", "--", "-.", ":")
 
-#: Width in inches at which text of 8 to 10 points is readable in a README.
+#: Inches; text of 8 to 10 points is readable in a README at this width.
 WIDTH = 10.0
 DPI = 150
 
-#: Joints in the order in which they are shown: from head to foot, left beside right.
+#: Joints in the order of the figures: from head to foot, left beside right.
 SHOWN_JOINTS = (9, 8, 7, 13, 12, 14, 11, 15, 10, 3, 2, 4, 1, 5, 0)
-
-#: What the columns of `sweep` are measured in; mm where nothing is said.
-UNITS = {
-    "PCKh@0.5": "%",
-    "3DPCK": "%",
-    "AUC": "%",
-    "bone sum": "truth = 1",
-    "bone sum true 2D": "truth = 1",
-    "depth spread": "truth = 1",
-    "depth correlation": "truth = 1",
-}
 
 
 def save(figure: "matplotlib.figure.Figure", path: str | os.PathLike) -> None:
     """Writes a figure as PNG, atomically."""
     with written_whole(path) as file:
-        # The layout does not see to the last pixel of a label at the figure's edge.
+        # The constrained layout may cut the last pixels of a label at the edge.
         figure.savefig(file, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.08)
 
 
-def joint_errors(
+def plot_joint_errors(
     errors: Mapping[str, Float[np.ndarray, "n 16"]], title: str
 ) -> "matplotlib.figure.Figure":
     """Mean error of each joint, one bar per entry.
 
-    The root is left out: poses are aligned there, and its error is 0 by definition.
+    The root is left out: its error is 0, since poses are aligned there.
 
     Args:
         errors: mm, by entry; NaN where a joint does not count.
@@ -79,7 +69,7 @@ def joint_errors(
     return figure
 
 
-def pck_curves(
+def plot_pck(
     errors: Mapping[str, Float[np.ndarray, "n 16"]],
     *,
     limit: float,
@@ -93,7 +83,7 @@ def pck_curves(
         errors: by entry; NaN where a joint does not count.
         limit: the largest threshold.
         unit: of the errors.
-        mark: the threshold whose value is written in the legend.
+        mark: threshold whose percentage is in the legend.
         title: of the picture.
     """
     figure = new_figure((WIDTH * 0.9, 3.8))
@@ -131,27 +121,26 @@ def share_within(
     return 100.0 * np.searchsorted(counted, thresholds, side="right") / len(counted)
 
 
-def bones(
+def plot_bone_lengths(
     poses: Mapping[str, Float[np.ndarray, "n 16 3"]],
     sum_ratios: Mapping[str, Float[np.ndarray, "n"]],
     title: str,
 ) -> "matplotlib.figure.Figure":
-    """What the geometric loss lowers, and what it may raise: bone-length ratios, and their sum.
+    """Distributions of bone-length ratios, which the geometric loss equalises, and of their sum.
 
     Eq. 3 has a degenerate minimum: equal, large depth differences along every limb's bone make all
-    ratios of a group agree, and every bone too long. The ratios alone prove nothing, so there is no
-    picture of them without the sum.
+    ratios of a group agree and every bone too long. So the ratios are shown with the sum only.
 
     Args:
         poses: mm, by entry; an image with a NaN is left out.
-        sum_ratios: the sum of the 14 bones over the truth's, 1 where right, of entries of `poses`
-            (not of the truth); NaN where there is no truth.
+        sum_ratios: sum of the 14 bones over the truth's, of the entries of `poses` without the
+            truth; NaN where there is no truth.
         title: of the picture.
     """
     figure = new_figure((WIDTH, 5.2))
     panels = figure.subplots(2, 3)
     styles = _styles(poses)
-    bins = np.linspace(0.0, 2.0, 82)  # One of them has 1 in its middle.
+    bins = np.linspace(0.0, 2.0, 82)  # 1 is the middle of a bin.
     for axes, group in zip(panels.flat, BONE_GROUPS):
         values = {name: bone_ratios(pose, group) for name, pose in poses.items()}
         numbers = {name: f"{_or_nan(np.std, v):.3f}" for name, v in values.items()}
@@ -179,7 +168,7 @@ def bones(
 def bone_ratios(pose: Float[np.ndarray, "n 16 3"], group: str) -> Float[np.ndarray, "m bones"]:
     """l_e / l̄_e of a group of Eq. 3, relative to the group's mean in the same image.
 
-    Images without an answer (a NaN, or a group of length 0) are left out.
+    Images with a NaN or a group of length 0 are left out.
     """
     ends = np.asarray(BONE_GROUPS[group])
     lengths = np.linalg.norm(pose[:, ends[:, 0]] - pose[:, ends[:, 1]], axis=-1)
@@ -197,27 +186,27 @@ def _outline_histograms(
     numbers: Mapping[str, str],
     what: str,
 ) -> None:
-    """Densities of several entries; what lies beyond the bins counts, but is not shown."""
+    """Densities of several entries; values beyond the bins count in the total."""
     _plain_axes(axes)
     peaks = {}
     for name, own in values.items():
         density = np.histogram(own, bins)[0] / (max(own.size, 1) * np.diff(bins))
         axes.stairs(density, bins, fill=name == TRUTH, label=numbers[name], **styles[name])
         peaks[name] = density.max()
-    # The truth may be a needle, beside which nothing else would be seen: it is cut off.
+    # The truth may be a narrow peak; it is cut off so that the others stay visible.
     shown = [peak for name, peak in peaks.items() if name != TRUTH] or list(peaks.values())
     axes.set(xlim=bins[[0, -1]], ylim=(0, 1.3 * max([*shown, 1e-9])))
     axes.legend(title=what, fontsize=8, title_fontsize=8, frameon=False, loc="upper right")
 
 
-def sweep(
+def plot_sweep(
     table: Mapping[float, Mapping[str, tuple[float, float]]], columns: Sequence[str], title: str
 ) -> "matplotlib.figure.Figure":
     """Several numbers over the weight of the geometric loss, one panel each.
 
     Args:
         table: by λ_geo, then by column: mean and standard deviation.
-        columns: to show; of `scores.SUMMARY`, for the sake of their units.
+        columns: to show, of `scores.UNITS`.
         title: of the picture.
     """
     weights = sorted(table)
@@ -227,8 +216,7 @@ def sweep(
     panels = figure.subplots(rows, 2, squeeze=False).flat
     for column, axes in zip(columns, panels):
         _plain_axes(axes)
-        unit = UNITS.get(column, "mm")
-        if unit == "truth = 1":
+        if UNITS[column] == RATIO:
             axes.axhline(1.0, color="0.6", linewidth=0.8)
         means, deviations = zip(*(table[weight][column] for weight in weights))
         axes.errorbar(weights, means, deviations, color=COLOURS[0], marker="o", capsize=3)
@@ -237,7 +225,7 @@ def sweep(
         axes.minorticks_off()
         axes.set(
             xlabel=r"weight of the geometric loss, $\lambda_{\mathrm{geo}}$",
-            ylabel=f"{column} ({unit})",
+            ylabel=f"{column} ({UNITS[column]})",
         )
     for axes in list(panels):
         axes.set_axis_off()
@@ -247,7 +235,7 @@ def sweep(
 
 def new_figure(size: tuple[float, float]) -> "matplotlib.figure.Figure":
     """An empty figure of a width and height in inches."""
-    from matplotlib.figure import Figure  # Slow to import, and not all who import this draw.
+    from matplotlib.figure import Figure  # Slow to import.
 
     return Figure(figsize=size, layout="constrained")
 
@@ -261,7 +249,7 @@ def _plain_axes(axes: "matplotlib.axes.Axes") -> "matplotlib.axes.Axes":
 
 
 def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """How each entry is drawn; lines differ in their dashes too once colours run out."""
+    """Line style of each entry; after the last colour, the dashes change."""
     others = [name for name in names if name != TRUTH]
     styles = {
         name: {

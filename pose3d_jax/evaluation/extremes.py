@@ -1,4 +1,4 @@
-"""The best, median and worst images of a split, drawn in 2D and 3D beside the truth."""
+"""The best, median and worst images of a split, in 2D and 3D, with the truth."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,10 @@ from pose3d_jax.skeleton import ROOT
 if TYPE_CHECKING:
     import matplotlib.figure
 
-#: How the true 2D skeleton is drawn: white, and dark at its edges.
+#: Style of the true 2D skeleton: white with a dark outline.
 TRUE_2D = {"color": "white", "linewidth": 1.2, "edge": 2.4}
 
-#: The panels of `axes.plot_beside_truth`: titles, and what their horizontal axes show.
+#: Titles and horizontal axes of the panels of `axes.plot_beside_truth`.
 VIEWS = (
     ("predicted\nfrom the camera", "right (mm)"),
     ("true\nfrom the camera", "right (mm)"),
@@ -27,7 +27,7 @@ VIEWS = (
 
 
 def best_median_worst(errors: Float[np.ndarray, "n"], count: int) -> list[tuple[str, int]]:
-    """Images to look at: `count` of each kind (fewer where there are fewer images).
+    """Indices of the best, median and worst images, at most `count` of each.
 
     Args:
         errors: one per image; NaN where it does not count.
@@ -41,7 +41,7 @@ def best_median_worst(errors: Float[np.ndarray, "n"], count: int) -> list[tuple[
     """
     order = np.argsort(errors, kind="stable")[: np.count_nonzero(~np.isnan(errors))]
     if not len(order):
-        raise ValueError("There is nothing to show: no image has an error.")
+        raise ValueError("There is no image with an error.")
     count = min(count, len(order))
     middle = (len(order) - count) // 2
     kinds = {
@@ -52,7 +52,7 @@ def best_median_worst(errors: Float[np.ndarray, "n"], count: int) -> list[tuple[
     return [(kind, int(index)) for kind, chosen in kinds.items() for index in chosen]
 
 
-def draw(
+def draw_extremes(
     records: Sequence[Mapping[str, Any]],
     poses: Poses,
     labels: Labels,
@@ -63,19 +63,19 @@ def draw(
     count: int = 1,
     with_depth: bool = True,
 ) -> "matplotlib.figure.Figure":
-    """The best, median and worst images: the prediction in 2D and 3D, beside the truth.
+    """Draws the predictions of the best, median and worst images in 2D and 3D, with the truth.
 
-    The true 2D skeleton is white. A row's views have the same limits and the same scale.
+    The true 2D skeleton is white. The views of a row have the same limits.
 
     Args:
-        records: of the split, in the order of the poses; their images as JPEG.
+        records: of the split, in the order of the poses, with JPEG images.
         poses: the predictions.
-        labels: what is true of the records.
+        labels: of the records.
         errors: one per image; NaN where it does not count.
         side: of the network's crop, px.
         unit: of the errors.
         count: of each kind.
-        with_depth: False leaves out 3D, for a network whose depth module is not trained.
+        with_depth: False leaves out 3D, for a network without a trained depth module.
     """
     chosen = best_median_worst(errors, count)
     if with_depth:

@@ -1,4 +1,4 @@
-"""What is compared: labelled and predicted poses in the network's crop, and in mm."""
+"""Labelled and predicted poses in the network's crop and in mm, which metrics compare."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ class Labels(NamedTuple):
         depth: normalised; zeros without `has_3d`.
         valid: annotated joints.
         joints_3d: mm, camera frame.
-        has_3d: which have depth.
+        has_3d: which records have 3D labels.
         head_size: crop px.
     """
 
@@ -30,7 +30,7 @@ class Labels(NamedTuple):
 
 
 class Poses(NamedTuple):
-    """Predicted poses, of the network or of a baseline; joints are where the data set has them.
+    """Predicted poses of a network or a baseline, with the joint definitions of the data set.
 
     Attributes:
         joints: crop px.
@@ -44,17 +44,17 @@ class Poses(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What scores depend on besides poses and labels.
+    """How poses of a split are scored.
 
     Attributes:
         side: of the network's crop, px.
-        skeleton_size: `AvgSumLen`, mm.
-        dataset: name of the split (`protocols.split_name`), which decides the protocol.
-        with_depth: False for a network whose depth module is not trained (stage 1).
+        bone_length_sum: `AvgSumLen` to which predictions are scaled, mm (Sec. 4.1.2).
+        dataset: name of the split (`protocols.split_name`), which selects the protocol.
+        with_depth: False for a network without a trained depth module (stage 1).
     """
 
     side: int
-    skeleton_size: float
+    bone_length_sum: float
     dataset: str
     with_depth: bool = True
 
@@ -64,7 +64,7 @@ LABEL_FIELDS = ("joints_2d", "box", "joints_valid", "joints_3d", "has_3d", "head
 
 
 def to_labels(batch: dict[str, Shaped[np.ndarray, "n ..."]], side: int) -> Labels:
-    """The labels of stacked records, in the network's crop of `side` px."""
+    """Labels of stacked records in the network's crop of `side` px."""
     joints = into_square(batch["joints_2d"], batch["box"], side)
     return Labels(
         joints=joints,
@@ -81,23 +81,23 @@ def to_labels(batch: dict[str, Shaped[np.ndarray, "n ..."]], side: int) -> Label
 def as_poses(
     joints: Float[np.ndarray, "n 16 2"],
     depth: Float[np.ndarray, "n 16"],
-    side: int,
-    skeleton_size: float,
+    setting: Setting,
     valid: Bool[np.ndarray, "n 16"] | None = None,
 ) -> Poses:
-    """Poses from 2D joints and depths; `geometry.to_millimetres` has the arguments."""
-    millimetres = geometry.to_millimetres(joints, depth, side, skeleton_size, valid)
+    """Poses from 2D joints (crop px) and normalised depths; see `geometry.to_millimetres`."""
+    side, size = setting.side, setting.bone_length_sum
+    millimetres = geometry.to_millimetres(joints, depth, side, size, valid)
     return Poses(joints, depth, np.asarray(millimetres))
 
 
-def at_size_of(
+def scale_to(
     poses: Float[np.ndarray, "n 16 3"], truth: Float[np.ndarray, "n 16 3"]
 ) -> Float[np.ndarray, "n 16 3"]:
-    """Poses scaled until their bones sum to the truth's: "global scale known" (Sec. 4.1.2)."""
-    sizes, wanted = (np.asarray(geometry.bone_length_sum(pose)) for pose in (poses, truth))
-    return poses * (wanted / np.where(sizes > 0, sizes, 1.0))[:, None, None]
+    """Scales poses until their bones sum to the truth's: "global scale known" (Sec. 4.1.2)."""
+    own, target = (np.asarray(geometry.bone_length_sum(pose)) for pose in (poses, truth))
+    return poses * (target / np.where(own > 0, own, 1.0))[:, None, None]
 
 
-def in_pixels(poses: Poses | Labels, side: int) -> Float[np.ndarray, "n 16 3"]:
-    """2D joints and depths in one unit, crop px ("3D pixels" of Table 4)."""
+def to_pixels(poses: Poses | Labels, side: int) -> Float[np.ndarray, "n 16 3"]:
+    """2D joints and depths in crop px ("3D pixels" of Table 4)."""
     return np.concatenate([poses.joints, poses.depth[..., None] * side / 2], axis=-1)

@@ -1,43 +1,54 @@
-"""How each data set is evaluated: everything specific to a data set is in this module.
+"""Evaluation protocols of the data sets; everything specific to a data set is in this module.
 
-A new data set is one builder (`tfds_builders`) and, where the defaults of `Protocol` do not fit,
-one row of `PROTOCOLS`.
+A new data set needs a builder (`tfds_builders`) and, where the defaults of `Protocol` do not fit, a
+row of `PROTOCOLS`.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import ml_collections
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from pose3d_jax.evaluation.poses import Labels, Poses, at_size_of
+from pose3d_jax.evaluation.poses import Labels, Poses, Setting, scale_to
 from pose3d_jax.evaluation.published import HUMAN36M, LSP, MPI_INF_3DHP, MPII, Tables
-from pose3d_jax.skeleton import NECK, NUM_JOINTS, PELVIS, THORAX
+from pose3d_jax.skeleton import (
+    HUMAN36M_BONE_LENGTH_SUM,
+    LEFT_HIP,
+    NECK,
+    NUM_JOINTS,
+    PELVIS,
+    RIGHT_HIP,
+    THORAX,
+)
 
-HIPS = (2, 3)
 NEITHER_PELVIS_NOR_THORAX = ~np.isin(np.arange(NUM_JOINTS), (PELVIS, THORAX))
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How one data set is evaluated.
+    """How a split of a data set is evaluated.
 
     Attributes:
-        test_split: the held-out split.
-        thorax_is_midway: its records hold another joint in the thorax's place; predictions are
-            scored with the midpoint of pelvis and neck there, as in the release.
-        hips_raised_by: the predicted pelvis and hips are moved towards the neck by this share of
-            the way from pelvis to neck, because the data set has them higher (Sec. 4.1.2).
-        size_known: predictions are compared at the truth's size ("global scale known", Sec. 4.1.2).
+        test_split: name of the held-out split.
+        thorax_is_midway: the records have the spine in the thorax's place; the predicted thorax is
+            replaced by the midpoint of pelvis and neck, as in the release.
+        hips_raised_by: the predicted pelvis and hips are moved by this share of the vector from
+            pelvis to neck, because the data set has them higher (Sec. 4.1.2).
+        bone_length_sum: `AvgSumLen` in mm to which predictions are scaled; None for that of the
+            data on which the network was trained.
+        size_known: predictions are scaled to the truth's size ("global scale known", Sec. 4.1.2).
         counts_pelvis_and_thorax: whether their 3D errors count.
         scenes: scene of each subject, for tables by scene; without scenes tables are by action.
-        torso_pck: PCK@0.2 is measured as well, the metric of Leeds Sports Pose (`metrics.pck`).
-        published: table → row → column → number to stand beside ours.
+        torso_pck: measures PCK@0.2, too, the metric of Leeds Sports Pose (`metrics.pck`).
+        published: table → row → column → published number.
     """
 
     test_split: str = "test"
     thorax_is_midway: bool = False
     hips_raised_by: float = 0.0
+    bone_length_sum: float | None = None
     size_known: bool = False
     counts_pelvis_and_thorax: bool = True
     scenes: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -45,10 +56,13 @@ class Protocol:
     published: Tables = dataclasses.field(default_factory=dict)
 
 
-#: By data set, whatever its configuration.
+#: Protocol of the test split of each data set, for all its configurations.
 PROTOCOLS = {
-    # Its test records hold the spine joint in the thorax's place.
-    "human36m": Protocol(thorax_is_midway=True, published=HUMAN36M),
+    "human36m": Protocol(
+        thorax_is_midway=True,
+        bone_length_sum=HUMAN36M_BONE_LENGTH_SUM,
+        published=HUMAN36M,
+    ),
     "mpi_inf_3dhp": Protocol(
         thorax_is_midway=True,
         hips_raised_by=0.2,
@@ -66,67 +80,97 @@ PROTOCOLS = {
 
 
 def protocol_of(dataset: str) -> Protocol:
-    """The protocol of a data set, by the name of a split of it (`split_name`).
+    """Protocol of a split, by its name (`split_name`).
 
-    Published numbers are of the protocol's own split alone.
+    Published numbers and changes of joint definitions belong to the test split: other splits have
+    the joints of training labels, which networks predict.
     """
-    name, _, other_split = dataset.partition(":")
+    name, _, split = dataset.partition(":")
     protocol = PROTOCOLS.get(name.split("/")[0], Protocol())
-    return dataclasses.replace(protocol, published={}) if other_split else protocol
+    if not split:
+        return protocol
+    protocol = dataclasses.replace(protocol, published={})
+    if split.partition("[")[0] == protocol.test_split:
+        return protocol
+    return dataclasses.replace(protocol, thorax_is_midway=False, hips_raised_by=0.0)
+
+
+def make_setting(config: ml_collections.ConfigDict, dataset: str, *, with_depth: bool) -> Setting:
+    """The setting in which the predictions of a config's network are scored.
+
+    Args:
+        config: of the network.
+        dataset: name of the split.
+        with_depth: whether the depth module is trained.
+    """
+    own_size = protocol_of(dataset).bone_length_sum
+    return Setting(
+        side=config.model.input_side,
+        bone_length_sum=own_size or config.data.bone_length_sum,
+        dataset=dataset,
+        with_depth=with_depth,
+    )
 
 
 def split_name(dataset: str, split: str = "") -> str:
-    """A split's name in results: the data set's, and of another split than the protocol's its own.
+    """Name of a split in results: the data set's name, with `:SPLIT` unless it is the test split.
 
     Args:
-        dataset: `mpii`, or a configuration, `human36m/every_64`.
-        split: of the data set; the protocol's by default.
+        dataset: `mpii`, or a configuration such as `human36m/every_64`.
+        split: of the data set, or a slice of one; the test split by default.
     """
     return f"{dataset}:{split}" if split not in ("", protocol_of(dataset).test_split) else dataset
 
 
-def redefined(points: Float[np.ndarray, "n 16 *d"], dataset: str) -> Float[np.ndarray, "n 16 *d"]:
-    """A network's joints, in 2D or 3D, or their depths, where a data set has them (Sec. 4.1.2).
+def split_directory(name: str) -> str:
+    """A split's name as the name of a directory."""
+    return name.replace("/", "-").replace(":", "-")
 
-    Not for what stands at the data set's own joints already.
+
+def redefine(points: Float[np.ndarray, "n 16 *d"], dataset: str) -> Float[np.ndarray, "n 16 *d"]:
+    """A network's 2D joints, 3D joints or depths with a data set's joint definitions (Sec. 4.1.2).
+
+    Not for labels, which have these definitions already.
     """
     protocol = protocol_of(dataset)
     points = points.copy()
     raised = protocol.hips_raised_by * (points[:, NECK] - points[:, PELVIS])
-    points[:, [PELVIS, *HIPS]] += raised[:, None]
+    points[:, [PELVIS, RIGHT_HIP, LEFT_HIP]] += raised[:, None]
     if protocol.thorax_is_midway:
         points[:, THORAX] = (points[:, PELVIS] + points[:, NECK]) / 2
     return points
 
 
-def redefined_poses(poses: Poses, dataset: str) -> Poses:
-    """A network's poses with the joints of a data set; mm stay root-relative."""
-    joints, depth, millimetres = (redefined(field, dataset) for field in poses)
+def redefine_poses(poses: Poses, dataset: str) -> Poses:
+    """A network's poses with a data set's joint definitions; mm stay root-relative."""
+    joints, depth, millimetres = (redefine(field, dataset) for field in poses)
     return Poses(joints, depth, millimetres - millimetres[:, [PELVIS]])
 
 
 def as_scored(
     poses: Float[np.ndarray, "n 16 3"], truth: Float[np.ndarray, "n 16 3"], dataset: str
 ) -> Float[np.ndarray, "n 16 3"]:
-    """Poses at the size at which a data set's protocol compares them with the truth.
+    """Poses at the size at which the protocol compares them with the truth.
 
     Args:
-        poses: mm, with the data set's joints.
+        poses: mm, with the data set's joint definitions.
         truth: mm.
-        dataset: the data set's name.
+        dataset: name of the split.
     """
-    return at_size_of(poses, truth) if protocol_of(dataset).size_known else poses
+    return scale_to(poses, truth) if protocol_of(dataset).size_known else poses
 
 
-def joints_that_count(labels: Labels, dataset: str) -> Bool[np.ndarray, "n 16"]:
-    """The joints whose 3D errors count."""
+def counted_joints(labels: Labels, dataset: str) -> Bool[np.ndarray, "n 16"]:
+    """Joints whose 3D errors count."""
     counted = labels.valid & labels.has_3d[:, None]
     if protocol_of(dataset).counts_pelvis_and_thorax:
         return counted
     return counted & NEITHER_PELVIS_NOR_THORAX
 
 
-def groups_of(subjects: list[str], actions: list[str], dataset: str) -> Shaped[np.ndarray, "n"]:
-    """The row of every record in tables by group: its scene where there are scenes, its action."""
+def record_groups(
+    subjects: Sequence[str], actions: Sequence[str], dataset: str
+) -> Shaped[np.ndarray, "n"]:
+    """Group of every record in tables: its scene where the data set has scenes, else its action."""
     scenes = protocol_of(dataset).scenes
-    return np.array([scenes[subject] for subject in subjects] if scenes else actions)
+    return np.array([scenes[subject] for subject in subjects] if scenes else list(actions))

@@ -1,0 +1,160 @@
+"""Cut-off people and empty crops: `python -m benchmarks.cutoff [--checkpoint open]`.
+
+Test photographs of Leeds Sports Pose (prepared by `tfds_builders.prepare`) are cropped at the waist
+and at the chest: the image ends there, perpendicular to the image axis that is closer to the
+person's trunk. The network gets a square around the visible joints and the cut, as a detector gives
+it. Prints PCK@0.2 of the torso over the limb joints inside the crop, and the mean confidence of the
+joints inside and outside.
+
+Then `boxes="auto"` on crops without a person: the largest parts of the same photographs that are
+beside, above or below their person. A photograph has one labelled person; spectators may remain.
+"""
+
+import argparse
+import json
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from benchmarks import measure
+from benchmarks.finding import LIMBS, Photograph, read_photographs
+from pose3d_jax import metrics, trained
+from pose3d_jax.prediction.predictor import Predictor
+from pose3d_jax.skeleton import NECK, PELVIS
+
+#: Where the image ends, as a share of the vector from neck to pelvis; whole people for comparison.
+CUTS = {"whole": None, "waist": 0.85, "chest": 0.5}
+#: Side of the square in units of the larger extent of what is visible.
+MARGIN = 1.3
+#: People with fewer visible limb joints are left out.
+MIN_JOINTS = 2
+#: Empty crops leave this much around the labelled joints, in units of their larger extent.
+EMPTY_MARGIN = 0.15
+#: Smallest side of an empty crop, px.
+MIN_EMPTY = 32
+
+
+class Crop(NamedTuple):
+    """A cropped photograph of one person.
+
+    Attributes:
+        pixels: RGB.
+        joints: px of the crop.
+        visible: joints inside the crop.
+        box: x, y, width, height of the visible part, px.
+    """
+
+    pixels: UInt8[np.ndarray, "h w 3"]
+    joints: Float[np.ndarray, "16 2"]
+    visible: Bool[np.ndarray, "16"]
+    box: Float[np.ndarray, "4"]
+
+
+def crop_person(photograph: Photograph, share: float | None) -> Crop:
+    """Crops a photograph at a share of the vector from neck to pelvis; None crops nothing."""
+    pixels, joints = photograph
+    low, high = np.zeros(2), np.array(pixels.shape[1::-1], float)
+    axis, sign = 0, 0
+    if share is not None:
+        trunk = joints[PELVIS] - joints[NECK]
+        axis = int(np.argmax(np.abs(trunk)))
+        sign = int(np.sign(trunk[axis]))
+        line = np.clip(np.round(joints[NECK] + share * trunk)[axis], low[axis], high[axis])
+        (high if sign > 0 else low)[axis] = line
+    (left, top), (right, bottom) = low.astype(int), high.astype(int)
+    visible = ((joints >= low) & (joints < high)).all(axis=1)
+    shown = joints[visible] if visible.any() else (low + high)[None] / 2
+    first, last = shown.min(axis=0), shown.max(axis=0)
+    if sign:  # The box of a cut-off person ends where the image ends.
+        (last if sign > 0 else first)[axis] = (high if sign > 0 else low)[axis]
+    box = np.concatenate([first - low, last - first])
+    return Crop(pixels[top:bottom, left:right], joints - low, visible, box)
+
+
+def empty_crop(photograph: Photograph) -> UInt8[np.ndarray, "h w 3"]:
+    """The largest part of a photograph on one side of its person."""
+    pixels, joints = photograph
+    height, width = pixels.shape[:2]
+    low, high = joints.min(axis=0), joints.max(axis=0)
+    margin = EMPTY_MARGIN * (high - low).max()
+    left, top = np.clip(np.floor(low - margin), 0, (width, height)).astype(int)
+    right, bottom = np.clip(np.ceil(high + margin), 0, (width, height)).astype(int)
+    sides = pixels[:, :left], pixels[:, right:], pixels[:top], pixels[bottom:]
+    return max(sides, key=lambda part: min(part.shape[:2]))
+
+
+def measure_cut(
+    predictor: Predictor, photographs: list[Photograph], share: float | None
+) -> dict[str, float]:
+    """PCK@0.2 of the visible limb joints, and mean confidences."""
+    crops = [crop_person(photograph, share) for photograph in photographs]
+    crops = [crop for crop in crops if crop.visible[LIMBS].sum() >= MIN_JOINTS]
+    boxes = [crop.box for crop in crops]
+    side = [MARGIN * max(box[2:]) for box in boxes]
+    squares = [
+        (*(box[:2] + box[2:] / 2 - length / 2), length, length) for box, length in zip(boxes, side)
+    ]
+    pose = predictor([crop.pixels for crop in crops], squares)
+    joints = np.stack([crop.joints for crop in crops])
+    visible = np.stack([crop.visible for crop in crops])
+    torso = metrics.torso_length(joints, np.ones_like(visible))
+    flags = metrics.correct_joints(pose.joints_2d, joints, torso, visible, 0.2)
+    correct, counted = (np.asarray(flag)[:, LIMBS] for flag in flags)
+    outside = ~visible[:, LIMBS]
+    confidence = pose.scores[:, LIMBS]
+    return {
+        "people": len(crops),
+        "visible limb joints": int(counted.sum()),
+        "PCK@0.2": 100 * correct[counted].mean(),
+        "confidence inside": confidence[counted].mean(),
+        "confidence outside": confidence[outside].mean() if outside.any() else 0.0,
+    }
+
+
+def measure_empty(
+    predictor: Predictor, photographs: list[Photograph], count: int
+) -> dict[str, float]:
+    """Percentage of empty crops in which a person is detected above the default threshold."""
+    crops = sorted(map(empty_crop, photographs), key=lambda crop: -min(crop.shape[:2]))[:count]
+    crops = [crop for crop in crops if min(crop.shape[:2]) >= MIN_EMPTY]
+    people = [len(predictor(crop, "auto")) for crop in crops]
+    return {
+        "crops": len(crops),
+        "smallest side, px": min(min(crop.shape[:2]) for crop in crops),
+        "crops with a person, %": 100 * float(np.mean(np.array(people) > 0)),
+        "people a crop": float(np.mean(people)),
+    }
+
+
+def main() -> None:
+    """The program."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", default=trained.DEFAULT, help="default: open")
+    parser.add_argument("--data_dir", help="where lsp is prepared; default: TFDS's place")
+    parser.add_argument("--people", type=int, default=1000, help="test photographs")
+    parser.add_argument("--empty", type=int, default=200, help="crops without a person")
+    options = parser.parse_args()
+
+    predictor = Predictor.from_checkpoint(options.checkpoint)
+    photographs = read_photographs(options.data_dir, options.people)
+    rows = {name: measure_cut(predictor, photographs, share) for name, share in CUTS.items()}
+    columns = list(rows["whole"])
+    print(f"{options.checkpoint}, LSP test, on {measure.machine()}\n")
+    print(f"| crop | {' | '.join(columns)} |\n| --- |{' ---: |' * len(columns)}")
+    for name, row in rows.items():
+        print(f"| {name} | {' | '.join(f'{value:.4g}' for value in row.values())} |", flush=True)
+    empty = measure_empty(predictor, photographs, options.empty) if options.empty else {}
+    print("\n" + ", ".join(f"{name}: {value:.4g}" for name, value in empty.items()))
+    result = {
+        "benchmark": "cutoff",
+        "machine": measure.machine(),
+        "checkpoint": options.checkpoint,
+        "rows": rows,
+        "empty": empty,
+    }
+    print("\n" + json.dumps(result, ensure_ascii=False, default=float))
+
+
+if __name__ == "__main__":
+    main()
