@@ -26,11 +26,8 @@ from pose3d_jax.evaluation.protocols import PROTOCOLS, Protocol
 from pose3d_jax.evaluation.report import evaluate_checkpoint, score
 from pose3d_jax.evaluation.tables import result_tables
 from pose3d_jax.files import read_json, write_json
-from pose3d_jax.images.crop import out_of_square
-from pose3d_jax.images.jpeg import decode_image
 from pose3d_jax.models import inference
 from pose3d_jax.models.variables import abstract_network
-from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import MIRROR_ORDER
 from pose3d_jax.stages import METHODS
 from tests import miniature, programs, small_checkpoint
@@ -95,21 +92,6 @@ def run(*flags, code: int = 0) -> str:
     )
     assert process.returncode == code, process.stdout
     return process.stdout
-
-
-@pytest.mark.parametrize("flip", [False, True])
-def test_evaluate_and_predictor_give_identical_joints(flip, data_dir):
-    """Published numbers are of what users get: the same boxes give the same joints."""
-    trained, split = load(small_checkpoint.directory()), open_split(SETS[1], data_dir, limit=5)
-    records = list(split.source)
-    boxes = np.stack([record["box"] for record in records])
-    evaluated = predict_split(trained, split, 8, flip=flip)
-    predictor = Predictor.from_checkpoint(small_checkpoint.directory(), batch_size=2, flip=flip)
-    corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, [2, 2]]], axis=1)
-    pose = predictor([decode_image(record["image"]) for record in records], list(corners))
-    joints = out_of_square(evaluated.poses.joints, boxes, small_checkpoint.SIDE)
-    np.testing.assert_allclose(pose.joints_2d, joints, atol=1e-4)
-    np.testing.assert_allclose(pose.joints_3d, evaluated.poses.millimetres, atol=1e-2)
 
 
 def test_kept_predictions_are_those_that_were_scored(evaluated):

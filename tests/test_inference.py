@@ -64,7 +64,7 @@ def test_evaluation_and_the_predictor_give_the_same_joints(monkeypatch, flip):
     monkeypatch.setattr(batches, "decode_image", lambda image: image)  # JPEG loses some.
     found = load(small_checkpoint.directory())
     split = Split("another", records(8), image_side=70)
-    evaluated = predictions.predict(found, split, batch_size=32, flip=flip).poses
+    evaluated = predictions.predict_split(found, split, batch_size=32, flip=flip).poses
     predictor = Predictor.from_checkpoint(small_checkpoint.directory(), flip=flip)
     x, y, side = np.stack([record["box"] for record in split.source]).astype(np.float64).T
     boxes = np.stack([x - side / 2, y - side / 2, side, side], axis=-1)
