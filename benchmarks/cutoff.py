@@ -145,7 +145,8 @@ def main() -> None:
     for name, row in rows.items():
         print(f"| {name} | {' | '.join(f'{value:.4g}' for value in row.values())} |", flush=True)
     empty = measure_empty(predictor, photographs, options.empty) if options.empty else {}
-    print("\n" + ", ".join(f"{name}: {value:.4g}" for name, value in empty.items()))
+    if empty:
+        print("\n" + ", ".join(f"{name}: {value:.4g}" for name, value in empty.items()))
     result = {
         "benchmark": "cutoff",
         "machine": measure.machine(),
