@@ -1,4 +1,4 @@
-"""Cut-off people and empty crops: `python -m benchmarks.cutoff [--checkpoint open]`.
+"""Cut-off people and pictures without people: `python -m benchmarks.cutoff [--checkpoint open]`.
 
 Test photographs of Leeds Sports Pose (prepared by `tfds_builders.prepare`) are cropped at the waist
 and at the chest: the image ends there, perpendicular to the image axis that is closer to the
@@ -6,12 +6,14 @@ person's trunk. The network gets a square around the visible joints and the cut,
 it. Prints PCK@0.2 of the torso over the limb joints inside the crop, and the mean confidence of the
 joints inside and outside.
 
-Then `boxes="auto"` on crops without a person: the largest parts of the same photographs that are
-beside, above or below their person. A photograph has one labelled person; spectators may remain.
+With `--pictures DIR`, a folder of pictures without people (for example of COCO), also the share of
+random crops of them in which a person is detected.
 """
 
 import argparse
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +21,8 @@ from jaxtyping import Bool, Float, UInt8
 
 from benchmarks import measure
 from benchmarks.finding import LIMBS, Photograph, read_photographs
-from pose3d_jax import metrics, trained
+from pose3d_jax import checkpoints, metrics
+from pose3d_jax.images.files import read_image
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import NECK, PELVIS
 
@@ -29,10 +32,8 @@ CUTS = {"whole": None, "waist": 0.85, "chest": 0.5}
 MARGIN = 1.3
 #: People with fewer visible limb joints are left out.
 MIN_JOINTS = 2
-#: Empty crops leave this much around the labelled joints, in units of their larger extent.
-EMPTY_MARGIN = 0.15
-#: Smallest side of an empty crop, px.
-MIN_EMPTY = 32
+#: Sides of the crops of pictures without people, in sides of the picture.
+CROP_SIDES = (0.4, 1.0)
 
 
 class Crop(NamedTuple):
@@ -72,16 +73,15 @@ def crop_person(photograph: Photograph, share: float | None) -> Crop:
     return Crop(pixels[top:bottom, left:right], joints - low, visible, box)
 
 
-def empty_crop(photograph: Photograph) -> UInt8[np.ndarray, "h w 3"]:
-    """The largest part of a photograph on one side of its person."""
-    pixels, joints = photograph
-    height, width = pixels.shape[:2]
-    low, high = joints.min(axis=0), joints.max(axis=0)
-    margin = EMPTY_MARGIN * (high - low).max()
-    left, top = np.clip(np.floor(low - margin), 0, (width, height)).astype(int)
-    right, bottom = np.clip(np.ceil(high + margin), 0, (width, height)).astype(int)
-    sides = pixels[:, :left], pixels[:, right:], pixels[:top], pixels[bottom:]
-    return max(sides, key=lambda part: min(part.shape[:2]))
+def empty_crops(folder: Path, count: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Random crops of a folder's pictures, in turn."""
+    rng = np.random.default_rng(0)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for number in range(count):
+        pixels = read_image(files[number % len(files)])
+        size = np.int32(rng.uniform(*CROP_SIDES) * np.array(pixels.shape[:2]))
+        top, left = rng.integers(0, np.array(pixels.shape[:2]) - size + 1)
+        yield pixels[top : top + size[0], left : left + size[1]]
 
 
 def measure_cut(
@@ -112,17 +112,12 @@ def measure_cut(
     }
 
 
-def measure_empty(
-    predictor: Predictor, photographs: list[Photograph], count: int
-) -> dict[str, float]:
-    """Percentage of empty crops in which a person is detected above the default threshold."""
-    crops = sorted(map(empty_crop, photographs), key=lambda crop: -min(crop.shape[:2]))[:count]
-    crops = [crop for crop in crops if min(crop.shape[:2]) >= MIN_EMPTY]
-    people = [len(predictor(crop, "auto")) for crop in crops]
+def measure_empty(predictor: Predictor, folder: Path, count: int) -> dict[str, float]:
+    """Percentage of crops in which a person is detected above the default threshold."""
+    people = np.array([len(predictor(crop, "auto")) for crop in empty_crops(folder, count)])
     return {
-        "crops": len(crops),
-        "smallest side, px": min(min(crop.shape[:2]) for crop in crops),
-        "crops with a person, %": 100 * float(np.mean(np.array(people) > 0)),
+        "crops": count,
+        "crops with a person, %": 100 * float(np.mean(people > 0)),
         "people a crop": float(np.mean(people)),
     }
 
@@ -130,10 +125,11 @@ def measure_empty(
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", default=trained.DEFAULT, help="default: open")
+    parser.add_argument("--checkpoint", default=checkpoints.DEFAULT, help="default: open")
     parser.add_argument("--data_dir", help="where lsp is prepared; default: TFDS's place")
     parser.add_argument("--people", type=int, default=1000, help="test photographs")
-    parser.add_argument("--empty", type=int, default=200, help="crops without a person")
+    parser.add_argument("--pictures", type=Path, help="folder of pictures without people")
+    parser.add_argument("--crops", type=int, default=200, help="of these pictures")
     options = parser.parse_args()
 
     predictor = Predictor.from_checkpoint(options.checkpoint)
@@ -144,8 +140,9 @@ def main() -> None:
     print(f"| crop | {' | '.join(columns)} |\n| --- |{' ---: |' * len(columns)}")
     for name, row in rows.items():
         print(f"| {name} | {' | '.join(f'{value:.4g}' for value in row.values())} |", flush=True)
-    empty = measure_empty(predictor, photographs, options.empty) if options.empty else {}
-    if empty:
+    empty = {}
+    if options.pictures:
+        empty = measure_empty(predictor, options.pictures, options.crops)
         print("\n" + ", ".join(f"{name}: {value:.4g}" for name, value in empty.items()))
     result = {
         "benchmark": "cutoff",
