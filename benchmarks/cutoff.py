@@ -21,7 +21,8 @@ from jaxtyping import Bool, Float, UInt8
 
 from benchmarks import measure
 from benchmarks.finding import LIMBS, Photograph, read_photographs
-from pose3d_jax import checkpoints, metrics
+from pose3d_jax import metrics
+from pose3d_jax.checkpoints import loading
 from pose3d_jax.images.files import read_image
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import NECK, PELVIS
@@ -125,7 +126,7 @@ def measure_empty(predictor: Predictor, folder: Path, count: int) -> dict[str, f
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", default=checkpoints.DEFAULT, help="default: open")
+    parser.add_argument("--checkpoint", default=loading.DEFAULT, help="default: open")
     parser.add_argument("--data_dir", help="where lsp is prepared; default: TFDS's place")
     parser.add_argument("--people", type=int, default=1000, help="test photographs")
     parser.add_argument("--pictures", type=Path, help="folder of pictures without people")
