@@ -42,6 +42,12 @@ def test_builders_import_the_package_and_not_the_other_way_round():
                 )
 
 
+def test_benchmarks_import_no_tests():
+    own = {path.stem for path in (ROOT / "tests").glob("*.py")} | {"tests"}
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        assert not own & {name.split(".")[0] for name in imports(path, everywhere=True)}, path
+
+
 def test_nothing_imports_a_program():
     programs = {f"pose3d_jax.{name}" for name in PROGRAMS}
     for name, path in modules().items():
