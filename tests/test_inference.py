@@ -101,7 +101,7 @@ class Blobs(nnx.Module):
     """A network whose heat-maps are a channel of its input, reduced; its depth is 0.5."""
 
     def __init__(self, side: int, decoding: str):
-        self.input_side, self.decoding = side, decoding
+        self.input_side, self.decoding, self.lifter = side, decoding, None
 
     def __call__(self, images):
         reduced = images.reshape(len(images), self.input_side // 4, 4, -1, 4, 3).mean((2, 4))

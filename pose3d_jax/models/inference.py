@@ -15,7 +15,7 @@ from pose3d_jax import geometry, heatmaps
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.images.crop import sample_squares
 from pose3d_jax.models import detector
-from pose3d_jax.models.variables import Variables
+from pose3d_jax.models.variables import Variables, standard_promotion
 from pose3d_jax.skeleton import MIRROR_ORDER
 
 
@@ -33,6 +33,7 @@ class Prediction(NamedTuple):
     depth: Float[Array, "b 16"]
 
 
+@standard_promotion()
 def predict(
     graphdef: nnx.GraphDef,
     variables: Variables,
@@ -87,6 +88,7 @@ def predict(
     return Prediction(joints, confidence, depth)
 
 
+@standard_promotion()
 def detect(
     graphdef: nnx.GraphDef, variables: Variables, images: UInt8[AnyArray, "b h w 3"]
 ) -> tuple[Float[Array, "b h/16 w/16"], Float[Array, "b h/16 w/16 3"]]:

@@ -4,7 +4,9 @@ The structure is an `nnx.GraphDef`, static and hashable. The variables are array
 batch normalisation's running statistics. Functions take them as two arguments.
 """
 
+import contextlib
 import types
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -32,12 +34,23 @@ class Variables(NamedTuple):
     stats: nnx.State
 
 
+@contextlib.contextmanager
+def standard_promotion() -> Iterator[None]:
+    """Context and decorator: JAX's default promotion of dtypes and ranks, as Flax's layers need it.
+
+    A process may set `JAX_NUMPY_DTYPE_PROMOTION=strict` or `JAX_NUMPY_RANK_PROMOTION=raise`.
+    """
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
 def split(model: PoseNetwork) -> tuple[nnx.GraphDef, Variables]:
     """Splits a module into structure and variables; the inverse of `nnx.merge`."""
     graphdef, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
     return graphdef, Variables(*states)
 
 
+@standard_promotion()
 def make_network(
     config: ml_collections.ConfigDict, *, axis_name: str | None = AXIS
 ) -> tuple[nnx.GraphDef, Variables]:
@@ -61,6 +74,7 @@ def make_network(
     )
 
 
+@standard_promotion()
 def abstract_network(config: ml_collections.ConfigDict) -> tuple[nnx.GraphDef, Variables]:
     """The network of a config with shapes (`jax.ShapeDtypeStruct`) in place of arrays.
 

@@ -27,7 +27,7 @@ from pose3d_jax.data.examples import (
     no_augmentation,
 )
 from pose3d_jax.data.framing import draw_framing
-from pose3d_jax.models.variables import AXIS
+from pose3d_jax.models.variables import AXIS, standard_promotion
 from pose3d_jax.stages import Stage
 from pose3d_jax.training.state import Batch, Hyperparameters, Metrics, TrainState
 
@@ -146,6 +146,7 @@ def make_train_step(
         device). It consumes `state`.
     """
 
+    @standard_promotion()
     def step(state: TrainState, batch: Batch | Example, hyper: Hyperparameters):
         images = len(jax.tree.leaves(batch)[0])
         place = jax.lax.axis_index(AXIS) * images + jnp.arange(images)
@@ -188,6 +189,7 @@ def make_loss_step(
         running: normalise with running statistics (eval mode) or the batch's own.
     """
 
+    @standard_promotion()
     def step(state: TrainState, batch: Batch, hyper: Hyperparameters):
         neutral = no_augmentation(len(batch["image"]))
         example = make_examples(batch, config.model.input_side, neutral, **config.targets)
