@@ -7,6 +7,8 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 from pose3d_jax.errors import UserError
@@ -360,3 +362,15 @@ def test_records_hold_jpeg_alone():
     Image.fromarray(CORNERS).save(buffer, "EPS")
     with pytest.raises(UnidentifiedImageError):
         decode_image(buffer.getvalue())
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "BMP", "TIFF"])
+@given(start=st.floats(0, 1), damage=st.binary(min_size=1, max_size=20), end=st.floats(0.1, 1.5))
+def test_damage_anywhere_gives_an_image_or_user_error(format_, start, damage, end):
+    content = bytearray(encoded(format_, exif(6)))
+    place = int(start * (len(content) - 1))
+    content[place : place + len(damage)] = damage
+    try:
+        assert decode_file(bytes(content[: int(end * len(content))]), "a.x").shape[2] == 3
+    except UserError as error:
+        assert str(error).startswith("a.x ") and "\n" not in str(error)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from pose3d_jax.errors import UserError
@@ -252,3 +254,20 @@ def test_linked_folders_are_followed_once(tmp_path):
     found = [Path(root, name) for root, names in media.walk(inside, pytest.fail) for name in names]
     assert set(found) == {inside / "a" / "x.jpg", inside / "link" / "b" / "y.jpg",
                           inside / "broken"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.mkv", "a.ts"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(start=st.floats(0, 1), damage=st.binary(min_size=1, max_size=40))
+def test_damage_anywhere_gives_frames_or_user_error(tmp_path, name, start, damage):
+    content = bytearray(write(tmp_path / name, moving(8), "mpeg4").read_bytes())
+    place = int(start * (len(content) - 1))
+    content[place : place + len(damage)] = damage
+    (tmp_path / name).write_bytes(content)
+    try:
+        video, frames = read(tmp_path / name)
+    except UserError as error:
+        assert str(tmp_path / name) in str(error) and "\n" not in str(error)
+    else:
+        assert video.lost >= 0 and len({frame.image.shape for frame in frames}) <= 1
+        assert np.isfinite([frame.time for frame in frames]).all()

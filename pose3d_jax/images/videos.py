@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -227,8 +228,8 @@ def _cut_off(container: Any, stream: Any, end: int, rate: Fraction) -> int:
     """
     if not any(name in container.format.name for name in ("matroska", "avi")):
         return 0
-    hours, minutes, seconds = (stream.metadata.get("DURATION") or "0:0:0").split(":")
-    announced = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    tag = re.fullmatch(r"(\d\d):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
+    announced = float(tag[1]) * 3600 + float(tag[2]) * 60 + float(tag[3]) if tag else 0.0
     if "avi" in container.format.name:  # Its unit of time is a frame, shown or repeated.
         announced = float(stream.frames * stream.time_base)
     elif len(container.streams) == 1:
