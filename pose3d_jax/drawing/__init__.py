@@ -1,1 +1,1 @@
-"""Pictures of skeletons: on pixels with Pillow, on axes with Matplotlib."""
+"""Draws skeletons: on images with Pillow, on axes with Matplotlib."""

@@ -1,4 +1,4 @@
-"""Pixels: of image files and videos, of records, and of the square that the network sees."""
+"""Images: files, videos, records, and the crops that are the network's input."""
 
 from pose3d_jax.images.files import read_image
 

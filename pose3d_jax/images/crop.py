@@ -1,7 +1,7 @@
-"""Squares cut out of images, and the maps there and back.
+"""Crops of images, and the maps between image and crop coordinates.
 
-`crop_square` cuts on the host, with antialiasing, once for every record; `sample` cuts the square
-that the network sees out of that, on the device.
+`crop_square` crops on the host with antialiasing, once per record; `sample` crops the network's
+input from the result on the device.
 """
 
 import math
@@ -16,8 +16,8 @@ from PIL import Image
 from pose3d_jax import geometry
 from pose3d_jax.arrays import AnyArray
 
-# Bicubic, widened to the scale of the reduction (that is Pillow's antialiasing): half the blur of
-# a box or triangle, and less ringing along limbs than Lanczos.
+# Pillow's antialiased bicubic filter: half the blur of a box or triangle, and less ringing along
+# limbs than Lanczos.
 _FILTER = Image.Resampling.BICUBIC
 _SUPPORT = 2.0
 
@@ -28,23 +28,23 @@ def crop_square(
     side: float,
     size: int,
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Float[np.ndarray, "2 3"]]:
-    """Cuts out a square and resamples it; black where the image ends.
+    """Crops a square and resamples it; black outside the image.
 
     Args:
         image: RGB.
         center: of the square, px in `image` (continuous: pixel i covers [i, i + 1)).
-        side: of the square, px in `image`; need not be whole.
+        side: of the square, px in `image`; any positive number.
         size: side of the result, px.
 
     Returns:
-        The crop, and the affine map from its px to those of `image`.
+        The crop, and the affine map from crop px to image px.
     """
     scale = side / size
     left_top = np.asarray(center, np.float64) - side / 2
     to_source = np.array([[scale, 0, left_top[0]], [0, scale, left_top[1]]], dtype=np.float32)
     crop = np.zeros((size, size, 3), np.uint8)
-    # Only the pixels of the result that touch the image are resampled: however far the square
-    # reaches, no more than the image is ever padded.
+    # Only the part of the result that touches the image is resampled, so that memory is bounded
+    # for squares of any size.
     extent = np.array([image.shape[1], image.shape[0]])
     first = np.clip(np.floor(-left_top / scale), 0, size).astype(int)
     last = np.clip(np.ceil((extent - left_top) / scale), 0, size).astype(int)
@@ -64,15 +64,15 @@ def crop_square(
 def block_means(
     image: UInt8[np.ndarray, "height width 3"], factor: int
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The means of `factor` × `factor` pixels, by which height and width can be divided."""
+    """The means of blocks of `factor` × `factor` pixels; height and width are multiples of it."""
     if factor == 1 or image.size == 0:
         return image[::factor, ::factor]
     height, width, channels = image.shape
-    # Of rows first, in the smallest type that holds sums; Pillow's `reduce` takes twice as long.
+    # Rows first, in the smallest type that holds the sums; Pillow's `reduce` takes twice as long.
     rows = image.reshape(height // factor, factor, width * channels)
     sums = rows.sum(axis=1, dtype=np.min_scalar_type(255 * factor))
-    # Then of columns, as products with ones where the channels are the same; each is so small that
-    # BLAS starts no threads for it.
+    # Then columns, as matrix products with ones where the channels agree; they are too small for
+    # BLAS to start threads.
     columns = sums.reshape(height // factor, width // factor, factor * channels)
     same = np.tile(np.eye(channels, dtype=np.float32), (factor, 1))
     return np.uint8(np.float32(columns) @ same / factor**2 + 0.5)
@@ -109,10 +109,10 @@ def square_around(
 
     Args:
         points: px.
-        margin: the side in units of the points' larger extent.
+        margin: side of the square in units of the points' larger extent.
 
     Returns:
-        Centre and side, px. A side is at least 1 px.
+        Centre and side, px; the side is at least 1 px.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     return (low + high) / 2, max(float((high - low).max()) * margin, 1.0)
@@ -121,12 +121,12 @@ def square_around(
 def into_square(
     points: Float[np.ndarray, "n joints 2"], squares: Float[np.ndarray, "n 3"], side: float
 ) -> Float[np.ndarray, "n joints 2"]:
-    """Maps points of images into squares of `side` px cut out of them.
+    """Maps points of images into square crops of `side` px.
 
     Args:
         points: px of the images.
         squares: centre x, y and side, px of the images.
-        side: of the squares after cutting, px.
+        side: of the crops, px.
     """
     zoom = side / squares[:, None, 2:]
     return (points - squares[:, None, :2]) * zoom + side / 2
@@ -155,8 +155,8 @@ def crop_to_image(
         box: centre x, y and side of the square in the image, px.
         side: of the crop, px.
         scale: factor on the square's side, about the box's centre.
-        rotation: clockwise turn of the person in the crop, before mirroring, radians.
-        mirror: whether left and right change places.
+        rotation: clockwise rotation of the person in the crop, before mirroring, radians.
+        mirror: whether left and right are exchanged.
     """
     scale, rotation, mirror = (
         jnp.broadcast_to(x, box.shape[:1]) for x in (scale, rotation, mirror)
@@ -164,7 +164,7 @@ def crop_to_image(
     zoom = box[:, 2] * scale / side
     cos, sin = jnp.cos(rotation), jnp.sin(rotation)
     flip = jnp.where(mirror, -1.0, 1.0)
-    # A person turned clockwise in the crop is sampled along axes turned the other way.
+    # A person rotated clockwise in the crop is sampled along axes rotated counter-clockwise.
     linear = jnp.stack([
         jnp.stack([cos * flip, sin], axis=-1),
         jnp.stack([-sin * flip, cos], axis=-1),
@@ -176,7 +176,7 @@ def crop_to_image(
 def sample_squares(
     images: UInt8[AnyArray, "b h w 3"], squares: Float[AnyArray, "b 3"], side: int
 ) -> Float[Array, "b s s 3"]:
-    """Samples upright squares bilinearly: `sample` for prediction, in half of its time.
+    """Samples upright squares bilinearly, in half the time of `sample`.
 
     Args:
         images: RGB; black beyond.
@@ -190,7 +190,7 @@ def sample_squares(
     def between(
         lines: UInt8[Array, "n k"] | Float[Array, "n k"], at: Float[Array, "s"]
     ) -> Float[Array, "s k"]:
-        """Lines at places between the given ones, line i at i; zeros beyond."""
+        """Interpolates between lines, of which line i is at position i; zeros outside."""
         before = jnp.floor(at)
         index, weight = before.astype(jnp.int32), at - before
 
@@ -219,8 +219,7 @@ def sample(
 
     Args:
         images: RGB.
-        matrix: affine map from crop px to image px, at about the image's own resolution: a crop
-            that shrinks the image by much more than 2 aliases.
+        matrix: affine map from crop px to image px. Reductions by much more than 2 alias.
         side: of the crops, px.
 
     Returns:
