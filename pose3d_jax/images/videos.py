@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.images.decoding import decode, measured_rate
 from pose3d_jax.images.media import VIDEO_SUFFIXES
 from pose3d_jax.untrusted import read_isolated, reason
 
@@ -33,18 +33,12 @@ MAX_PIXELS = 1 << 26
 OPENING_MEMORY, OPENING_SECONDS = 1 << 30, 20
 #: FFmpeg allocates no larger table.
 _LARGEST_TABLE = 2 << 30
-#: Packets whose times give the frame rate: those of the first minutes.
-_RATE_PACKETS = 5000
 #: Plausible frame rates, and the rate of a video that has none of them.
 _RATES, _DEFAULT_RATE = (Fraction(1, 100), Fraction(1000)), Fraction(25)
 #: Pixels that are more elongated are taken for damage.
 _MAX_ASPECT = 8
-#: Reading ends after this many errors without a packet between them.
-_MAX_ERRORS = 20
 #: Ticks per second of written frame times.
 _CLOCK = 90_000
-#: Codecs with packets that show no frame.
-_HIDDEN_FRAMES = ("vp8", "libvpx")
 
 
 class VideoFrame(NamedTuple):
@@ -99,7 +93,7 @@ def open_stream(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any
         UserError: PyAV is missing, or the file is no video or damaged (while reading, too).
     """
     with _checked(path, threads) as (container, stream, _):
-        yield stream, _decode_strictly(path, container, stream)
+        yield stream, _explain_all(path, container.decode(stream))
 
 
 @contextlib.contextmanager
@@ -112,7 +106,9 @@ def open_video(path: str | os.PathLike) -> Iterator[Video]:
     """
     with _checked(path) as (container, stream, rate):
         video = Video(rate, max(stream.frames, 0), iter(()))
-        video.frames = _shown(path, stream, _decode(path, container, stream, video), video.rate)
+        video.frames = _shown(
+            path, stream, _explain_all(path, decode(container, stream, video)), rate
+        )
         yield video
 
 
@@ -163,97 +159,14 @@ def _probe(path: str) -> Fraction:
                 f"{path} is damaged or hostile: opening it takes more than "
                 f"{OPENING_MEMORY >> 20:,} MiB."
             )
-        rates = [_measured_rate(container, stream), stream.average_rate]
+        rates = [measured_rate(container, stream), stream.average_rate]
     plausible = (rate for rate in rates if rate and _RATES[0] <= rate <= _RATES[1])
     return Fraction(next(plausible, _DEFAULT_RATE))  # PyAV 19 has a type of its own.
 
 
-def _measured_rate(container: Any, stream: Any) -> Fraction | None:
-    """Mean frames per second by the times of the first packets."""
-    times = set()
-    with contextlib.suppress(_av().FFmpegError):  # What precedes the damage suffices.
-        for packet in container.demux(stream):
-            if packet.pts is not None and not packet.is_discard:
-                times.add(packet.pts)
-            if len(times) >= _RATE_PACKETS:
-                break
-    if len(times) < 2:
-        return None
-    seconds = (max(times) - min(times)) * Fraction(stream.time_base)
-    return ((len(times) - 1) / seconds).limit_denominator(1001)
-
-
-def _decode_strictly(path: str | os.PathLike, container: Any, stream: Any) -> Iterator[Any]:
+def _explain_all(path: str | os.PathLike, frames: Iterator[Any]) -> Iterator[Any]:
     with _explained(path):
-        yield from container.decode(stream)
-
-
-def _decode(path: str | os.PathLike, container: Any, stream: Any, video: Video) -> Iterator[Any]:
-    """PyAV's frames; damaged packets are left out, and their frames counted in `video.lost`."""
-    errors: list[Exception] = []
-    packets, frames, times, end = 0, 0, set(), 0
-    for packet in _packets(container, stream, errors):
-        if packet.size or packet.dts is not None:
-            packets += 1
-            if not packet.size:  # A repeated frame; to the decoder it would be the end.
-                continue
-        if packet.pts is not None and not packet.is_discard:
-            times.add(packet.pts)
-            end = max(end, packet.pts + (packet.duration or 0))
-        try:
-            decoded = stream.decode(packet)
-        except _av().FFmpegError as error:
-            errors.append(error)
-            continue
-        frames += len(decoded)
-        video.lost = len(errors)
-        with _explained(path):
-            yield from decoded
-    if errors and not frames:
-        with _explained(path):
-            raise errors[0]
-    hidden = stream.codec_context.name in _HIDDEN_FRAMES
-    if "mov" in container.format.name:
-        unread = video.count - packets
-    else:
-        unread = _cut_off(container, stream, end, video.rate)
-    undecoded = len(times) - frames if errors and not hidden else 0
-    video.lost = max(len(errors), undecoded) + max(unread, 0)
-
-
-def _cut_off(container: Any, stream: Any, end: int, rate: Fraction) -> int:
-    """Frames that the header announces beyond the last packet, by its duration.
-
-    FFmpeg's readers of these containers report no error for them, and AVI counts repeated frames.
-    """
-    if not any(name in container.format.name for name in ("matroska", "avi")):
-        return 0
-    tag = re.fullmatch(r"(\d\d):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
-    announced = float(tag[1]) * 3600 + float(tag[2]) * 60 + float(tag[3]) if tag else 0.0
-    if "avi" in container.format.name:  # Its unit of time is a frame, shown or repeated.
-        announced = float(stream.frames * stream.time_base)
-    elif len(container.streams) == 1:
-        announced = max(announced, (container.duration or 0) / 1e6)
-    missing = announced - float(end * stream.time_base)
-    return round(missing * rate) if missing > 0.5 else 0
-
-
-def _packets(container: Any, stream: Any, errors: list[Exception]) -> Iterator[Any]:
-    """A stream's packets, across errors, which are added to `errors`; an empty one at the end."""
-    in_a_row = 0
-    while in_a_row < _MAX_ERRORS:
-        try:
-            for packet in container.demux(stream):
-                in_a_row = 0
-                if packet.size or packet.dts is not None:
-                    yield packet
-            break
-        except _av().FFmpegError as error:
-            errors.append(error)
-            in_a_row += 1
-    flush = _av().Packet()  # An empty packet makes the decoder return its last frames.
-    flush.stream, flush.time_base = stream, stream.time_base
-    yield flush
+        yield from frames
 
 
 @contextlib.contextmanager
