@@ -1,7 +1,7 @@
-"""Makes the picture that README.md opens with: `python docs/opening.py [--checkpoint open]`.
+"""Draws the first picture of README.md: `python docs/opening.py [--checkpoint open]`.
 
-The photograph around the person, the same with the joints that the network finds, and the skeleton
-in 3D from the side. Nobody says where the person is.
+The photograph around the person, the predicted joints, and the skeleton in 3D from the side. The
+person is detected.
 """
 
 import argparse
@@ -16,13 +16,14 @@ from pose3d_jax.images import read_image
 from pose3d_jax.prediction.predictor import Pose, Predictor
 
 DOCS = Path(__file__).parent
-#: Of the person, which the pictures show around them, in sides of the network's square.
+#: Side of the shown region, in sides of the network's square.
 SHOWN = 1.15
-SIDE = 3.2  # of a picture, inches
+#: Side of a picture, inches.
+SIDE = 3.2
 
 
 def parse_box(text: str) -> str | tuple[float, ...]:
-    """A box of the command line; "auto" stays."""
+    """Returns the box of a command-line text, or "auto"."""
     if text == "auto":
         return text
     x, y, width, height = map(float, text.split(","))
@@ -35,22 +36,21 @@ def main() -> None:
     parser.add_argument("--checkpoint", default=loading.DEFAULT)
     parser.add_argument("--photo", default=DOCS / "photos" / "balancing.jpg")
     parser.add_argument(
-        "--box", type=parse_box, default="auto", help="x,y,width,height, px; default: a search"
+        "--box", type=parse_box, default="auto", help="x,y,width,height, px; default: detection"
     )
     parser.add_argument("--out", default=DOCS / "opening.png")
     options = parser.parse_args()
     image = read_image(options.photo)
     pose = Predictor.from_checkpoint(options.checkpoint)(image, options.box)
     if not len(pose):
-        raise SystemExit(f"Nobody is found in {options.photo}.")
-    draw(image, pose, person=0).savefig(options.out, dpi=120)  # The surest.
-    print(
-        f"{options.out}: the first of {len(pose)}, in squares of {np.round(pose.squares[:, 2])} px"
-    )
+        raise SystemExit(f"No person is detected in {options.photo}.")
+    # The detection with the highest confidence comes first.
+    draw(image, pose, person=0).savefig(options.out, dpi=120)
+    print(f"{options.out}: the first of {len(pose)} people")
 
 
 def draw(image: np.ndarray, pose: Pose, person: int) -> Figure:
-    """One person three times."""
+    """Draws the photograph, the joints and the skeleton of one person."""
     figure = Figure(figsize=(3 * SIDE, SIDE), layout="constrained")
     plain, joints, side = figure.subplots(1, 3)
     x, y, extent = pose.squares[person]
@@ -60,7 +60,7 @@ def draw(image: np.ndarray, pose: Pose, person: int) -> Figure:
         axes.set(xlim=x + reach, ylim=(y + reach)[::-1], xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     plot_bones(joints, pose.joints_2d[person], edge=4.0, linewidth=2.5)
-    # From the camera's right: what is further right is nearer, and away is to the right.
+    # The view from the camera's right: horizontal is depth, and larger x is nearer.
     upright = pose.joints_3d[person] * (1, -1, 1)
     plot_bones(side, upright[:, [2, 1]], nearness=upright[:, 0], linewidth=3.5)
     middle = (upright.min(0) + upright.max(0)) / 2

@@ -34,7 +34,7 @@ def test_it_knows_its_version(monkeypatch, capsys):
 def test_help_lists_the_commands_and_a_typing_error_has_a_suggestion(monkeypatch, capsys):
     code, text = run(monkeypatch, capsys)
     assert code == 0 and all(f"\n  {name} " in text for name in command.COMMANDS)
-    code, text = run(monkeypatch, capsys, "trian")
+    code, text = run(monkeypatch, capsys, "tran")
     assert code == 2 and "Did you mean train?" in text
 
 

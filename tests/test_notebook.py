@@ -1,4 +1,4 @@
-"""The notebook, executed as a reader would, and what it shows."""
+"""The notebook, executed from top to bottom, and its outputs."""
 
 import base64
 import io
@@ -22,16 +22,16 @@ PHOTO = Path(__file__).parent.parent / "docs" / "photos" / "balancing.jpg"
 
 
 class Executed(NamedTuple):
-    """The notebook after a run, and what it ran on."""
+    """The executed notebook and its inputs."""
 
     cells: list
     checkpoint: str
     photo: Path
 
 
-@pytest.fixture(scope="module", params=["a stage", *["as it is"][: len(loading.bundled_names())]])
+@pytest.fixture(scope="module", params=["a stage", *["unchanged"][: len(loading.bundled_names())]])
 def executed(request, tmp_path_factory):
-    """The notebook, run with a stage's directory and a photo, or as it is."""
+    """The notebook, executed with a stage's directory and a photo, or unchanged."""
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
@@ -93,8 +93,8 @@ def test_it_shows_what_the_predictor_predicts(executed):
     expected = expected if len(expected) else predictor(image)
     seen = set()
     for side in ("right", "left", "middle"):
-        everybody = zip(dots(figure, "scatter", side), dots(figure, "scatter3d", side), strict=True)
-        for person, (flat, deep) in enumerate(everybody):
+        people = zip(dots(figure, "scatter", side), dots(figure, "scatter3d", side), strict=True)
+        for person, (flat, deep) in enumerate(people):
             names = [text.partition(",")[0].replace(" ", "_") for text in flat.text]
             joints = [skeleton.JOINT_NAMES.index(name) for name in names]
             shown = np.stack([decoded(flat.x), decoded(flat.y)], axis=-1)
@@ -168,7 +168,7 @@ def test_the_view_shows_joints_where_they_are_on_the_image():
         np.testing.assert_allclose(np.array([trace.x, trace.y]).T, joints[person, indices])
 
 
-def test_nobody_can_be_viewed():
+def test_a_picture_without_people_is_shown():
     pytest.importorskip("plotly")
-    nobody = pose_of(np.zeros((0, 16, 2)), np.zeros((0, 16, 3)))
-    assert len(viewer.view(small_checkpoint.photo(20, 20), nobody).data) == 1
+    empty = pose_of(np.zeros((0, 16, 2)), np.zeros((0, 16, 3)))
+    assert len(viewer.view(small_checkpoint.photo(20, 20), empty).data) == 1
