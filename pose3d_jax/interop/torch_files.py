@@ -30,10 +30,10 @@ _DATA_MODULES = {
     "_codecs", "argparse", "array", "collections", "copyreg", "dataclasses", "datetime", "decimal",
     "enum", "fractions", "functools", "numbers", "pathlib", "random", "typing", "uuid", "zoneinfo",
 }  # fmt: skip
-#: The same for built-in names.
+#: The same for built-in names, those of Python 2 included.
 _DATA_BUILTINS = {
     "bool", "bytearray", "bytes", "complex", "dict", "float", "int", "list", "object", "range",
-    "slice", "str", "tuple", "Ellipsis",
+    "slice", "str", "tuple", "Ellipsis", "long", "unicode", "xrange",
 }  # fmt: skip
 #: bfloat16 as its two bytes: NumPy has no such type.
 _BFLOAT16 = np.dtype("V2")
