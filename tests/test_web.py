@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose3d_jax import Predictor
+from pose3d_jax import Predictor, heatmaps
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import read_image
 
@@ -56,10 +56,12 @@ def test_the_page_predicts_what_the_predictor_predicts(site, tmp_path, box):
     query = "?photo=photo.jpg" + (f"&box={','.join(map(str, box))}" if box else "")
     found = result(site + query, tmp_path)
     boxes = None if box is None else [box]
-    expected = Predictor.from_pretrained("open", compute="float32")(read_image(PHOTO), boxes)
-    # The page rounds the crop to uint8, which can move one joint to the other side of its cell.
+    predictor = Predictor.from_pretrained("open", compute="float32")
+    expected = predictor(read_image(PHOTO), boxes)
+    # The page rounds the crop to uint8; a joint whose neighbouring cells tie may move by a cell.
     errors = np.linalg.norm(found["joints2d"] - expected.joints_2d[0], axis=1)
-    assert np.sort(errors)[-2] < 1.0 and errors.max() < 4 * found["square"]["side"] / 128, errors
+    assert np.sum(errors < 1.0) >= 13, errors
+    assert errors.max() < 1.5 * heatmaps.STRIDE * found["square"]["side"] / predictor.input_side
 
 
 def test_a_missing_npm_is_reported(tmp_path, monkeypatch):
