@@ -192,12 +192,12 @@ def _orientation(frame: Any) -> tuple[bool, bool, bool]:
     The display matrix (a b u, c d v, x y w) maps a pixel (p, q) to (a p + c q + x, b p + d q + y).
     Turns that are no quarter turns become the next one.
     """
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
-            if abs(a) + abs(d) >= abs(b) + abs(c):
-                return False, a < 0, d < 0
-            return True, c < 0, b < 0
+    data = frame.side_data.get(_av().sidedata.sidedata.Type.DISPLAYMATRIX)
+    if data is not None:
+        a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+        if abs(a) + abs(d) >= abs(b) + abs(c):
+            return False, a < 0, d < 0
+        return True, c < 0, b < 0
     return False, False, False
 
 
