@@ -28,7 +28,7 @@ from PIL import Image
 from benchmarks import measure
 from pose3d_jax.checkpoints import loading
 from pose3d_jax.data.catalog import open_dataset
-from pose3d_jax.data.sources import open_source, spread
+from pose3d_jax.data.sources import evenly_spaced, open_source
 from pose3d_jax.images.crop import square_around
 from pose3d_jax.images.jpeg import decode_image
 from pose3d_jax.prediction.finding import MARGIN, THRESHOLD, as_boxes
@@ -126,7 +126,7 @@ def read_photographs(data_dir: str | None, count: int) -> list[Photograph]:
     builder = open_dataset("lsp", data_dir)
     source = open_source(builder, "test")
     photographs = []
-    for index in spread(len(source), count):
+    for index in evenly_spaced(len(source), count):
         record = source[int(index)]
         pixels = decode_image(record["image"])
         bright = pixels.max(axis=-1) > BLACK

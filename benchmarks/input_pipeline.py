@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import ml_collections
 
-from pose3d_jax.data import batches as _batches
+from pose3d_jax.data import loader
 from pose3d_jax.data.sources import Domain, open_domain
 from tfds_builders.prepare import prepare
 
@@ -56,7 +56,7 @@ def open_domains(config: ml_collections.ConfigDict, data_dir: str | None) -> lis
 
 def training_batches(config, domains, threads: int | None = None) -> Iterator[dict]:
     """Batches as stages 2 and 3 read them."""
-    return _batches.training_batches(
+    return loader.training_batches(
         [domain.train for domain in domains],
         batch_size=config.data.batch_size,
         seed=0,

@@ -21,7 +21,7 @@ from flax import nnx
 
 import pose3d_jax.programs.memory  # noqa: F401  # before NumPy
 from pose3d_jax import presets
-from pose3d_jax.data.batches import Batch
+from pose3d_jax.data.loader import HostBatch
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import Variables
 from pose3d_jax.programs.run import exit_code
@@ -74,7 +74,7 @@ def make_config(chosen: argparse.Namespace) -> ml_collections.ConfigDict:
     return config
 
 
-def random_records(config: ml_collections.ConfigDict) -> Batch:
+def random_records(config: ml_collections.ConfigDict) -> HostBatch:
     """A host batch of records with random images and poses, half lab and half wild."""
     rng = np.random.default_rng(0)
     batch, side = config.data.batch_size, config.model.input_side

@@ -58,7 +58,7 @@ def stages(root: Path, data_dir: Path) -> int:
         ("crop and resample, records",
          lambda: crop_square(frame, center, side, sequence.IMAGE_SIDE), 1),
         ("encode JPEG, records", lambda: encode_image(crop), 1),
-        ("all of it, video frames", lambda: plan.make(item), frames),
+        ("all of it, video frames", lambda: plan.process(item), frames),
     ):  # fmt: skip
         speed = rate(function, count)
         print(f"  {name:28} {speed:8,.0f}")
@@ -75,7 +75,7 @@ def whole(root: Path, scratch: Path, workers: int, frames: int) -> Path:
     data_dir = scratch / f"workers{workers}"
     plan = load_builder("human36m", data_dir).make_plan(root, scratch, partial=True)
     # The workers' start, some seconds, does not grow with the data: they are warm after an item.
-    done = work.do_all(plan.make, plan.items, data_dir / "items", workers)
+    done = work.run_all(plan.process, plan.items, data_dir / "items", workers)
     first = None
     for _ in done:
         first = first or time.perf_counter()

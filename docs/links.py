@@ -16,6 +16,10 @@ PAGES = {
     "benchmarks/README.md": "speed.md",
     "tfds_builders/README.md": "data.md",
 }
+PAGES |= {
+    f"tfds_builders/{name}/README.md": f"data/{name}.md"
+    for name in ("human36m", "mpii", "mpi_inf_3dhp", "lsp", "synthetic")
+}
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 _INCLUDE = re.compile(r'^--8<-- "([^"]+)"$', re.MULTILINE)
 

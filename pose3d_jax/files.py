@@ -127,6 +127,30 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def local_path(path: str | os.PathLike, flag: str) -> Path:
+    """An absolute path of the local file system, `~` expanded.
+
+    Args:
+        path: as the user wrote it.
+        flag: the option or variable that it comes from, for the error message.
+
+    Raises:
+        UserError: the path is remote (`gs://…`), or `~` has no home directory.
+    """
+    text = os.fspath(path)
+    if scheme := re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", text):
+        raise UserError(
+            f"{flag} {text}: {scheme[1]}:// paths are not supported. Copy the files to a local "
+            "disk, or mount the storage (gcsfuse, s3fs, …) and give its local path."
+        )
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        raise UserError(
+            f"{flag} {text}: the home directory is unknown. Set HOME, or give an absolute path."
+        )
+    return Path(os.path.abspath(expanded))
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file atomically."""
     with written_whole(path, "w") as file:

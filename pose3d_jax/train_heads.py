@@ -15,7 +15,7 @@ from absl import app, flags
 
 from pose3d_jax.checkpoints.loading import load
 from pose3d_jax.checkpoints.packed import check_writable, write_packed
-from pose3d_jax.data.sources import InTurn, open_domain
+from pose3d_jax.data.sources import Interleaved, open_domain
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import flatten
 from pose3d_jax.programs.run import run_program
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
         )
     lab, wild = (open_domain(config.data[name], DATA_DIR.value) for name in ("lab", "wild"))
     if DETECTOR_STEPS.value:
-        records = InTurn([wild.train, wild.train, lab.train])
+        records = Interleaved([wild.train, wild.train, lab.train])
         variables = train_detector(trained.graphdef, variables, records, steps=DETECTOR_STEPS.value)
     if LIFTER_STEPS.value:
         poses = np.stack([lab.train[i]["joints_3d"] for i in range(len(lab.train))])

@@ -44,3 +44,16 @@ def data_dir(tmp_path_factory):
     for name in ("synthetic/lab_tiny", "synthetic/wild_tiny"):
         prepare(name, directory, limit=32)
     return directory
+
+
+@pytest.fixture(scope="module")
+def read_in_process():
+    """Official files are read in the tests' process, which is faster; `test_untrusted` isolates."""
+    from tfds_builders.human36m import sequence
+    from tfds_builders.lsp import annotations as lsp
+    from tfds_builders.mpii import annotations as mpii
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (sequence, lsp, mpii):
+            patch.setattr(module, "read_isolated", lambda reader, path, **_: reader(str(path)))
+        yield

@@ -13,8 +13,6 @@ from PIL import Image, ImageDraw
 
 from pose3d_jax import skeleton
 from tfds_builders import base
-from tfds_builders.human36m.sequence import JOINTS as HUMAN36M_JOINTS
-from tfds_builders.mpi_inf_3dhp.mpi_inf_3dhp_dataset_builder import JOINTS as MPI_INF_3DHP_JOINTS
 
 #: One colour per joint, each far from the others and from the grey background.
 COLORS = np.array([
@@ -30,6 +28,18 @@ LSP_JOINTS = [skeleton.JOINT_NAMES.index(name) for name in (
     "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
     "upper_neck", "head_top",
 )]  # fmt: skip
+# Truth of its own, from the releases' documentation: the builders' tables are what is tested.
+#: fx, fy, cx, cy of Human3.6M's cameras, px.
+CAMERAS = {
+    "54138969": (1145.0494, 1143.7811, 512.5415, 515.4515),
+    "55011271": (1149.6757, 1147.5917, 508.8486, 508.0649),
+    "58860488": (1149.1407, 1148.7990, 519.8158, 501.4026),
+    "60457274": (1145.5114, 1144.7739, 514.9682, 501.8820),
+}
+#: Human3.6M's joints by the skeleton's: legs, pelvis, spine, neck, head top, arms.
+HUMAN36M_JOINTS = [3, 2, 1, 6, 7, 8, 0, 12, 13, 15, 27, 26, 25, 17, 18, 19]
+#: The same for MPI-INF-3DHP's 17: head top, neck, arms (right first), legs, pelvis, spine, head.
+MPI_INF_3DHP_JOINTS = [10, 9, 8, 11, 12, 13, 14, 15, 1, 0, 4, 3, 2, 5, 6, 7]
 INDEX_BITS = 10
 _BIT_SIDE = 16
 
@@ -100,15 +110,6 @@ def read_index(picture: np.ndarray, places: np.ndarray) -> int:
 
 
 # Human3.6M
-
-
-#: Human3.6M's cameras as calibrated: focal lengths and principal point, px.
-CAMERAS = {
-    "54138969": (1145.0494, 1143.7811, 512.5415, 515.4515),
-    "55011271": (1149.6757, 1147.5917, 508.8486, 508.0649),
-    "58860488": (1149.1407, 1148.7990, 519.8158, 501.4026),
-    "60457274": (1145.5114, 1144.7739, 514.9682, 501.8820),
-}
 
 
 def project(points: np.ndarray, camera: str) -> np.ndarray:
@@ -397,7 +398,7 @@ def make_all(plan: base.Plan) -> dict[tuple[str, str], dict[str, object]]:
     """All records of a plan by split and `image_id`; nothing may fail."""
     made = {}
     for item in plan.items:
-        outcome = plan.make(item)
+        outcome = plan.process(item)
         assert not outcome.errors
         made |= {(item.split, record["image_id"]): record for record in outcome.records}
     return made

@@ -343,7 +343,7 @@ COUNT = 20_000
 
 @jax.jit
 def draw(keys, apply):
-    return examples.draw_augmentation(keys, apply, CONFIG)
+    return examples.sample_augmentation(keys, apply, CONFIG)
 
 
 @pytest.fixture(scope="module")

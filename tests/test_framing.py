@@ -31,7 +31,7 @@ def batch():
 def draw(batch, cut=0.0, empty=0.0, apply=True):
     config = ml_collections.ConfigDict({"cut_probability": cut, "empty_probability": empty})
     keys = jax.random.split(jax.random.key(0), COUNT)
-    made = framing.draw_framing(keys, batch, jnp.full(COUNT, apply), config)
+    made = framing.sample_framing(keys, batch, jnp.full(COUNT, apply), config)
     return jax.tree.map(np.asarray, made)
 
 

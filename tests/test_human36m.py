@@ -9,7 +9,9 @@ import threading
 import numpy as np
 import pytest
 from miniature import (
+    CAMERAS,
     COLORS,
+    HUMAN36M_JOINTS,
     index_places,
     pack,
     poses,
@@ -32,6 +34,21 @@ from tfds_builders.human36m.release import Sequence36m
 CAMERA = "54138969"
 
 
+def test_official_subjects_actions_and_cameras():
+    """From the release's documentation; Table 1 of the paper has the actions as rows."""
+    assert (release.TRAIN_SUBJECTS, release.TEST_SUBJECTS) == (
+        ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11"),
+    )  # fmt: skip
+    assert release.ACTIONS == (
+        "Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing",
+        "Purchases", "Sitting", "SittingDown", "Smoking", "Waiting", "WalkDog", "Walking",
+        "WalkPair",
+    )  # fmt: skip
+    cameras = {name: (c.fx, c.fy, c.cx, c.cy) for name, c in release.CAMERAS.items()}
+    assert cameras == CAMERAS
+    assert sequence.JOINTS.tolist() == HUMAN36M_JOINTS
+
+
 def make_plan(root, scratch, **options):
     builder = load_builder("human36m", scratch)
     return builder.make_plan(root, scratch / "release", **{"partial": True, **options})
@@ -40,7 +57,7 @@ def make_plan(root, scratch, **options):
 def make_all(plan):
     made = {}
     for item in plan.items:
-        for record in plan.make(item).records:
+        for record in plan.process(item).records:
             made[item.split, record["image_id"]] = record
     return made
 
@@ -312,7 +329,7 @@ def test_a_sequence_without_video_stops_unless_a_part_is_wanted(complete, tmp_pa
 def test_a_trial_looks_at_one_subject_of_each_split(complete, tmp_path):
     plan = make_plan(complete, tmp_path, partial=False, trial=True).trial(4)
     assert {item.row[0] for item in plan.items} == {"S1", "S9"}
-    assert sum(len(plan.make(item).records) for item in plan.items) == 8
+    assert sum(len(plan.process(item).records) for item in plan.items) == 8
 
 
 def test_truncated_archives_are_named(release_and_truth, tmp_path):
@@ -475,7 +492,7 @@ def test_the_video_that_older_releases_have_damaged(tmp_path, state):
         video.unlink()
     plan = make_plan(tmp_path, tmp_path / "data")
     assert not any("Directions.54138969" in sentence for sentence in plan.missing)
-    made = {item.task.sequence: plan.make(item) for item in plan.items}
+    made = {item.task.sequence: plan.process(item) for item in plan.items}
     assert made[Sequence36m("S11", "Directions 1", CAMERA)].records
     if state == "absent":
         assert DAMAGED not in made

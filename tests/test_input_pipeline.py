@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pose3d_jax.data.batches import batch_ids, evaluation_batches, to_arrays, training_batches
-from pose3d_jax.data.sources import Chosen, WithoutDepth
+from pose3d_jax.data.loader import batch_ids, evaluation_batches, to_arrays, training_batches
+from pose3d_jax.data.sources import Subset, WithoutDepth
 from pose3d_jax.skeleton import NUM_JOINTS
 
 
@@ -102,7 +102,7 @@ def test_evaluation_reads_everything_in_order_and_marks_the_filler():
 
 @pytest.mark.parametrize(("limit", "expected"), [(5, [0, 2, 4, 6, 8]), (100, list(range(10)))])
 def test_a_limit_spreads_over_the_split(limit, expected):
-    chosen = Chosen(LAB, limit)
+    chosen = Subset(LAB, limit)
     batches = evaluation_batches(chosen, batch_size=3, image_side=8, threads=1)
     seen = np.concatenate([batch["head_size"][:real] for batch, real in batches])
     np.testing.assert_array_equal(seen, expected)

@@ -5,8 +5,8 @@ import pytest
 from miniature import write_human36m, write_mpii_people
 
 from pose3d_jax import skeleton
-from pose3d_jax.data.batches import training_batches
 from pose3d_jax.data.catalog import NotPreparedError, open_dataset
+from pose3d_jax.data.loader import training_batches
 from pose3d_jax.data.sources import open_source
 from pose3d_jax.errors import UserError
 from tfds_builders import inspect
@@ -14,7 +14,7 @@ from tfds_builders.prepare import prepare
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
+def data_dir(read_in_process, tmp_path_factory):
     data_dir, release = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("release")
     write_human36m(release / "human36m", names=("Directions", "Eating"), frames=9)
     prepare("human36m", data_dir, manual_dir=release / "human36m", partial=True, workers=1)
@@ -33,7 +33,7 @@ def test_human36m_reproduces_the_canonical_skeleton(data_dir):
         mean, deviation, canonical = map(float, line.split()[-3:])
         assert (mean, deviation, canonical) == (round(length, 1), 0.0, round(length, 1))
     text = "\n".join(lines[start:])
-    assert "AvgSumLen): 4297.0" in text and "sum by subject: S1 4196.0" in text
+    assert "scaled to: 4297.0" in text and "sum by subject: S1 4196.0" in text
     assert "subjects: S1 4" in text and "actions: Directions 2, Eating 2" in text
     assert "joints_3d project 0.00 px (median) and 0.0" in text
     assert "test: 4 records" in text

@@ -24,6 +24,21 @@ def release(tmp_path, monkeypatch):
     return tmp_path, truth
 
 
+def test_training_photographs_of_the_official_files(monkeypatch):
+    """The first thousand, without those whose near-duplicates are in the test half."""
+    labels = np.ones((2000, 14, 3))
+    labels[[9, 1009], 7:, 2] = 0  # Seven labelled joints: too few.
+    labels[10, 8:, 2] = 0  # Eight: enough.
+    monkeypatch.setattr(lsp, "read_joints", lambda release, extended: labels)
+    numbers = {"train": set(), "test": set()}
+    for split, person in lsp._people(lsp.LSP, Release("lsp_dataset"), corrected=False):
+        if isinstance(person, lsp.Person):
+            numbers[split].add(person.number)
+    duplicates = {550, 492, 371, 483}  # Of 1366, 1436, 1622 and 1211.
+    assert numbers["train"] == set(range(1, 1001)) - duplicates - {10}
+    assert numbers["test"] == set(range(1001, 2001)) - {1010}
+
+
 def change_joints(root, dataset, change):
     path = root / dataset / "joints.mat"
     joints = scipy.io.loadmat(path)["joints"]
@@ -144,7 +159,7 @@ def test_damaged_files_say_which(release):
     image = root / "lsp_dataset" / "images" / "im0004.jpg"
     image.write_bytes(image.read_bytes()[:300])
     plan = lsp.make_plan(root, partial=False)
-    (made,) = [plan.make(item) for item in plan.items if item.split == "test"]
+    (made,) = [plan.process(item) for item in plan.items if item.split == "test"]
     assert [record["image_id"] for record in made.records] == ["lsp_00005"]
     assert "im0004.jpg" in made.errors[0]
     (root / "lspet_dataset" / "joints.mat").write_bytes(b"not MATLAB")
@@ -161,7 +176,7 @@ def test_a_photograph_in_another_format_stays_closed(release, monkeypatch):
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("started"))
     Image.new("RGB", (250, 250)).save(root / "lsp_dataset" / "images" / "im0004.jpg", "EPS")
     plan = lsp.make_plan(root, partial=False)
-    (made,) = [plan.make(item) for item in plan.items if item.split == "test"]
+    (made,) = [plan.process(item) for item in plan.items if item.split == "test"]
     assert len(made.records) == 1 and "im0004.jpg" in made.errors[0]
 
 
@@ -176,7 +191,7 @@ def test_joints_where_none_can_be_are_a_sentence(release, value):
     """A square around them would ask for any amount of memory."""
     root, _ = release
     change_joints(root, "lsp_dataset", lambda joints: joints.__setitem__((0, 3, 4), value))
-    with pytest.raises(UserError, match="where none can be"):
+    with pytest.raises(UserError, match="impossible coordinates"):
         lsp.make_plan(root, partial=False)
 
 
@@ -197,6 +212,6 @@ def test_damaged_archives_say_which(release, tmp_path_factory, where, value):
     content[entry + where : entry + where + len(value)] = value
     path.write_bytes(content)
     plan = lsp.make_plan(place, partial=False)
-    (made,) = [plan.make(item) for item in plan.items if item.split == "test"]
+    (made,) = [plan.process(item) for item in plan.items if item.split == "test"]
     assert len(made.records) == 1 and "im0004.jpg" in made.errors[0]
     assert str(path) in made.errors[0]

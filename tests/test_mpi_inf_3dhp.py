@@ -2,13 +2,12 @@ import h5py
 import numpy as np
 import pytest
 from miniature import COLORS, index_places, read_index, write_mpi_inf_3dhp
+from miniature import MPI_INF_3DHP_JOINTS as ORDER
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.jpeg import decode_image
 from tfds_builders.mpi_inf_3dhp import mpi_inf_3dhp_dataset_builder as mpi
 
-#: MPII's order in the data set's 17 joints: ankle … wrist (the release's documentation).
-ORDER = [10, 9, 8, 11, 12, 13, 14, 15, 1, 0, 4, 3, 2, 5, 6, 7]
 FRAMES = {"TS1": 9, "TS3": 1, "TS5": 4}
 
 
@@ -17,8 +16,18 @@ def release(tmp_path):
     return tmp_path, write_mpi_inf_3dhp(tmp_path, FRAMES, valid=(0, 2, 7))
 
 
+def test_official_counts_and_activities():
+    """From the release's documentation."""
+    frames = {"TS1": 6151, "TS2": 6080, "TS3": 5838, "TS4": 6007, "TS5": 320, "TS6": 492}
+    assert (frames, 2929) == (mpi.FRAMES, mpi.VALID_FRAMES)
+    assert mpi.ACTIVITIES == (
+        "Stand/Walk", "Exercise", "Sit on chair", "Crouch/Reach", "On the floor", "Sports",
+        "Miscellaneous",
+    )  # fmt: skip
+
+
 def make_all(plan):
-    return {r["image_id"]: r for item in plan.items for r in plan.make(item).records}
+    return {r["image_id"]: r for item in plan.items for r in plan.process(item).records}
 
 
 def in_source(record, points):

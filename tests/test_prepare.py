@@ -14,13 +14,16 @@ import tensorflow_datasets as tfds
 from miniature import write_human36m, write_mpii_people
 from PIL import Image
 
-from pose3d_jax.data import catalog
+from pose3d_jax.data import catalog, sources
 from pose3d_jax.errors import UserError
 from tfds_builders import base, builders, prepare, work
 from tfds_builders.synthetic import generate
 
 NAMES = ("Directions 1", "Eating", "Waiting 2")
 HUMAN36M = "human36m/every_4"
+
+
+pytestmark = pytest.mark.usefixtures("read_in_process")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def human36m(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(human36m, tmp_path_factory):
+def undisturbed(read_in_process, human36m, tmp_path_factory):
     """The part of Human3.6M, prepared without incident."""
     data_dir = tmp_path_factory.mktemp("undisturbed")
     prepare.prepare(HUMAN36M, data_dir, manual_dir=human36m, partial=True, workers=1)
@@ -87,17 +90,64 @@ def test_what_is_not_prepared_names_the_command(tmp_path):
         catalog.open_dataset("mpii", tmp_path)
     command = f"python -m tfds_builders.prepare mpii --manual_dir DIR --data_dir {tmp_path}"
     assert command in str(error.value)
-    assert catalog.command("synthetic/lab") == "python -m tfds_builders.prepare synthetic/lab"
+    assert (
+        catalog.prepare_command("synthetic/lab") == "python -m tfds_builders.prepare synthetic/lab"
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "known"),
     [("coco", "mpii"), ("synthetic/nowhere", "synthetic/lab"), ("human36m/fast", "every_N"),
-     ("mpii/large", "there are mpii")],
+     ("mpii/large", "data sets are mpii")],
 )  # fmt: skip
 def test_unknown_names_tell_the_known_ones(name, known):
     with pytest.raises(builders.UnknownDatasetError, match=known):
         builders.load_builder(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [("mpi", "mpii"), ("lps", "lsp"), ("synthetic/wild_tny", "synthetic/wild_tiny")],
+)
+def test_a_misspelt_name_gets_a_suggestion(name, close):
+    with pytest.raises(builders.UnknownDatasetError, match=f"Did you mean {close}\\?"):
+        builders.load_builder(name)
+
+
+@pytest.mark.parametrize("name", builders.DATASETS)
+def test_every_builder_describes_its_data_set(name, tmp_path):
+    """With the files that TFDS expects beside a builder."""
+    info = builders.load_builder(name, tmp_path).info
+    assert info.description.startswith("# ") and len(info.description) > 500
+    assert info.citation.startswith("@") and "title" in info.citation
+    assert info.homepage.startswith("http")
+    builder_class = type(builders.load_builder(name, tmp_path))
+    assert set(builder_class.get_metadata().tags) <= set(tfds.core.dataset_metadata.valid_tags())
+
+
+@pytest.mark.parametrize("scheme", ["gs://bucket/x", "s3://bucket/x", "hdfs://host/x"])
+def test_remote_paths_are_refused_before_any_work(scheme, mpii, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for options in (
+        {"data_dir": scheme, "manual_dir": mpii},
+        {"data_dir": tmp_path, "manual_dir": scheme},
+    ):
+        with pytest.raises(UserError, match="paths are not supported"):
+            prepare.prepare("mpii", **options)
+    monkeypatch.setenv("TFDS_DATA_DIR", scheme)
+    for use in (catalog.open_dataset, catalog.is_prepared, builders.load_builder):
+        with pytest.raises(UserError, match=f"TFDS_DATA_DIR {scheme}"):
+            use("mpii")
+    assert files(tmp_path) == []
+
+
+def test_an_unknown_home_directory_is_an_error_and_not_a_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # No HOME, unknown user id.
+    with pytest.raises(UserError, match="the home directory is unknown"):
+        prepare.prepare("synthetic/lab_tiny", limit=1)
+    assert files(tmp_path) == []
 
 
 def test_a_release_becomes_a_data_set(mpii, tmp_path, capsys):
@@ -118,6 +168,58 @@ def test_a_release_becomes_a_data_set(mpii, tmp_path, capsys):
     prepare.prepare("mpii", tmp_path, manual_dir=mpii)
     assert "is prepared already" in capsys.readouterr().out
     assert files(tmp_path) == before
+
+
+def test_tfds_opens_it_by_name_alone(mpii, human36m, tmp_path):
+    """As its users do, in a process that has no builder: `tfds.data_source("mpii")`."""
+    prepare.prepare("mpii", tmp_path, manual_dir=mpii, workers=1)
+    for name in ("human36m", HUMAN36M):
+        prepare.prepare(name, tmp_path, manual_dir=human36m, partial=True, workers=1, limit=2)
+    source = tfds.data_source("mpii", split="train", data_dir=tmp_path)
+    assert len(source) == 4 and source[0]["image"].shape == (512, 512, 3)
+    # Every 5th frame is the default configuration; every 4th was prepared last.
+    for name, step in (("human36m", 5), (HUMAN36M, 4)):
+        frames = tfds.data_source(name, split="test", data_dir=tmp_path)
+        assert len(frames) == 2 and {int(record["frame"]) % step for record in frames} == {0}
+        assert tfds.builder(name, data_dir=tmp_path).info.metadata["step"] == step
+    assert "andriluka14cvpr" in tfds.builder("mpii", data_dir=tmp_path).info.citation
+
+
+def test_tfrecord_for_tfds_load(mpii, tmp_path):
+    pytest.importorskip("tensorflow")
+    prepare.prepare("mpii", tmp_path, manual_dir=mpii, workers=1, file_format="tfrecord")
+    records = tfds.load("mpii", split="train", data_dir=tmp_path)
+    names = {record["image_id"].decode() for record in records.as_numpy_iterator()}
+    assert names == {f"{k:09d}_0" for k in (1, 2, 4, 5)}
+    with pytest.raises(UserError, match="file format tfrecord"):
+        sources.open_source(catalog.open_dataset("mpii", tmp_path), "train")
+    with pytest.raises(UserError, match=r"is prepared as tfrecord.*--overwrite"):
+        prepare.prepare("mpii", tmp_path, manual_dir=mpii)
+
+
+def test_tfrecord_needs_tensorflow(mpii, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(UserError, match="pip install tensorflow"):
+        prepare.prepare("mpii", tmp_path, manual_dir=mpii, file_format="tfrecord")
+
+
+def test_a_fingerprint_identifies_the_records_of_a_split(mpii, tmp_path):
+    """The same release gives the same one; one changed photograph, as many records, another."""
+    release = tmp_path / "release"
+    shutil.copytree(mpii, release)
+
+    def prepared():
+        place = prepare.prepare("mpii", tmp_path, manual_dir=release, workers=1, overwrite=True)
+        return {split: catalog.fingerprint(place, split) for split in ("train", "validation")}
+
+    first = prepared()
+    assert prepared() == first and first["train"] != first["validation"]
+    image = release / "mpii_human_pose_v1" / "images" / "000000000.jpg"  # Of a validation person.
+    Image.new("RGB", (720, 700)).save(image)
+    changed = prepared()
+    assert changed["train"] == first["train"] and changed["validation"] != first["validation"]
+    place = catalog.find_dataset("mpii", tmp_path)
+    assert catalog.fingerprint(place, "train[:2]") == changed["train"]
 
 
 def test_tfds_itself_gives_the_same_records(mpii, tmp_path):
@@ -270,7 +372,7 @@ def test_a_release_without_one_usable_record(tmp_path):
     release = tmp_path / "release"
     write_human36m(release, subjects=("S1",), frames=3)
     (release / "S1" / "Videos" / "Directions 1.54138969.mp4").write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="not one record"):
+    with pytest.raises(UserError, match=r"mp4 cannot be read(.|\n)*No records can be made"):
         prepare.prepare(HUMAN36M, tmp_path / "data", manual_dir=release, partial=True, workers=1)
     assert not catalog.is_prepared(HUMAN36M, tmp_path / "data")
 
@@ -333,7 +435,7 @@ def test_a_runner_that_loses_records_is_found_out(mpii, tmp_path, monkeypatch):
 def test_only_one_process_prepares_a_data_set(mpii, tmp_path):
     scratch = tmp_path / ".preparing" / "mpii"
     with (
-        prepare._only_one(scratch, "mpii"),
+        prepare._single_process(scratch, "mpii"),
         pytest.raises(UserError, match=f"process {os.getpid()} on .* prepares mpii"),
     ):
         prepare.prepare("mpii", tmp_path, manual_dir=mpii)
@@ -364,11 +466,11 @@ def test_the_built_in_benchmark_is_cut_into_items_that_cover_it(tmp_path, monkey
         lambda benchmark, split, indices: calls.append((split, list(indices))) or [],
     )  # fmt: skip
     for item in plan.items:
-        plan.make(item)
+        plan.process(item)
     for split, size in (("train", 3000), ("test", 1000)):
         made = [index for where, indices in calls if where == split for index in indices]
         assert made == list(range(size))
-    assert builder.in_process and builder.name == "synthetic"
+    assert builder.use_threads and builder.name == "synthetic"
 
 
 def test_beam_gives_the_same_records(human36m, undisturbed, tmp_path):

@@ -21,7 +21,7 @@ def count_runs(item):
     if item.task == "bad":
         raise UserError(f"{item.name} is damaged")
     records = [{"image_id": f"{item.name}-{k}", "x": np.arange(3)} for k in range(item.task)]
-    return work.Made(records[: item.limit], (work.Remark(item.name, "seen"),))
+    return work.Output(records[: item.limit], (work.Remark(item.name, "seen"),))
 
 
 def make_items(tmp_path, tasks, split="train"):
@@ -38,12 +38,12 @@ def fixed_inputs(items):
 
 
 def make_plain(item):
-    return work.Made([{"image_id": item.name}] * item.task)
+    return work.Output([{"image_id": item.name}] * item.task)
 
 
 def make_slowly(item):
     time.sleep(0.3)
-    return work.Made([{"image_id": item.name}])
+    return work.Output([{"image_id": item.name}])
 
 
 def sizes(receipts):
@@ -53,7 +53,7 @@ def sizes(receipts):
 @pytest.mark.parametrize("threads", [False, True])
 def test_receipts_come_in_order_whoever_works(tmp_path, threads):
     items = fixed_inputs(make_items(tmp_path, list(range(10))))
-    receipts = work.do_all(make_plain, items, tmp_path / "cache", 2, threads=threads)
+    receipts = work.run_all(make_plain, items, tmp_path / "cache", 2, threads=threads)
     assert sizes(receipts) == [(f"train{k}", k) for k in range(10)]
 
 
@@ -64,10 +64,10 @@ def test_a_finished_item_is_never_made_again_and_keeps_its_records(tmp_path):
     def make(item):
         with marks.open("a") as file:
             file.write(f"{item.name}\n")
-        return work.Made([{"x": np.arange(k)} for k in range(item.task)])
+        return work.Output([{"x": np.arange(k)} for k in range(item.task)])
 
-    first = [work.do(make, item, tmp_path / "cache") for item in items]
-    again = [work.do(make, item, tmp_path / "cache") for item in items]
+    first = [work.run(make, item, tmp_path / "cache") for item in items]
+    again = [work.run(make, item, tmp_path / "cache") for item in items]
     assert marks.read_text().split() == ["train0", "train1"]
     assert first == again
     np.testing.assert_array_equal(again[1].load()[2]["x"], [0, 1])
@@ -75,8 +75,8 @@ def test_a_finished_item_is_never_made_again_and_keeps_its_records(tmp_path):
 
 def test_an_item_whose_input_changed_is_made_again(tmp_path):
     (item,) = make_items(tmp_path, [1])  # Its maker changes its input.
-    work.do(count_runs, item, tmp_path / "cache")
-    work.do(count_runs, item, tmp_path / "cache")
+    work.run(count_runs, item, tmp_path / "cache")
+    work.run(count_runs, item, tmp_path / "cache")
     assert Path(item.inputs[0]).read_text().count("\n") == 2
 
 
@@ -84,7 +84,7 @@ def test_an_item_whose_input_changed_is_made_again(tmp_path):
 def test_what_records_depend_on_is_in_the_fingerprint(tmp_path, change):
     (item,) = fixed_inputs(make_items(tmp_path, [2]))
     other = dataclasses.replace(item, **change)
-    names = {work.do(make_plain, each, tmp_path).path for each in (item, other)}
+    names = {work.run(make_plain, each, tmp_path).path for each in (item, other)}
     assert len(names) == 2
 
 
@@ -98,11 +98,11 @@ def test_errors_are_receipts_and_are_forgotten_on_demand(tmp_path):
         raise UserError("repair me")
 
     for _ in range(2):
-        receipt = work.do(make, item, tmp_path / "cache")
+        receipt = work.run(make, item, tmp_path / "cache")
         assert receipt.errors == ("repair me",) and receipt.records == 0 and receipt.load() == []
     assert marks.read_text() == "x"
-    work.forget_failures(tmp_path / "cache")
-    work.do(make, item, tmp_path / "cache")
+    work.discard_failures(tmp_path / "cache")
+    work.run(make, item, tmp_path / "cache")
     assert marks.read_text() == "xx"
 
 
@@ -112,7 +112,7 @@ def test_other_exceptions_are_bugs_and_leave_no_receipt(tmp_path):
 
     (item,) = fixed_inputs(make_items(tmp_path, [1]))
     with pytest.raises(ZeroDivisionError):
-        work.do(make, item, tmp_path / "cache")
+        work.run(make, item, tmp_path / "cache")
     assert not list(tmp_path.glob("cache/*"))
 
 
@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
     (item,) = fixed_inputs(make_items(tmp_path, [1]))
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        work.do(make_plain, item, tmp_path / "cache")
+        work.run(make_plain, item, tmp_path / "cache")
     assert not list(tmp_path.glob("cache/*"))
 
 
@@ -134,7 +134,7 @@ def test_kill_minus_nine_leaves_only_whole_items_and_no_worker(tmp_path):
         "import test_prepare_work as t; from tfds_builders import work\n"
         "if __name__ == '__main__':\n"
         "    items = [work.Item('train', str(k), (), (), k) for k in range(100)]\n"
-        "    list(work.do_all(t.make_slowly, items, pathlib.Path(sys.argv[2]), 2))\n"
+        "    list(work.run_all(t.make_slowly, items, pathlib.Path(sys.argv[2]), 2))\n"
     )
     script = tmp_path / "program.py"
     script.write_text(program)
@@ -150,7 +150,7 @@ def test_kill_minus_nine_leaves_only_whole_items_and_no_worker(tmp_path):
     receipts = list(cache.glob("*.json"))
     assert 3 <= len(receipts) < 100
     for path in receipts:
-        receipt = work._read_receipt(path)
+        receipt = work._read_cached(path)
         assert len(receipt.load()) == receipt.records == 1
     # The workers belong to the dead parent's process group, and end with it.
     while time.monotonic() < deadline:

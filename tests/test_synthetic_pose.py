@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pose3d_jax import skeleton
 from tfds_builders.synthetic import actions, body, subjects
 from tfds_builders.synthetic import kinematics as kin
-from tfds_builders.synthetic.draws import Draws
+from tfds_builders.synthetic.random_stream import RandomStream
 
 LOW, HIGH = kin.ANGLE_LIMITS.T
 angles_in_range = st.lists(st.floats(0, 1, width=32), min_size=len(LOW), max_size=len(LOW)).map(
@@ -78,13 +78,13 @@ def test_angles_move_joints_where_their_names_say(name, joint, axis, sign):
 
 @pytest.mark.parametrize("domain", ["lab", "wild"])
 def test_poses_stay_inside_anatomical_ranges(domain):
-    table = actions.moves(domain)
+    table = actions.motion_table(domain)
 
     @jax.jit
     @jax.vmap
     def sample(i):
-        draws = Draws(jax.random.fold_in(jax.random.key(3), i), 256)
-        return actions.sample_angles(draws, table, i % len(table.seated), 4)
+        rng = RandomStream(jax.random.fold_in(jax.random.key(3), i), 256)
+        return actions.sample_angles(rng, table, i % len(table.seated), 4)
 
     angles = sample(jnp.arange(300)).reshape(-1, len(LOW))
     placed = np.asarray(poses(angles, kin.CANONICAL_BONES, np.float32(0.5)).joints)
@@ -185,10 +185,10 @@ def test_bone_length_sum_is_the_training_subjects_average():
 
 
 def test_draws_refuse_an_empty_pool():
-    draws = Draws(jax.random.key(0), 3)
-    draws.uniform(shape=(2,))
+    rng = RandomStream(jax.random.key(0), 3)
+    rng.uniform(shape=(2,))
     with pytest.raises(ValueError, match="pool of 3"):
-        draws.uniform(shape=(2,))
+        rng.uniform(shape=(2,))
 
 
 def test_clothes_change_and_the_person_stays():
@@ -207,7 +207,7 @@ def test_clothes_change_and_the_person_stays():
 def test_no_outfit_is_in_both_splits():
     def outfits(split):
         keys = jax.random.split(jax.random.key(split), 300)
-        draw = lambda key: subjects.draw_outfit(subjects.Draws(key, 1), jnp.int32(split))  # noqa: E731
+        draw = lambda key: subjects.sample_outfit(RandomStream(key, 1), jnp.int32(split))  # noqa: E731
         return set(np.asarray(jax.vmap(draw)(keys)).tolist())
 
     assert not outfits(0) & outfits(1)

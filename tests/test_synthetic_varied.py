@@ -7,9 +7,9 @@ import pytest
 
 from pose3d_jax import skeleton
 from pose3d_jax.images.jpeg import decode_image
-from tfds_builders.synthetic import actions, body, generate, photographs, subjects
+from tfds_builders.synthetic import actions, body, camera_effects, generate, subjects
 from tfds_builders.synthetic import kinematics as kin
-from tfds_builders.synthetic.draws import Draws
+from tfds_builders.synthetic.random_stream import RandomStream
 
 VARIED = generate.Benchmark("varied", box_side=64, image_side=96, train=5, test=3)
 COUNT = 64
@@ -118,14 +118,14 @@ def test_limbs_do_not_run_through_each_other(sampled):
 
 def test_gymnasts_reach_further_but_not_beyond_their_ranges():
     low, high = kin.ATHLETIC_LIMITS.T
-    table = actions.moves("varied")
+    table = actions.motion_table("varied")
     assert ((table.key_poses >= low) & (table.key_poses <= high)).all()
 
     @jax.jit
     @jax.vmap
     def sample(i):
-        draws = Draws(jax.random.fold_in(jax.random.key(5), i), 256)
-        return actions.sample_angles(draws, table, i % len(table.seated), 4)
+        rng = RandomStream(jax.random.fold_in(jax.random.key(5), i), 256)
+        return actions.sample_angles(rng, table, i % len(table.seated), 4)
 
     angles = np.asarray(sample(jnp.arange(400))).reshape(-1, len(low))
     assert (angles >= low - 1e-3).all()
@@ -143,10 +143,10 @@ def test_gymnasts_reach_further_but_not_beyond_their_ranges():
 
 
 def test_limbs_of_other_poses_make_new_ones():
-    table = actions.moves("varied")
+    table = actions.motion_table("varied")
     key_poses = table.key_poses[[0]]
     angles = jax.jit(
-        lambda key: actions._exchange_limbs(Draws(key, 64), table, jnp.asarray(key_poses))
+        lambda key: actions._exchange_limbs(RandomStream(key, 64), table, jnp.asarray(key_poses))
     )
     drawn = np.concatenate([angles(jax.random.key(i)) for i in range(100)])
     np.testing.assert_array_equal(drawn[:, :8], np.repeat(key_poses[:, :8], 100, 0))
@@ -169,8 +169,8 @@ def test_socks_show_on_bare_shins_only():
     np.testing.assert_array_equal(dressed.end_colour[shin], subject.colours[subjects.SKIN])
 
 
-def photograph(**changes):
-    plain = photographs.Photograph(
+def effects(**changes):
+    plain = camera_effects.CameraEffects(
         blur=jnp.full(2, 0.05), defocus=jnp.float32(0.05), exposure=jnp.full(3, 0.5),
         gamma=jnp.float32(1), saturation=jnp.float32(1), grain=jnp.zeros(2),
         place=jnp.zeros(2, jnp.int32), quality=jnp.float32(95),
@@ -183,10 +183,10 @@ def test_what_a_camera_does_to_a_picture():
     picture = rng.integers(60, 196, (32, 32, 3), dtype=np.uint8)
     person = np.zeros((32, 32), bool)
     person[8:24, 8:24] = True
-    take = jax.jit(photographs.take)
+    take = jax.jit(camera_effects.apply_effects)
 
     def taken(**changes):
-        return np.asarray(take(picture, person, photograph(**changes))).astype(np.float64)
+        return np.asarray(take(picture, person, effects(**changes))).astype(np.float64)
 
     # Sharp, at an exposure of half white, and a picture whose mean is that already.
     np.testing.assert_allclose(taken(), picture * (0.5 / (picture.mean() / 255 + 0.02)), atol=1.5)

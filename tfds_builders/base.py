@@ -1,4 +1,4 @@
-"""What the builders of official releases share: a plan, and TFDS's side of carrying it out."""
+"""What all builders share: a plan of work items, and the TFDS builder that writes their records."""
 
 import collections
 import contextlib
@@ -22,17 +22,17 @@ class Plan:
     """How a release becomes records.
 
     Attributes:
-        items: the work, in order.
-        make: turns an item into records.
-        unit: what `expected` counts: "records", or what an item is, such as "videos".
-        expected: how many there are of that in a complete release, by split and row.
-        missing: what a complete release has and this one has not, in sentences.
-        remarks: what is in the release and left out, and why.
-        metadata: what is stored beside the records.
+        items: the work items, in order.
+        process: turns an item into records.
+        unit: what `expected` counts: "records", or the kind of item, such as "videos".
+        expected: number of units in a complete release, by split and row of the summary.
+        missing: what the release lacks, one message each.
+        remarks: what is left out, and why.
+        metadata: stored beside the records.
     """
 
     items: Sequence[work.Item]
-    make: work.Make
+    process: work.Process
     unit: str
     expected: Mapping[tuple[str, ...], int]
     missing: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Plan:
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def trial(self, records: int) -> "Plan":
-        """The part of a plan that makes at most a number of records a split, from all over it."""
+        """A plan for at most `records` records a split, from up to 16 evenly spaced items."""
         chosen = []
         for _, group in itertools.groupby(self.items, key=lambda item: item.split):
             items = list(group)
@@ -54,10 +54,10 @@ class Plan:
         )
 
 
-def stop_if_missing(missing: Sequence[str], instructions: str) -> None:
-    """Raises one `UserError` that lists everything missing."""
+def require_complete(missing: Sequence[str], instructions: str) -> None:
+    """Raises one `UserError` that lists everything missing, if anything is."""
     if missing:
-        listed = "\n".join(f"  - {sentence}" for sentence in missing)
+        listed = "\n".join(f"  - {message}" for message in missing)
         raise UserError(
             f"The release is incomplete:\n{listed}\n{instructions.strip()}\n"
             "To continue with what is there, add --partial."
@@ -65,13 +65,14 @@ def stop_if_missing(missing: Sequence[str], instructions: str) -> None:
 
 
 class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A builder whose records come from a plan.
+    """A TFDS builder whose records come from a plan.
 
-    `tfds_builders.prepare` makes the plan, carries it out in parallel and sets `plan` and `cache`;
-    TFDS then only writes. Under `tfds build` there is neither, and the items are made as TFDS asks
-    for them; with `use_beam`, Beam's workers make them.
+    `tfds_builders.prepare` makes the plan, processes its items in parallel and sets `plan` and
+    `cache`; TFDS then only writes. `tfds build` sets neither: items are processed one after the
+    other while TFDS writes. With `use_beam`, Beam's workers process them.
 
-    TFDS describes the data set with the docstring of the builder's module.
+    Description, citation and tags are in the builder's directory (`README.md`, `CITATIONS.bib`,
+    `TAGS.txt`), where TFDS looks for them.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -83,31 +84,31 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     plan: Plan | None = None
     cache: Path | None = None
-    #: Work in threads of this process, not in others: for makers that use JAX.
-    in_process = False
+    #: Process items in threads instead of processes; for functions that use JAX.
+    use_threads = False
     use_beam = False
-    #: What this object made for itself, and has to remove.
+    #: Cache directory of `tfds build`, removed at the end.
     _scratch: Path | None = None
 
     def __init__(self, *, file_format: Any = None, **kwargs: Any):
         super().__init__(file_format=file_format or "array_record", **kwargs)
 
     def make_metadata(self) -> tfds.core.MetadataDict:
-        """What is stored beside the records; by default no `AvgSumLen`: only training needs it."""
+        """Metadata stored beside the records; by default without `AvgSumLen`."""
         return records.metadata(image_side=self.image_side, bone_length_sum=0.0)
 
     def make_plan(
         self, manual_dir: Path, scratch: Path, *, partial: bool, trial: bool = False
     ) -> Plan:
-        """Reads what is in a release.
+        """Reads the contents of a release.
 
-        By default, `make_plan(manual_dir, partial=partial)` of the builder's module does.
+        By default calls `make_plan(manual_dir, partial=partial)` of the builder's module.
 
         Args:
-            manual_dir: where the user keeps the official files.
-            scratch: a directory for intermediate files, kept until the data set is finished.
-            partial: continue when something is missing, and list it in the plan.
-            trial: only some of the plan will be carried out; what is costly may be left out.
+            manual_dir: directory of the official files.
+            scratch: directory for intermediate files, kept until the data set is finished.
+            partial: accept an incomplete release and list in the plan what is missing.
+            trial: only a part of the plan will be used, so costly steps may be skipped.
 
         Raises:
             UserError: the release is unreadable, or incomplete and not `partial`.
@@ -116,17 +117,13 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return sys.modules[type(self).__module__].make_plan(manual_dir, partial=partial)
 
     def download_and_prepare(self, **options: Any) -> None:
-        """TFDS's own, for splits of any size without TensorFlow."""
-        with sorting.with_pythons_files():
+        """TFDS's method, for splits of any size without TensorFlow."""
+        with sorting.without_tensorflow():
             super().download_and_prepare(**options)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=sys.modules[type(self).__module__].__doc__,
-            features=records.features(),
-            metadata=self.make_metadata(),
-            homepage=self.HOMEPAGE,
+        return self.dataset_info_from_configs(
+            features=records.features(), metadata=self.make_metadata(), homepage=self.HOMEPAGE
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
@@ -143,12 +140,16 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {split: self._generate_examples(items) for split, items in splits.items()}
 
     def _generate_examples(self, items: Sequence[work.Item]):
-        # `prepare` reports errors; without it, nobody else would.
-        options = {"make": self.plan.make, "cache": self.cache, "strict": self._scratch is not None}
+        # `prepare` collects the items' errors; `tfds build` stops at the first.
+        options = {
+            "process": self.plan.process,
+            "cache": self.cache,
+            "strict": self._scratch is not None,
+        }
         if not self.use_beam:
-            # Where there are more records than memory holds, TFDS sorts them after the last.
-            shown = work.progress(items, desc=f"Writing {items[0].split}", unit="item")
-            return itertools.chain.from_iterable(_examples(item, **options) for item in shown)
+            # TFDS sorts the records after the last item where they exceed its memory.
+            bar = work.progress_bar(items, desc=f"Writing {items[0].split}", unit="item")
+            return itertools.chain.from_iterable(_examples(item, **options) for item in bar)
         import apache_beam as beam
 
         return beam.Create(items) | beam.Reshuffle() | beam.FlatMap(_examples, **options)
@@ -156,15 +157,15 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _post_download_and_prepare_hook(self) -> None:
         if self._scratch is not None:
             shutil.rmtree(self._scratch)
-            with contextlib.suppress(OSError):  # Others may be at work there.
+            with contextlib.suppress(OSError):  # Another process may use it.
                 self._scratch.parent.rmdir()
 
 
 def _examples(
-    item: work.Item, make: work.Make, cache: Path, strict: bool
+    item: work.Item, process: work.Process, cache: Path, strict: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    receipt = work.do(make, item, cache)
-    if strict and receipt.errors:
-        raise UserError("\n".join(receipt.errors))
-    for record in receipt.load():
+    output = work.run(process, item, cache)
+    if strict and output.errors:
+        raise UserError("\n".join(output.errors))
+    for record in output.load():
         yield record["image_id"], record

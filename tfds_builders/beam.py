@@ -1,4 +1,4 @@
-"""Apache Beam, for those who have a cluster: which options the runner gets."""
+"""Options of Apache Beam's runners."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,11 @@ def options(runner: str, flags: Sequence[str], workers: int) -> Any:
 
     Args:
         runner: the name of the runner.
-        flags: the user's own, `--key=value`.
-        workers: processes of the local runner.
+        flags: the user's, `--key=value`.
+        workers: number of processes of the local runner.
 
     Raises:
-        UserError: Beam is not installed, or a flag is not one.
+        UserError: Beam is not installed, or a flag does not begin with `--`.
     """
     try:
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -27,7 +27,7 @@ def options(runner: str, flags: Sequence[str], workers: int) -> Any:
         if not flag.startswith("--"):
             raise UserError(f"--beam_option={flag}: write it as --beam_option=--KEY=VALUE.")
     if runner == "DirectRunner":
-        # In its default mode, threads, the local runner silently loses records.
+        # The local runner's default mode, threads, silently loses records.
         flags = [
             "--direct_running_mode=multi_processing",
             f"--direct_num_workers={workers}",

@@ -1,14 +1,15 @@
-"""Which builder makes a data set: the packages here that hold a `NAME_dataset_builder.py`."""
+"""Builders by name: the packages here that hold a `NAME_dataset_builder.py`."""
 
+import difflib
 import importlib
 import os
 from pathlib import Path
 from typing import Any
 
-from pose3d_jax.data.catalog import INFO_FILE
+from pose3d_jax.data.catalog import INFO_FILE, data_root
 from pose3d_jax.errors import UserError
 
-#: TFDS's own naming: data set `mpii` is made by `mpii/mpii_dataset_builder.py`.
+#: TFDS's naming: `mpii/mpii_dataset_builder.py` builds the data set `mpii`.
 DATASETS = tuple(
     sorted(
         path.parent.name
@@ -22,41 +23,48 @@ class UnknownDatasetError(UserError):
     """There is no builder of that name."""
 
 
-def load_builder(name: str, data_dir: str | os.PathLike | None = None) -> Any:
-    """The builder that makes a data set.
+def load_builder(
+    name: str, data_dir: str | os.PathLike | None = None, file_format: str | None = None
+) -> Any:
+    """Creates the builder of a data set.
 
     Args:
         name: data set or data set/configuration.
-        data_dir: where data sets are kept; by default TFDS's own place (`TFDS_DATA_DIR` or
-            `~/tensorflow_datasets`).
+        data_dir: directory of the data sets; see `catalog.data_root`.
+        file_format: `array_record` (the default) or another of TFDS's formats.
 
     Returns:
-        A `tfds.core.GeneratorBasedBuilder` whose `data_dir` is where the data set is, or will be.
+        A `tfds.core.GeneratorBasedBuilder`; its `data_dir` is the directory of this data set.
 
     Raises:
         UnknownDatasetError: no such data set or configuration.
     """
     dataset, _, config = name.partition("/")
     if dataset not in DATASETS:
-        raise UnknownDatasetError(
-            f"There is no data set {name!r}; there are {', '.join(DATASETS)}."
-        )
+        raise _unknown(name, DATASETS)
     module = importlib.import_module(f"tfds_builders.{dataset}.{dataset}_dataset_builder")
     known = module.Builder.builder_configs
     if config and config not in known:
+        names = [f"{dataset}/{key}" for key in known] or [dataset]
         try:
             config = module.make_config(config)
-        except (AttributeError, ValueError) as error:
-            names = ", ".join(f"{dataset}/{key}" for key in known) or dataset
-            raise UnknownDatasetError(
-                f"There is no data set {name!r}; there are {names}"
-                + (f" ({error})." if isinstance(error, ValueError) else ".")
-            ) from error
-    if data_dir is not None:
-        data_dir = os.path.abspath(os.path.expanduser(data_dir))
-    return module.Builder(config=config or None, data_dir=data_dir)
+        except AttributeError as error:  # The data set has a fixed list of configurations.
+            raise _unknown(name, names) from error
+        except ValueError as error:
+            raise _unknown(name, names, f" ({error})") from error
+    return module.Builder(
+        config=config or None, data_dir=str(data_root(data_dir)), file_format=file_format
+    )
+
+
+def _unknown(name: str, known: Any, hint: str = "") -> UnknownDatasetError:
+    close = difflib.get_close_matches(name, known, n=1)
+    question = f" Did you mean {close[0]}?" if close else ""
+    return UnknownDatasetError(
+        f"There is no data set {name!r}.{question} The data sets are {', '.join(known)}{hint}."
+    )
 
 
 def has_records(builder: Any) -> bool:
-    """Whether a builder's data set is there."""
+    """Whether a builder's data set is prepared."""
     return os.path.exists(os.path.join(builder.data_dir, INFO_FILE))

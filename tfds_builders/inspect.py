@@ -1,6 +1,6 @@
-"""Shows what is in a prepared data set: `python -m tfds_builders.inspect NAME`.
+"""Describes a prepared data set: `python -m tfds_builders.inspect NAME`.
 
-Counts, ranges, bone lengths beside the canonical ones, and a contact sheet of every split.
+Prints counts, ranges and bone lengths, and writes a contact sheet of each split.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def read_labels(source: Sequence, limit: int | None = None) -> dict[str, Any]:
 
     Args:
         source: a data source with undecoded images.
-        limit: how many records to read, evenly spread; None for all.
+        limit: number of evenly spaced records to read; None for all.
 
     Returns:
         Every feature but the image, stacked: (records, …).
@@ -45,10 +45,10 @@ def read_labels(source: Sequence, limit: int | None = None) -> dict[str, Any]:
 
 
 def projection_error(labels: Mapping[str, Any]) -> Float[np.ndarray, "n 16"] | None:
-    """How far Human3.6M's 3D joints project from its 2D joints, px of the video.
+    """Distance of Human3.6M's projected 3D joints from its 2D joints, px of the video.
 
-    Lens distortion, which the pinhole leaves out, makes some pixels. None for records whose camera
-    is not one of Human3.6M's.
+    The pinhole camera ignores lens distortion, which causes a few px. None for records of other
+    data sets.
     """
     from tfds_builders.human36m.release import CAMERAS
 
@@ -65,7 +65,7 @@ def projection_error(labels: Mapping[str, Any]) -> Float[np.ndarray, "n 16"] | N
 
 
 def describe(labels: Mapping[str, Any], image_side: int) -> list[str]:
-    """Counts and ranges of a split, in lines."""
+    """Lines with counts and ranges of a split."""
     lines = []
     for name in ("subject", "action", "camera"):
         counts = collections.Counter(labels[name].tolist())
@@ -98,7 +98,7 @@ def _range(name: str, values: np.ndarray) -> str:
 
 
 def describe_bones(labels: Mapping[str, Any], bone_length_sum: float) -> list[str]:
-    """Mean and standard deviation of every bone beside the canonical length, in lines."""
+    """Lines with mean, standard deviation and canonical length of each bone."""
     chosen = labels["has_3d"]
     lengths = np.asarray(geometry.bone_lengths(labels["joints_3d"][chosen]))
     rows = [["bone", "mean", "sd", "canonical"]]
@@ -110,7 +110,7 @@ def describe_bones(labels: Mapping[str, Any], bone_length_sum: float) -> list[st
     rows.append(["sum", f"{total.mean():.1f}", f"{total.std():.1f}", canonical])
     lines = ["bone lengths, mm:", *(f"  {line}" for line in summary.aligned(rows))]
     if bone_length_sum:
-        lines.append(f"  sum that poses are scaled to (AvgSumLen): {bone_length_sum:.1f}")
+        lines.append(f"  AvgSumLen that poses are scaled to: {bone_length_sum:.1f}")
     subjects = labels["subject"][chosen]
     listed = [f"{s} {total[subjects == s].mean():.1f}" for s in sorted(set(subjects.tolist()))]
     if len(listed) <= 40:
@@ -129,15 +129,15 @@ def inspect(
 
     Args:
         name: data set or data set/configuration.
-        data_dir: where data sets are kept; by default TFDS's own place.
-        limit: how many records of each split to read, evenly spread.
+        data_dir: directory of the data sets; see `catalog.data_root`.
+        limit: number of evenly spaced records of each split to read.
         out: directory for the contact sheets; None for none.
 
     Raises:
-        NotPreparedError: it is not there.
+        NotPreparedError: it is not prepared.
         UnknownDatasetError: no such data set or configuration.
     """
-    load_builder(name)  # Raises where there is no such data set.
+    load_builder(name)  # Checks the name.
     dataset = open_dataset(name, data_dir)
     metadata = dataset.info.metadata
     lines = [f"{name}: {dataset.data_dir}"]
@@ -151,12 +151,12 @@ def inspect(
         read = len(labels["frame"])
         of = "" if read == len(source) else f" ({read:,} read)"
         lines += ["", f"{split}: {len(source):,} records{of}"]
-        told = describe(labels, metadata["image_side"])
+        described = describe(labels, metadata["image_side"])
         if labels["has_3d"].any():
-            told += describe_bones(labels, metadata["bone_length_sum"])
+            described += describe_bones(labels, metadata["bone_length_sum"])
         error = projection_error(labels)
         if error is not None:
-            told.append(
+            described.append(
                 f"joints_3d project {np.median(error):.2f} px (median) and {error.max():.2f} px "
                 "(at most) from joints_2d, in the video"
             )
@@ -165,18 +165,18 @@ def inspect(
             path.parent.mkdir(parents=True, exist_ok=True)
             picked = np.linspace(0, len(source) - 1, min(_SHEET, len(source))).astype(int)
             summary.contact_sheet([source[index] for index in picked.tolist()], path)
-            told.append(f"contact sheet: {path}")
-        lines += [f"  {line}" for line in told]
+            described.append(f"contact sheet: {path}")
+        lines += [f"  {line}" for line in described]
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m tfds_builders.inspect", description="Shows what is in a prepared data set."
+        prog="python -m tfds_builders.inspect", description="Describes a prepared data set."
     )
     parser.add_argument("name", metavar="NAME", help="data set, or data set/configuration")
-    parser.add_argument("--data_dir", help="where data sets are kept (default: TFDS's own place)")
+    parser.add_argument("--data_dir", help="directory of the data sets (default: TFDS's)")
     parser.add_argument("--limit", type=int, help="read at most this many records of each split")
     parser.add_argument("--out", default=".", help="directory for the contact sheets (default: .)")
     options = vars(parser.parse_args(arguments))

@@ -1,7 +1,7 @@
 """Prepares a data set: `python -m tfds_builders.prepare NAME [--manual_dir DIR]`.
 
-Everything unfinished lives in one hidden directory beside the data sets, `.preparing/NAME`; the
-data set appears in its place complete, by a rename. Rerun the command to resume.
+Unfinished work is in one hidden directory beside the data sets, `.preparing/NAME`. A finished data
+set appears in its place by one rename. The same command resumes after an interruption.
 """
 
 import pose3d_jax.programs.needs_train  # noqa: F401  # isort: skip
@@ -24,17 +24,18 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from pose3d_jax import processors
-from pose3d_jax.data.catalog import BUILT_IN
+from pose3d_jax.data.catalog import BUILT_IN, FILE_FORMAT, FILE_FORMATS
 from pose3d_jax.errors import UserError
-from pose3d_jax.files import locked
+from pose3d_jax.files import local_path, locked
 from pose3d_jax.programs.run import exit_code
 from tfds_builders import beam, summary, work
-from tfds_builders.base import RecordBuilder
+from tfds_builders.base import Plan, RecordBuilder
 from tfds_builders.builders import DATASETS, has_records, load_builder
 
-#: Where unfinished work is kept, in the directory of the data sets.
+#: Directory of unfinished work, in the directory of the data sets.
 HIDDEN = ".preparing"
 LOCK = "lock"
+Outputs = Sequence[tuple[work.Item, work.CachedOutput]]
 
 
 def prepare(
@@ -46,41 +47,49 @@ def prepare(
     partial: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
+    file_format: str = FILE_FORMAT,
     beam_runner: str | None = None,
     beam_options: Sequence[str] = (),
 ) -> Path:
-    """Prepares one data set, or finds that it is prepared already.
+    """Prepares one data set, unless it is prepared already.
 
     Args:
         name: data set or data set/configuration.
-        data_dir: where data sets are kept; by default TFDS's own place.
-        manual_dir: where the official files are.
-        limit: a trial with at most this many records a split.
-        partial: continue with an incomplete release.
-        overwrite: prepare it again even if it is there.
-        workers: processes; by default one per CPU.
-        beam_runner: carry the work out on Apache Beam, with this runner.
-        beam_options: Beam's own command-line options, `--key=value`.
+        data_dir: directory of the data sets; see `catalog.data_root`.
+        manual_dir: directory of the official files.
+        limit: prepare a trial with at most this many records a split.
+        partial: accept an incomplete release.
+        overwrite: replace a prepared data set.
+        workers: number of processes; by default one per CPU.
+        file_format: one of `catalog.FILE_FORMATS`. Training and evaluation read ArrayRecord.
+        beam_runner: process the items on Apache Beam, with this runner.
+        beam_options: Beam's command-line options, `--key=value`.
 
     Returns:
         The directory of the data set.
 
     Raises:
-        UserError: something is wrong with the release, or a trial would replace the whole: a
-            sentence that says what.
+        UserError: the release is unusable, or a complete data set would be replaced by a trial or
+            by another file format.
         UnknownDatasetError: no such data set or configuration.
     """
+    _check_file_format(file_format)
     builder = load_builder(name, data_dir)
     place = Path(builder.data_dir)
     if has_records(builder) and not overwrite:
-        metadata = tfds.builder_from_directory(builder.data_dir).info.metadata
-        if _is_what_is_asked(metadata, limit, partial):
+        prepared = tfds.builder_from_directory(builder.data_dir).info
+        if prepared.file_format.value != file_format:
+            raise UserError(
+                f"{name} is prepared as {prepared.file_format.value} in {place}. Choose another "
+                "directory with --data_dir, or replace it with --overwrite."
+            )
+        if _is_requested(prepared.metadata, limit, partial):
             print(f"{name} is prepared already: {place} (--overwrite prepares it again)")
             return place
-        if limit and not metadata.get("limit"):
+        if limit and not prepared.metadata.get("limit"):
             raise UserError(
                 f"{name} is prepared in {place}, and a trial would replace it. Choose another "
-                "directory with --data_dir, or add --overwrite."
+                "directory with --data_dir, or replace it with --overwrite."
             )
     manual_dir = _check_manual_dir(name, builder, manual_dir)
     if workers is None:
@@ -89,31 +98,31 @@ def prepare(
     scratch = Path(builder.data_dir_root, HIDDEN, builder.name)
     if config:
         scratch /= config.name
-    with work.interruptible(), _explained(scratch, name), _only_one(scratch, name):
+    with work.sigterm_as_interrupt(), _run_errors(scratch, name), _single_process(scratch, name):
         plan = builder.make_plan(
             manual_dir, scratch / "release", partial=partial, trial=bool(limit)
         )
         if limit:
             plan = plan.trial(limit)
         cache = scratch / "items"
-        work.forget_failures(cache)
+        work.discard_failures(cache)
         items = plan.items
         if not beam_runner:
-            made = list(work.do_all(plan.make, items, cache, workers, threads=builder.in_process))
-            # Only now, when all have been tried: all failures are reported at once.
-            _stop_on_failures(made, partial)
+            outputs = work.run_all(plan.process, items, cache, workers, threads=builder.use_threads)
+            outputs = list(outputs)  # All items first: the error lists all failures.
+            _check_outputs(outputs, plan, partial)
             # TFDS refuses a split without records.
-            splits = {item.split for item, receipt in made if receipt.records}
+            splits = {item.split for item, output in outputs if output.records}
             items = [item for item in items if item.split in splits]
-        # TFDS writes below the hidden directory: a killed process leaves nothing elsewhere.
+        # TFDS writes below the hidden directory, so a killed process leaves nothing elsewhere.
         shutil.rmtree(scratch / "written", ignore_errors=True)
-        writer = load_builder(name, scratch / "written")
+        writer = load_builder(name, scratch / "written", file_format)
         writer.plan, writer.cache = dataclasses.replace(plan, items=items), cache
         _write(writer, beam_runner, beam_options, workers)
-        results = [(item, work.do(plan.make, item, cache)) for item in plan.items]
-        _stop_on_failures(results, partial)
-        _check_totals(writer, results)
-        summary.finish(writer, plan, results, title=f"{name}: {place}")
+        outputs = [(item, work.run(plan.process, item, cache)) for item in plan.items]
+        _check_outputs(outputs, plan, partial)
+        _check_totals(writer, outputs)
+        summary.write_summary(writer, plan, outputs, title=f"{name}: {place}")
         _publish(Path(writer.data_dir), place, scratch)
         for part in scratch.iterdir():
             if part.name != LOCK:
@@ -122,8 +131,21 @@ def prepare(
     return place
 
 
-def _is_what_is_asked(metadata: Mapping[str, Any], limit: int | None, partial: bool) -> bool:
-    """A trial does not stand for the whole, nor a part for what is complete by now."""
+def _check_file_format(file_format: str) -> None:
+    if file_format not in FILE_FORMATS:
+        raise UserError(f"--file_format {file_format}: choose {' or '.join(FILE_FORMATS)}.")
+    if file_format == FILE_FORMAT:
+        return
+    try:
+        import tensorflow  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"--file_format {file_format} needs TensorFlow: pip install tensorflow"
+        ) from error
+
+
+def _is_requested(metadata: Mapping[str, Any], limit: int | None, partial: bool) -> bool:
+    """Whether a prepared data set is the requested one: same limit, and complete or partial."""
     complete = not metadata.get("missing")
     return metadata.get("limit") == limit and (complete or partial)
 
@@ -133,18 +155,18 @@ def _check_manual_dir(name: str, builder: Any, manual_dir: str | os.PathLike | N
         return Path()
     if manual_dir is None:
         raise UserError(
-            f"{name} is made from files that you download yourself; say where they are with "
+            f"{name} is made from files that you download yourself; give their directory with "
             f"--manual_dir.\n{builder.MANUAL_DOWNLOAD_INSTRUCTIONS.strip()}"
         )
-    manual_dir = Path(os.path.abspath(os.path.expanduser(manual_dir)))
+    manual_dir = local_path(manual_dir, "--manual_dir")
     if not manual_dir.is_dir():
         raise UserError(f"--manual_dir {manual_dir}: there is no such directory.")
     return manual_dir
 
 
 @contextlib.contextmanager
-def _only_one(scratch: Path, name: str) -> Iterator[None]:
-    """Keeps two processes from preparing the same data set at once."""
+def _single_process(scratch: Path, name: str) -> Iterator[None]:
+    """Refuses a second process that prepares the same data set."""
 
     def refusal(owner: str) -> str:
         return f"{owner} prepares {name} in {scratch}. Wait for it or stop it."
@@ -153,7 +175,7 @@ def _only_one(scratch: Path, name: str) -> Iterator[None]:
         with locked(scratch / LOCK, refusal):
             yield
     finally:
-        # What is kept for the next run stays; if there is nothing, nothing does.
+        # Empty directories are removed; finished items stay for the next run.
         with contextlib.suppress(OSError):
             for directory in (scratch, *scratch.parents):
                 directory.rmdir()
@@ -161,21 +183,23 @@ def _only_one(scratch: Path, name: str) -> Iterator[None]:
                     break
 
 
-def _stop_on_failures(results: Sequence[tuple[work.Item, work.Receipt]], partial: bool) -> None:
-    failures = [error for _, receipt in results for error in receipt.errors]
+def _check_outputs(outputs: Outputs, plan: Plan, partial: bool) -> None:
+    """Raises one `UserError` with all failures: fatal ones, or the reasons for no records."""
+    failures = [error for _, output in outputs for error in output.errors]
     if failures and not partial:
         raise UserError(
-            "\n".join(failures) + "\nWhat could be made is kept. Fix these files and run the same "
+            "\n".join(failures) + "\nFinished items are kept. Replace these files and run the same "
             "command again, or leave them out with --partial."
         )
-    if not any(receipt.records for _, receipt in results):
-        raise UserError("\n".join(["There is not one record in this release.", *failures]))
+    if not any(output.records for _, output in outputs):
+        reasons = [*failures, *plan.missing]
+        raise UserError("\n".join([*reasons, "No records can be made from this release."]))
 
 
 def _write(
     writer: RecordBuilder, beam_runner: str | None, beam_options: Sequence[str], workers: int
 ) -> None:
-    """Lets TFDS write the records as ArrayRecord files."""
+    """Writes the records with TFDS."""
     options = None
     if beam_runner:
         options = beam.options(beam_runner, beam_options, workers)
@@ -185,18 +209,18 @@ def _write(
     )
     tfds.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # It speaks of downloads.
+        with contextlib.redirect_stdout(io.StringIO()):  # Messages about downloads.
             writer.download_and_prepare(download_config=config)
     finally:
         tfds.enable_progress_bar()
 
 
-def _check_totals(writer: RecordBuilder, results: Sequence[tuple[work.Item, work.Receipt]]) -> None:
-    """Compares what was written with what was made: a Beam runner may lose records in silence."""
-    made = collections.Counter()
-    for item, receipt in results:
-        made[item.split] += receipt.records
-    for split, count in made.items():
+def _check_totals(writer: RecordBuilder, outputs: Outputs) -> None:
+    """Compares written with processed records: a Beam runner may lose some silently."""
+    totals = collections.Counter()
+    for item, output in outputs:
+        totals[item.split] += output.records
+    for split, count in totals.items():
         written = writer.info.splits[split].num_examples if count else 0
         if written != count:
             raise UserError(
@@ -212,29 +236,32 @@ def _publish(written: Path, place: Path, scratch: Path) -> None:
         shutil.rmtree(scratch / "replaced", ignore_errors=True)
         place.rename(scratch / "replaced")
     written.rename(place)
+    # TFDS's record of the default configuration, which `tfds.load("lsp")` needs.
+    if (default := written.parent.parent / ".config").is_dir():
+        shutil.copytree(default, place.parent.parent / ".config", dirs_exist_ok=True)
 
 
 @contextlib.contextmanager
-def _explained(scratch: Path, name: str) -> Iterator[None]:
-    """Turns what may happen to any long run into a sentence."""
-    again = "What is finished is kept; rerun the command to resume."
+def _run_errors(scratch: Path, name: str) -> Iterator[None]:
+    """Turns failures of any long run into `UserError`: memory, interruption, a full disk."""
+    resume = "Finished items are kept; run the same command again to resume."
     try:
         yield
     except BrokenProcessPool as error:
         raise UserError(
-            f"A worker process was killed, most likely for want of memory. Use fewer --workers. "
-            f"{again}"
+            "A worker process was killed, probably because memory ran out. Use fewer --workers. "
+            f"{resume}"
         ) from error
     except KeyboardInterrupt:
-        raise UserError(f"Interrupted. {again}") from None
+        raise UserError(f"Interrupted. {resume}") from None
     except Exception as error:
-        # Python's own error, or the words of ArrayRecord's and Beam's.
+        # Python's error, or the text of ArrayRecord's and Beam's errors.
         full = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
         if not any(words in str(error) for words in full):
             raise
         raise UserError(
             f"No space left for {name} in {scratch}. Free some, or choose another disk with "
-            f"--data_dir. {again}"
+            f"--data_dir. {resume}"
         ) from error
 
 
@@ -242,20 +269,22 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tfds_builders.prepare",
         description="Prepares a data set for training and evaluation.",
-        epilog="What to download and where to put it: tfds_builders/README.md.",
+        epilog="What to download and where to put it: README.md of each data set's directory.",
     )
     parser.add_argument("name", metavar="NAME", help=f"{', '.join(DATASETS)}, or NAME/CONFIG")
-    parser.add_argument("--manual_dir", help="where the official files are")
-    parser.add_argument("--data_dir", help="where data sets are kept (default: TFDS's own place)")
-    parser.add_argument("--limit", type=int, help="a trial: at most this many records a split")
+    parser.add_argument("--manual_dir", help="directory of the official files")
+    parser.add_argument("--data_dir", help="directory of the data sets (default: TFDS's)")
     parser.add_argument(
-        "--partial", action="store_true", help="continue with an incomplete release"
+        "--limit", type=int, help="prepare a trial: at most this many records a split"
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="prepare it again even if it is there"
-    )
+    parser.add_argument("--partial", action="store_true", help="accept an incomplete release")
+    parser.add_argument("--overwrite", action="store_true", help="replace a prepared data set")
     parser.add_argument("--workers", type=int, help="processes (default: one per CPU)")
-    parser.add_argument("--beam_runner", help="work on Apache Beam: DirectRunner, FlinkRunner, …")
+    parser.add_argument(
+        "--file_format", choices=FILE_FORMATS, default=FILE_FORMAT,
+        help="array_record (default; what training reads) or tfrecord (for `tfds.load`)",
+    )  # fmt: skip
+    parser.add_argument("--beam_runner", help="use Apache Beam: DirectRunner, FlinkRunner, …")
     parser.add_argument(
         "--beam_option", dest="beam_options", action="append", default=[],
         metavar="--KEY=VALUE", help="an option of the Beam runner; may be repeated",
@@ -272,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parse(arguments))
     name = options.pop("name")
     logging.getLogger("absl").setLevel(logging.ERROR)
-    # `synthetic` stands for what it is trained and tested on.
+    # `synthetic` alone means both domains of the benchmark.
     names = ("synthetic/lab", "synthetic/wild") if name == "synthetic" else (name,)
 
     def program() -> None:

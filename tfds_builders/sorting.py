@@ -1,8 +1,8 @@
-"""TFDS's sorting of large splits, without TensorFlow.
+"""TFDS's external sort without TensorFlow.
 
-TFDS writes records in the order of their keys' hashes. What exceeds 1 GB it sorts in temporary
-files, and it opens these with TensorFlow, even where the records become ArrayRecord files. Here
-Python opens them. The order is the same.
+TFDS writes records in the order of their keys' hashes. Splits over 1 GB are sorted in temporary
+files, which TFDS opens with TensorFlow even when it writes ArrayRecord. Here Python opens them; the
+order is the same.
 """
 
 import contextlib
@@ -12,29 +12,29 @@ from types import SimpleNamespace
 
 from tensorflow_datasets.core import shuffle
 
-#: Temporary files, all open at once: far from the 256 that some systems allow a process.
+#: Number of temporary files, all open at once; some systems allow a process only 256.
 FILES = 100
 
 
-class _NeverRaised(Exception):
-    """In place of TensorFlow's error of a process with too many open files."""
+class _ResourceExhaustedError(Exception):
+    """Stands in for TensorFlow's error for too many open files; never raised."""
 
 
-# What `shuffle` uses of TensorFlow. Its own name is replaced, not `sys.modules["tensorflow"]`:
-# where TensorFlow is installed, all others go on using it.
-_PYTHONS_FILES = SimpleNamespace(
+# What `shuffle` uses of TensorFlow. Only the module's own name is replaced, so that an installed
+# TensorFlow still works for everything else.
+_PYTHON_FILES = SimpleNamespace(
     io=SimpleNamespace(
         gfile=SimpleNamespace(GFile=open, exists=os.path.exists, remove=os.remove),
     ),
-    errors=SimpleNamespace(ResourceExhaustedError=_NeverRaised),
+    errors=SimpleNamespace(ResourceExhaustedError=_ResourceExhaustedError),
 )
 
 
 @contextlib.contextmanager
-def with_pythons_files() -> Iterator[None]:
-    """Lets TFDS sort with Python's files."""
+def without_tensorflow() -> Iterator[None]:
+    """Makes TFDS sort with Python's files."""
     before = shuffle.tf, shuffle.BUCKETS_NUMBER
-    shuffle.tf, shuffle.BUCKETS_NUMBER = _PYTHONS_FILES, FILES
+    shuffle.tf, shuffle.BUCKETS_NUMBER = _PYTHON_FILES, FILES
     try:
         yield
     finally:

@@ -1,9 +1,9 @@
-"""Work cut into items: made in parallel, cached as it is finished, never made twice.
+"""Preparation as work items: processed in parallel, cached when finished, resumable.
 
-An item is a video, a chunk of images, a chunk of indices: what one worker does in some seconds. A
-finished item is two files, written atomically: its records, and a receipt that says how
-many there are and what was noticed. Whoever runs the same work again, after Ctrl-C, `kill -9` or
-a full disk, makes only what has no receipt.
+An item is a video, a group of images or a range of indices: a few seconds of work. A finished item
+is two files in the cache, each written atomically: its records, and a JSON summary with their
+number, remarks and errors. After Ctrl-C, `kill -9` or a full disk, the same command processes only
+the items that are not in the cache.
 """
 
 import collections
@@ -30,11 +30,11 @@ from pose3d_jax.files import write_text, written_whole
 
 
 class Remark(NamedTuple):
-    """Something that the summary should report.
+    """A line of the summary.
 
     Attributes:
-        what: the person, frame or file that it is about.
-        why: what happened to it; remarks with the same words are grouped.
+        what: the person, frame or file.
+        why: what happened to it; the summary groups remarks by this text.
     """
 
     what: str
@@ -43,15 +43,15 @@ class Remark(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A piece of work.
+    """A work item.
 
     Attributes:
-        split: the split that its records belong to.
-        name: what a person calls it, unique within the data set: `S1 Directions 1.54138969`.
-        row: subject and action (or less) under which the summary counts it.
-        inputs: the files that it reads; if one of them changes, the item is made again.
-        task: whatever else its maker needs to know.
-        limit: make no more records than this; None for all.
+        split: split of its records.
+        name: unique within the data set, for messages: `S1 Directions 1.54138969`.
+        row: subject and action (or less), the row of the summary that counts it.
+        inputs: files that it reads; the item is processed again when one of them changes.
+        task: the other arguments of the function that processes it.
+        limit: the largest number of records; None for all.
     """
 
     split: str
@@ -63,13 +63,13 @@ class Item:
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
-    """What came of an item.
+class Output:
+    """Result of an item.
 
     Attributes:
         records: dictionaries of `pose3d_jax.records.features`.
-        remarks: what the summary should say about them.
-        errors: what could not be used, and why, in sentences: fatal unless the user wants a part.
+        remarks: for the summary.
+        errors: unusable inputs, one message each; fatal without `--partial`.
     """
 
     records: list[dict[str, Any]]
@@ -78,14 +78,14 @@ class Made:
 
 
 @dataclasses.dataclass(frozen=True)
-class Receipt:
-    """What is known about a finished item without reading its records.
+class CachedOutput:
+    """Summary of a finished item.
 
     Attributes:
-        records: how many records it made.
-        remarks: see `Made`.
-        errors: see `Made`.
-        path: the file that holds the records.
+        records: number of records.
+        remarks: see `Output`.
+        errors: see `Output`.
+        path: file of the records.
     """
 
     records: int
@@ -94,60 +94,60 @@ class Receipt:
     path: str
 
     def load(self) -> list[dict[str, Any]]:
-        """The records themselves."""
+        """Reads the records."""
         return pickle.loads(Path(self.path).read_bytes())
 
 
-Make = Callable[[Item], Made]
+Process = Callable[[Item], Output]
 
 
-def _fingerprint(make: Make, item: Item) -> str:
-    """Names an item by everything its records depend on."""
+def _cache_key(process: Process, item: Item) -> str:
+    """Hash of everything that the records depend on."""
     files = [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in item.inputs]
-    text = f"{make.__module__}.{make.__qualname__}\n{item!r}\n{files}"
+    text = f"{process.__module__}.{process.__qualname__}\n{item!r}\n{files}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _read_receipt(path: Path) -> Receipt:
-    found = json.loads(path.read_text())
-    found["remarks"] = tuple(Remark(*remark) for remark in found["remarks"])
-    found["errors"] = tuple(found["errors"])
-    return Receipt(**found)
+def _read_cached(path: Path) -> CachedOutput:
+    fields = json.loads(path.read_text())
+    fields["remarks"] = tuple(Remark(*remark) for remark in fields["remarks"])
+    fields["errors"] = tuple(fields["errors"])
+    return CachedOutput(**fields)
 
 
-def do(make: Make, item: Item, cache: Path) -> Receipt:
-    """Makes one item, unless its receipt is there already.
+def run(process: Process, item: Item, cache: Path) -> CachedOutput:
+    """Processes one item, or returns its cached output.
 
     Args:
-        make: turns an item into records; a `UserError` of its is an error of the item.
+        process: turns an item into an `Output`; its `UserError` becomes an error of the item.
         item: the item.
-        cache: the directory of records and receipts.
+        cache: directory of finished items.
     """
-    name = _fingerprint(make, item)
-    receipt_path, records_path = cache / f"{name}.json", cache / f"{name}.records"
-    if receipt_path.exists():
-        return _read_receipt(receipt_path)
+    key = _cache_key(process, item)
+    summary_path, records_path = cache / f"{key}.json", cache / f"{key}.records"
+    if summary_path.exists():
+        return _read_cached(summary_path)
     try:
-        made = make(item)
+        output = process(item)
     except UserError as error:
-        made = Made([], errors=(str(error),))
+        output = Output([], errors=(str(error),))
     cache.mkdir(parents=True, exist_ok=True)
     with written_whole(records_path) as file:
-        pickle.dump(made.records, file, protocol=pickle.HIGHEST_PROTOCOL)
-    receipt = Receipt(len(made.records), made.remarks, made.errors, str(records_path))
-    write_text(receipt_path, json.dumps(dataclasses.asdict(receipt)))
-    return receipt
+        pickle.dump(output.records, file, protocol=pickle.HIGHEST_PROTOCOL)
+    cached = CachedOutput(len(output.records), output.remarks, output.errors, str(records_path))
+    write_text(summary_path, json.dumps(dataclasses.asdict(cached)))
+    return cached
 
 
-def forget_failures(cache: Path) -> None:
-    """Forgets the items that had errors, so that they are tried again."""
+def discard_failures(cache: Path) -> None:
+    """Removes items with errors from the cache, so that they are processed again."""
     for path in cache.glob("*.json"):
-        if _read_receipt(path).errors:
+        if _read_cached(path).errors:
             path.unlink()
 
 
 def _start_worker() -> None:
-    """Leaves Ctrl-C to the parent, and ends when the parent has been killed."""
+    """Ignores Ctrl-C, which the parent handles, and exits when the parent was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
@@ -158,55 +158,55 @@ def _start_worker() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def do_all(
-    make: Make, items: Sequence[Item], cache: Path, workers: int, *, threads: bool = False
-) -> Iterator[tuple[Item, Receipt]]:
-    """Makes all items, in parallel, and yields their receipts in the items' order.
+def run_all(
+    process: Process, items: Sequence[Item], cache: Path, workers: int, *, threads: bool = False
+) -> Iterator[tuple[Item, CachedOutput]]:
+    """Processes all items in parallel and yields their outputs in order.
 
     Args:
-        make: see `do`; a function that a new process can import.
+        process: see `run`; importable in a new process.
         items: the items.
-        cache: see `do`.
-        workers: how many processes or threads.
-        threads: threads of this process instead of processes.
+        cache: see `run`.
+        workers: number of processes or threads.
+        threads: use threads instead of processes.
     """
     if threads or workers == 1:
         pool = concurrent.futures.ThreadPoolExecutor(workers)
     else:
-        # Spawned, not forked: the caller may have threads (JAX, Beam), as video decoders do.
+        # Spawned, not forked: JAX, Beam and video decoders run threads in this process.
         pool = concurrent.futures.ProcessPoolExecutor(
             min(workers, max(1, len(items))),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start_worker,
         )
     records = 0
-    waiting: collections.deque[tuple[Item, concurrent.futures.Future[Receipt]]]
-    waiting = collections.deque()
+    pending: collections.deque[tuple[Item, concurrent.futures.Future[CachedOutput]]]
+    pending = collections.deque()
     try:
-        with progress(total=len(items), desc="Making records", unit="item") as bar:
+        with progress_bar(total=len(items), desc="Making records", unit="item") as bar:
             for item in itertools.chain(items, [None]):
                 if item is not None:
-                    waiting.append((item, pool.submit(do, make, item, cache)))
-                # Workers hand back receipts, not records: what waits here takes no memory.
-                while waiting and (item is None or len(waiting) >= 4 * workers):
-                    first, future = waiting.popleft()
-                    receipt = future.result()
-                    records += receipt.records
+                    pending.append((item, pool.submit(run, process, item, cache)))
+                # Results hold no records, so pending ones need little memory.
+                while pending and (item is None or len(pending) >= 4 * workers):
+                    first, future = pending.popleft()
+                    output = future.result()
+                    records += output.records
                     bar.set_postfix_str(f"{records:,} records", refresh=False)
                     bar.update()
-                    yield first, receipt
+                    yield first, output
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def progress(over: Iterable | None = None, **options: Any) -> tqdm.tqdm:
-    """A bar on a terminal; in a log file, a line now and then."""
-    return tqdm.tqdm(over, mininterval=0.2 if sys.stderr.isatty() else 20.0, **options)
+def progress_bar(iterable: Iterable | None = None, **options: Any) -> tqdm.tqdm:
+    """A progress bar; in a log file, one line every 20 s."""
+    return tqdm.tqdm(iterable, mininterval=0.2 if sys.stderr.isatty() else 20.0, **options)
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Lets SIGTERM end the program as Ctrl-C does: by an exception, which cleans up."""
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Raises `KeyboardInterrupt` on SIGTERM, so that clean-up code runs."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

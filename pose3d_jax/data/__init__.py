@@ -1,1 +1,1 @@
-"""Prepared data sets, and the way from their records to a batch for the network."""
+"""Prepared data sets, data loading and augmentation."""

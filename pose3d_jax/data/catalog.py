@@ -1,9 +1,11 @@
-"""Prepared data sets by name: where they are, whether they are there, and how they are opened.
+"""Prepared data sets by name: where they are, opening them, and their fingerprint.
 
-A name is a data set's, `mpii`, or that of one of its configurations, `synthetic/lab`. What is read
-here is on disk; `tfds_builders` puts it there.
+A name is a data set, `mpii`, or one of its configurations, `synthetic/lab`. `tfds_builders`
+prepares them.
 """
 
+import difflib
+import hashlib
 import logging
 import os
 import re
@@ -11,26 +13,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.files import local_path
 
 if TYPE_CHECKING:
     import tensorflow_datasets
 
-#: The built-in synthetic benchmark, which needs no files from the user.
+#: The built-in synthetic benchmark; it needs no downloads.
 BUILT_IN = "synthetic"
-#: TFDS writes it last: a directory that has it holds a complete data set.
+#: TFDS writes this file last, so a directory that has it is a complete data set.
 INFO_FILE = "dataset_info.json"
 #: Of several configurations, the one that a data set's name alone means.
 DEFAULT_CONFIG = "official"
+
+_METADATA_FILE = "metadata.json"
+#: TFDS's file formats: the one that training reads, and one for `tfds.load`.
+FILE_FORMAT = "array_record"
+FILE_FORMATS = (FILE_FORMAT, "tfrecord")
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
 class NotPreparedError(UserError):
-    """The data set is not there; the message names the command that prepares it."""
+    """The data set is not prepared; the message has the command that prepares it."""
 
 
-def command(name: str, data_dir: str | os.PathLike | None = None) -> str:
-    """The command line that prepares a data set."""
+def prepare_command(name: str, data_dir: str | os.PathLike | None = None) -> str:
+    """The command that prepares a data set."""
     words = ["python -m tfds_builders.prepare", name]
     if name.split("/")[0] != BUILT_IN:
         words.append("--manual_dir DIR")
@@ -39,29 +47,36 @@ def command(name: str, data_dir: str | os.PathLike | None = None) -> str:
     return " ".join(words)
 
 
-def root(data_dir: str | os.PathLike | None = None) -> Path:
-    """Where data sets are kept: `data_dir`, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`."""
-    place = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(os.path.abspath(os.path.expanduser(place)))
+def data_root(data_dir: str | os.PathLike | None = None) -> Path:
+    """Directory of the data sets: `data_dir`, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
+
+    Raises:
+        UserError: it is not a local path, or `~` has no home directory.
+    """
+    if data_dir:
+        return local_path(data_dir, "--data_dir")
+    if place := os.environ.get("TFDS_DATA_DIR"):
+        return local_path(place, "TFDS_DATA_DIR")
+    return local_path("~/tensorflow_datasets", "TFDS_DATA_DIR is not set;")
 
 
 def is_prepared(name: str, data_dir: str | os.PathLike | None = None) -> bool:
-    """Whether the data set is prepared, completely or in the part that its metadata describes."""
-    return find(name, data_dir) is not None
+    """Whether a data set is prepared, completely or partially (see its metadata)."""
+    return find_dataset(name, data_dir) is not None
 
 
-def find(name: str, data_dir: str | os.PathLike | None = None) -> Path | None:
+def find_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Path | None:
     """The directory of the newest version of a prepared data set; None where there is none.
 
     Args:
-        name: data set or data set/configuration; of a data set with configurations, the one that is
-            prepared.
-        data_dir: see `root`.
+        name: data set or data set/configuration. A data set with configurations may be named alone
+            if one of them is prepared.
+        data_dir: see `data_root`.
 
     Raises:
-        UserError: several configurations are prepared, and the name does not say which.
+        UserError: several configurations are prepared, and the name is ambiguous.
     """
-    place = root(data_dir) / name
+    place = data_root(data_dir) / name
     if newest := _newest_version(place):
         return newest
     if not place.is_dir():
@@ -85,6 +100,32 @@ def _newest_version(place: Path) -> Path | None:
     return versions[max(versions)] if versions else None
 
 
+def prepared_names(data_dir: str | os.PathLike | None = None) -> list[str]:
+    """Names of all prepared data sets, with their configurations."""
+    root = data_root(data_dir)
+    places = [path.parent.parent for path in root.glob(f"*/*/{INFO_FILE}")]
+    places += [path.parent.parent for path in root.glob(f"*/*/*/{INFO_FILE}")]
+    return sorted({path.relative_to(root).as_posix() for path in places})
+
+
+def fingerprint(directory: str | os.PathLike, split: str) -> str:
+    """Hash of the stored records and metadata of a split.
+
+    Results that were computed with one fingerprint do not hold for another. Preparing the same
+    files again, with the same code, gives the same fingerprint.
+
+    Args:
+        directory: of the data set, such as `builder.data_dir`.
+        split: name of the split; of a slice such as `train[900:]`, the hash is of the whole split.
+    """
+    directory, name = Path(directory), split.partition("[")[0]
+    digest = hashlib.sha256((directory / _METADATA_FILE).read_bytes())
+    for path in sorted(directory.glob(f"*-{name}.*-of-*")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
 def open_dataset(
     name: str, data_dir: str | os.PathLike | None = None
 ) -> "tensorflow_datasets.core.DatasetBuilder":
@@ -92,22 +133,25 @@ def open_dataset(
 
     Args:
         name: data set or data set/configuration.
-        data_dir: see `root`.
+        data_dir: see `data_root`.
 
     Returns:
         A read-only builder: `.info.splits`, `.info.metadata`, and `.as_data_source(split,
         decoders={"image": tfds.decode.SkipDecoding()})`.
 
     Raises:
-        NotPreparedError: the data set is not there.
+        NotPreparedError: the data set is not prepared.
     """
-    import tensorflow_datasets as tfds  # A second: whoever only asks what is there can do without.
+    import tensorflow_datasets as tfds  # Takes a second, and the other functions do not need it.
 
-    place = find(name, data_dir)
+    place = find_dataset(name, data_dir)
     if place is None:
+        known = prepared_names(data_dir)
+        close = difflib.get_close_matches(name, known, n=1)
+        question = f" Did you mean {close[0]}?" if close else ""
         raise NotPreparedError(
-            f"The data set {name!r} is not prepared in {root(data_dir)}. "
-            f"Prepare it with: {command(name, data_dir)}"
+            f"The data set {name!r} is not prepared in {data_root(data_dir)}.{question} "
+            f"Prepare it with: {prepare_command(name, data_dir)}"
         )
     dataset = tfds.builder_from_directory(str(place))
     metadata = dataset.info.metadata or {}

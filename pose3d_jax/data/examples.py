@@ -1,7 +1,6 @@
-"""From record to network input, on the device: one affine crop, augmentation, and the targets.
+"""Training examples, computed on the device: affine crop, augmentation and targets.
 
-Training, evaluation and prediction share the crop (`images.crop`); only training draws an
-`Augmentation`.
+Training, evaluation and prediction share the crop (`images.crop`); only training augments.
 """
 
 from collections.abc import Mapping
@@ -18,17 +17,17 @@ from pose3d_jax.data.framing import Framing, black_outside, whole_people
 from pose3d_jax.images.crop import crop_to_image, sample
 from pose3d_jax.skeleton import MIRROR_ORDER, ROOT
 
-#: Where the 2D joints of a 3D-labelled image may be said to be; see `make_examples`.
+#: Definitions of the 2D joints of 3D-labelled images; see `make_examples`.
 LAB_JOINTS = ("projection", "weak_perspective")
 
 
 class Augmentation(NamedTuple):
-    """What happens to each image of a batch.
+    """Augmentation of each image of a batch.
 
     Attributes:
-        scale: factor on the crop's side (above 1 the person becomes smaller).
-        rotation: clockwise turn of the person in the crop, before mirroring, radians.
-        mirror: whether left and right change places.
+        scale: factor on the side of the crop; above 1, the person becomes smaller.
+        rotation: clockwise rotation of the person in the crop, before mirroring, radians.
+        mirror: whether left and right are exchanged.
         colour: factor on each channel.
         shift: of the crop's centre in the image, x and y, in sides of the crop.
     """
@@ -41,14 +40,14 @@ class Augmentation(NamedTuple):
 
 
 class Example(NamedTuple):
-    """What the network is trained on.
+    """A batch of training examples.
 
     Attributes:
-        images: the crop, RGB in [0, 1].
+        images: crops, RGB in [0, 1].
         heatmaps: targets of Eq. 1.
         joints: positions in the crop, normalised to [−1, 1].
-        valid: annotated joints.
-        known: joints whose maps are known: annotated, or certainly not visible (`data.framing`).
+        valid: annotated and visible joints.
+        known: joints with a known heat-map: annotated, or certainly not visible (`data.framing`).
         depth: targets of Eq. 2, normalised; zeros without `has_3d`.
         has_3d: which images have depth labels.
     """
@@ -73,21 +72,21 @@ def no_augmentation(batch_size: int) -> Augmentation:
     )
 
 
-def draw_augmentation(
+def sample_augmentation(
     keys: Key[Array, "b"], apply: Bool[AnyArray, "b"], config: ml_collections.ConfigDict
 ) -> Augmentation:
-    """Draws the 2D augmentation of Newell et al., as the release has it, and shifts besides.
+    """Samples the 2D augmentation of Newell et al. with the release's parameters, and shifts.
 
     Args:
-        keys: one random key per image, so that an image's augmentation does not depend on how
-            the batch is spread over devices.
-        apply: which images are augmented; the others stay as they are.
+        keys: one random key per image, so that the augmentation of an image does not depend on
+            the number of devices.
+        apply: which images are augmented.
         config: `scale_sigma` and `scale_limit` (exponents of 2), `rotation_sigma`,
             `rotation_limit` (degrees) and `rotation_probability`, `mirror_probability`,
             `colour_range` (lowest and highest factor), `shift_limit` (in sides).
     """
 
-    def draw(key: Key[Array, ""]) -> Augmentation:
+    def sample_one(key: Key[Array, ""]) -> Augmentation:
         scale_key, rotation_key, turn_key, mirror_key, colour_key, shift_key = jax.random.split(
             key, 6
         )
@@ -104,16 +103,16 @@ def draw_augmentation(
             shift=config.shift_limit * jax.random.uniform(shift_key, (2,), minval=-1.0),
         )
 
-    def choose(drawn, neutral):
-        return jnp.where(apply.reshape(-1, *(1 for _ in drawn.shape[1:])), drawn, neutral)
+    def choose(sampled, neutral):
+        return jnp.where(apply.reshape(-1, *(1 for _ in sampled.shape[1:])), sampled, neutral)
 
-    return jax.tree.map(choose, jax.vmap(draw)(keys), no_augmentation(len(apply)))
+    return jax.tree.map(choose, jax.vmap(sample_one)(keys), no_augmentation(len(apply)))
 
 
 def mirror_joints(
     joints: Shaped[AnyArray, "b 16 *d"], mirror: Bool[AnyArray, "b"]
 ) -> Shaped[Array, "b 16 *d"]:
-    """Exchanges left and right, joints on axis 1, where `mirror` is true."""
+    """Exchanges left and right joints (axis 1) where `mirror` is true."""
     swap = mirror.reshape(-1, *(1 for _ in joints.shape[1:]))
     return jnp.where(swap, joints[:, MIRROR_ORDER], joints)
 
@@ -127,22 +126,22 @@ def make_examples(
     lab_joints: str,
     framing: Framing | None = None,
 ) -> Example:
-    """Crops, colours and labels a batch of records.
+    """Makes training examples of a batch of records.
 
-    The heat-maps, the 2D joints of the geometric loss and the scale of the depth labels all come
-    from the same 2D positions. Those of 3D-labelled images are either where the joints are in the
-    image ("projection"), or where weak perspective draws the 3D pose ("weak_perspective", as in
-    the release). With the latter the targets are the pose itself, scaled: its bones have the true
-    ratios, and a network that predicts them makes no error but in size.
+    The heat-maps, the 2D joints of the geometric loss and the scale of the depth labels use the
+    same 2D positions. For 3D-labelled images these are either the true projections ("projection"),
+    or the weak-perspective projection of the 3D pose ("weak_perspective", as in the release). The
+    latter makes the targets a scaled copy of the pose: its bones have the true ratios, so a perfect
+    prediction is wrong only in size.
 
     Args:
         batch: `image`, `box`, `joints_2d`, `joints_valid`, `joints_3d`, `has_3d` of the records
             (`records`), stacked.
         side: of the network's input, px.
-        augmentation: one per image.
-        sigma: of the Gaussians, heat-map px.
+        augmentation: of each image.
+        sigma: standard deviation of the Gaussians, heat-map px.
         lab_joints: 2D positions of 3D-labelled images, one of `LAB_JOINTS`.
-        framing: which part of its image each record shows; None for its box.
+        framing: visible part of each image; None for its box.
     """
     whole = framing is None
     framing = whole_people(batch) if whole else framing
@@ -168,16 +167,16 @@ def make_examples(
         joints=geometry.normalise(joints, side),
         valid=visible,
         known=mirror_joints(framing.known, augmentation.mirror),
-        # Bone lengths do not change when the camera turns about its axis: no need to turn these.
+        # Bone lengths do not change with the rotation, so joints_3d are not rotated.
         depth=geometry.depth_target(joints, joints_3d, side, valid),
         has_3d=batch["has_3d"],
     )
 
 
 def _weak_perspective_joints(batch: Mapping[str, AnyArray]) -> Float[Array, "b 16 2"]:
-    """2D joints in image px: weak perspective's where there is 3D, as annotated elsewhere."""
+    """2D joints in image px: weak perspective where there is 3D, annotations elsewhere."""
     joints, valid = batch["joints_2d"], batch["joints_valid"]
     drawn = geometry.weak_perspective(joints, batch["joints_3d"], valid)
-    # The root anchors the pose; without its annotation nothing says where to draw it.
+    # The root is the reference point, so it must be annotated.
     known = batch["has_3d"] & valid[:, ROOT]
     return jnp.where(known[:, None, None], drawn, joints)

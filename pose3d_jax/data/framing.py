@@ -1,8 +1,8 @@
-"""Augmentation by other squares: people who are cut off, and squares that show nobody.
+"""Augmentation by other boxes: truncated people, and boxes without a person.
 
-A record's box shows the whole person. A photograph often does not: it ends at the chest or at the
-knees, and its detected box fits what is visible. A detector also proposes squares without a person.
-Both are cut out of the same records, and joints that are not visible get empty maps.
+A record's box contains the whole person. A photograph may end at the chest or at the knees, and its
+detected box fits the visible part. A detector also proposes boxes without a person. Both are crops
+of the same records, and joints that are not visible get empty heat-maps.
 """
 
 from collections.abc import Mapping
@@ -16,36 +16,36 @@ from jaxtyping import Array, Bool, Float, Key
 from pose3d_jax import geometry
 from pose3d_jax.arrays import AnyArray
 
-#: Side of a square in units of the visible joints' larger extent.
+#: Side of a box in units of the visible joints' larger extent.
 BOX = 1.3
-#: A square is at least this part of the record's box: below it, a photograph has too few pixels.
+#: Smallest side in units of the record's box; below it, a photograph has too few pixels.
 SMALLEST = 0.3
-#: Which side is cut off: below, right, left, above; and the part of the person that is kept at
-#: least. At a quarter of an upright person's height are the shoulders.
+#: Probability that the person is truncated below, right, left, above; and the smallest part that is
+#: kept. The shoulders are at a quarter of an upright person's height.
 SIDES = (0.6, 0.15, 0.15, 0.1)
 LEAST = (0.25, 0.45, 0.45, 0.4)
 MOST = 0.85
-#: A cut that leaves fewer joints is not made.
+#: People are not truncated to fewer joints.
 FEWEST_JOINTS = 4
-#: Share of cuts where the image ends; elsewhere it goes on outside the square.
+#: Share of truncations at which the image ends (black); otherwise it continues.
 BLACK = 0.6
-#: Squares without a person: candidates, of which the one with the fewest joints counts. If it has
-#: more than this many, a far too large square is taken.
+#: Boxes without a person: number of candidates, of which the one with the fewest joints is used,
+#: and its maximum number of joints; with more, the box is far too large.
 CANDIDATES = 8
 MOST_JOINTS = 1
-#: Share of far too large squares among those that show nobody, and their sides in boxes.
+#: Share of far too large boxes among those without a person, and the range of their sides.
 TOO_LARGE = 0.25
 LARGE_SIDES = (2.8, 4.5)
 
 
 class Framing(NamedTuple):
-    """Which part of its image each record of a batch shows.
+    """The visible part of each image of a batch.
 
     Attributes:
         box: centre x, y and side, px of the image.
         window: lowest x, y and highest x, y, px of the image; pixels outside are black.
-        visible: annotated joints that may be seen.
-        known: joints whose maps are known: annotated, or certainly not visible.
+        visible: annotated joints in the visible part.
+        known: joints with a known heat-map: annotated, or certainly not visible.
     """
 
     box: Float[Array, "b 3"]
@@ -55,32 +55,32 @@ class Framing(NamedTuple):
 
 
 def whole_people(batch: Mapping[str, AnyArray]) -> Framing:
-    """The framing that changes nothing."""
+    """The framing by the records' boxes."""
     valid = jnp.asarray(batch["joints_valid"])
     window = jnp.broadcast_to(jnp.array([-jnp.inf, -jnp.inf, jnp.inf, jnp.inf]), (len(valid), 4))
     return Framing(jnp.asarray(batch["box"]), window, valid, valid)
 
 
-def draw_framing(
+def sample_framing(
     keys: Key[Array, "b"],
     batch: Mapping[str, AnyArray],
     apply: Bool[AnyArray, "b"],
     config: ml_collections.ConfigDict,
 ) -> Framing:
-    """Draws which records are cut off or show nobody.
+    """Samples which people are truncated and which boxes show no person.
 
     Args:
         keys: one random key per image.
         batch: `box`, `joints_2d` and `joints_valid` of the records, stacked.
-        apply: which images may be changed.
+        apply: which images may change.
         config: `cut_probability` and `empty_probability`.
     """
 
-    def draw(key, whole: Framing, joints, apply):
+    def sample_one(key, whole: Framing, joints, apply):
         kind_key, cut_key, empty_key = jax.random.split(key, 3)
         kind = jax.random.uniform(kind_key)
-        cut = cut_off(cut_key, whole, joints)
-        empty = nobody(empty_key, whole, joints)
+        cut = truncate(cut_key, whole, joints)
+        empty = empty_box(empty_key, whole, joints)
 
         def choose(whole, cut, empty):
             changed = jnp.where(kind < config.empty_probability, empty, cut)
@@ -89,11 +89,11 @@ def draw_framing(
 
         return jax.tree.map(choose, whole, cut, empty)
 
-    return jax.vmap(draw)(keys, whole_people(batch), jnp.asarray(batch["joints_2d"]), apply)
+    return jax.vmap(sample_one)(keys, whole_people(batch), jnp.asarray(batch["joints_2d"]), apply)
 
 
-def cut_off(key: Key[Array, ""], whole: Framing, joints: Float[Array, "16 2"]) -> Framing:
-    """One person cut off at one side, in the square around the rest."""
+def truncate(key: Key[Array, ""], whole: Framing, joints: Float[Array, "16 2"]) -> Framing:
+    """Truncates a person at one side; the box is that of the rest."""
     side_key, part_key, black_key = jax.random.split(key, 3)
     low, high = _extent(joints, whole.visible)
     which = jax.random.choice(side_key, len(SIDES), p=jnp.array(SIDES))
@@ -114,18 +114,18 @@ def cut_off(key: Key[Array, ""], whole: Framing, joints: Float[Array, "16 2"]) -
     )
     side = jnp.maximum(BOX * (high - low).max(), SMALLEST * whole.box[2])
     black = jax.random.bernoulli(black_key, BLACK)
-    made = Framing(
+    truncated = Framing(
         box=jnp.append((low + high) / 2, side),
         window=jnp.where(black, jnp.concatenate([first, last]), whole.window),
         visible=jnp.where(black, kept, whole.visible),
         known=whole.known,
     )
     enough = kept.sum() >= FEWEST_JOINTS
-    return jax.tree.map(lambda cut, whole: jnp.where(enough, cut, whole), made, whole)
+    return jax.tree.map(lambda cut, whole: jnp.where(enough, cut, whole), truncated, whole)
 
 
-def nobody(key: Key[Array, ""], whole: Framing, joints: Float[Array, "16 2"]) -> Framing:
-    """A square that shows nobody: background, a detail of a person, or a person far too small."""
+def empty_box(key: Key[Array, ""], whole: Framing, joints: Float[Array, "16 2"]) -> Framing:
+    """A box without a person: background, a detail of a person, or a person far too small."""
     place_key, side_key, large_key, kind_key = jax.random.split(key, 4)
     low, high = _extent(joints, whole.visible)
     reach = 0.35 * whole.box[2]
@@ -149,7 +149,7 @@ def nobody(key: Key[Array, ""], whole: Framing, joints: Float[Array, "16 2"]) ->
 def black_outside(
     images: Float[Array, "b s s 3"], matrix: Float[Array, "b 2 3"], window: Float[Array, "b 4"]
 ) -> Float[Array, "b s s 3"]:
-    """Blackens the pixels of crops that are outside the window of their image.
+    """Sets pixels of crops outside the window of their image to black.
 
     Args:
         images: crops.
@@ -167,7 +167,7 @@ def black_outside(
 def _extent(
     joints: Float[Array, "16 2"], chosen: Bool[Array, "16"]
 ) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
-    """The lowest and highest coordinates of some joints; zeros where there are none."""
+    """Lowest and highest coordinates of the chosen joints; zeros if none is chosen."""
     low = jnp.where(chosen[:, None], joints, jnp.inf).min(0)
     high = jnp.where(chosen[:, None], joints, -jnp.inf).max(0)
     return jnp.where(chosen.any(), low, 0.0), jnp.where(chosen.any(), high, 0.0)

@@ -1,4 +1,4 @@
-"""Which records a run reads: splits of prepared data sets as random-access sources."""
+"""Splits of prepared data sets as random-access sources of records."""
 
 import os
 from collections.abc import Sequence
@@ -9,31 +9,41 @@ import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pose3d_jax.data.catalog import command, open_dataset
+from pose3d_jax.data.catalog import FILE_FORMAT, open_dataset, prepare_command
 from pose3d_jax.errors import UserError
 from pose3d_jax.untrusted import reason
 
 
 def open_source(builder: tfds.core.DatasetBuilder, split: str):
-    """A split as a random-access source of records, their images still JPEG."""
+    """A split as a random-access source of records, with images as JPEG bytes.
+
+    Raises:
+        UserError: the data set has another file format than ArrayRecord.
+    """
+    if (stored := builder.info.file_format.value) != FILE_FORMAT:
+        raise UserError(
+            f"{builder.data_dir} has the file format {stored}. Training and evaluation read "
+            f"{FILE_FORMAT}: prepare the data set in another directory (--data_dir)."
+        )
     source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     name = "/".join(filter(None, (builder.info.name, builder.info.config_name)))
     root = Path(builder.data_dir).parents[name.count("/") + 1]
-    again = f"{command(name, root)} --overwrite"
-    return Checked(source, f"the records of {name}, split {split!r}, in {builder.data_dir}", again)
+    command = f"{prepare_command(name, root)} --overwrite"
+    title = f"the records of {name}, split {split!r}, in {builder.data_dir}"
+    return RecordSource(source, title, command)
 
 
-class Checked(Sequence):
-    """Records whose files may be damaged or gone.
+class RecordSource(Sequence):
+    """Records of a file; a damaged or missing file raises `UserError`.
 
     Args:
         source: the records.
-        what: they are, as a part of a sentence.
-        again: the command that makes them anew.
+        title: noun phrase for error messages.
+        command: prepares the data set again, for error messages.
     """
 
-    def __init__(self, source: Sequence, what: str, again: str):
-        self._source, self._what, self._again = source, what, again
+    def __init__(self, source: Sequence, title: str, command: str):
+        self._source, self._title, self._command = source, title, command
 
     def __len__(self) -> int:
         return len(self._source)
@@ -43,18 +53,18 @@ class Checked(Sequence):
             raise IndexError(index)
         try:
             record = self._source[index]
-            if not record["image"]:  # What ArrayRecord makes of some files that were cut off.
+            if not record["image"]:  # ArrayRecord returns this for some truncated files.
                 raise ValueError("a record is empty")
             return record
-        except Exception as error:  # ArrayRecord's, Riegeli's and the protocol buffers' own.
+        except Exception as error:  # Of ArrayRecord, Riegeli or protocol buffers.
             raise UserError(
-                f"Cannot read {self._what}: {reason(error)}. If a file is damaged or missing, "
-                f"prepare the data set anew: {self._again}"
+                f"Cannot read {self._title}: {reason(error)}. If a file is damaged or missing, "
+                f"prepare the data set again: {self._command}"
             ) from error
 
 
 class WithoutDepth(Sequence):
-    """Hides 3D labels, as in wild training records."""
+    """Records without their 3D labels."""
 
     def __init__(self, source: Sequence):
         self._source = source
@@ -67,8 +77,8 @@ class WithoutDepth(Sequence):
         return dict(record, has_3d=False, joints_3d=np.zeros_like(record["joints_3d"]))
 
 
-class InTurn(Sequence):
-    """Records of several sources in turn; those of shorter sources come again and again."""
+class Interleaved(Sequence):
+    """Records of several sources in turn; shorter sources repeat."""
 
     def __init__(self, sources: Sequence[Sequence]):
         self._sources = sources
@@ -82,11 +92,11 @@ class InTurn(Sequence):
         return source[row % len(source)]
 
 
-class Chosen(Sequence):
-    """At most `limit` of a source's records, evenly spaced; all of them without a limit."""
+class Subset(Sequence):
+    """At most `limit` evenly spaced records of a source; all without a limit."""
 
     def __init__(self, source: Sequence, limit: int | None):
-        self._source, self._indices = source, spread(len(source), limit)
+        self._source, self._indices = source, evenly_spaced(len(source), limit)
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -95,21 +105,21 @@ class Chosen(Sequence):
         return self._source[int(self._indices[index])]
 
 
-def spread(count: int, limit: int | None) -> np.ndarray:
-    """At most `limit` of `count` indices, evenly spaced; all of them without a limit."""
+def evenly_spaced(count: int, limit: int | None) -> np.ndarray:
+    """At most `limit` evenly spaced indices below `count`; all without a limit."""
     wanted = min(limit or count, count)
     return np.arange(wanted) * count // wanted
 
 
 class Domain(NamedTuple):
-    """One of the data sets that a run is about, opened.
+    """An opened data set of a run.
 
     Attributes:
-        name: of the data set.
-        train: source of training records.
-        test: source of held-out records.
+        name: data set.
+        train: training records.
+        test: held-out records.
         image_side: side of its images, px.
-        bone_length_sum: its `AvgSumLen`, mm; 0 where it has none.
+        bone_length_sum: its AvgSumLen (Sec. 4.1.2), mm; 0 if it has none.
     """
 
     name: str
@@ -123,12 +133,12 @@ def open_domain(section: ml_collections.ConfigDict, data_dir: str | os.PathLike 
     """Opens a data set of the config's `data` section.
 
     Args:
-        section: `name` of the data set, and its `train` and `test` splits; several training
-            splits, of different sizes, give equally many records.
-        data_dir: where data sets are prepared; None or empty for TFDS's own place.
+        section: `name` of the data set, and its `train` and `test` splits. Several training splits
+            are interleaved, with equally many records of each.
+        data_dir: directory of the data sets; see `catalog.data_root`.
 
     Raises:
-        UserError: it is not prepared; the message names the command.
+        UserError: it is not prepared, or a split has no records.
     """
     builder = open_dataset(section.name, data_dir or None)
     several = [section.train] if isinstance(section.train, str) else list(section.train)
@@ -142,7 +152,7 @@ def open_domain(section: ml_collections.ConfigDict, data_dir: str | os.PathLike 
     metadata = builder.info.metadata
     return Domain(
         name=section.name,
-        train=sources[0] if len(sources) == 1 else InTurn(sources),
+        train=sources[0] if len(sources) == 1 else Interleaved(sources),
         test=open_source(builder, section.test),
         image_side=int(metadata["image_side"]),
         bone_length_sum=float(metadata["bone_length_sum"]),

@@ -8,7 +8,7 @@ import numpy as np
 
 from pose3d_jax import geometry
 from pose3d_jax.data.catalog import is_prepared
-from pose3d_jax.data.sources import Chosen, open_domain
+from pose3d_jax.data.sources import Subset, open_domain
 from pose3d_jax.evaluation.poses import Labels, Poses, Setting, as_poses, to_labels
 from pose3d_jax.evaluation.predictions import read_labels
 from pose3d_jax.evaluation.protocols import redefine_poses
@@ -34,7 +34,7 @@ def training_labels(source: Sequence, side: int) -> Labels:
         source: from `sources.open_source`.
         side: of the network's crop, px.
     """
-    return to_labels(read_labels(Chosen(source, TRAINING_RECORDS)), side)
+    return to_labels(read_labels(Subset(source, TRAINING_RECORDS)), side)
 
 
 def baselines(training: Labels | None, test: Labels, setting: Setting) -> dict[str, Poses]:

@@ -13,9 +13,9 @@ from jaxtyping import Shaped
 
 from pose3d_jax import processors
 from pose3d_jax.checkpoints import TrainedNetwork
-from pose3d_jax.data.batches import FIELDS, evaluation_batches
 from pose3d_jax.data.catalog import open_dataset
-from pose3d_jax.data.sources import Chosen, open_source
+from pose3d_jax.data.loader import FIELDS, evaluation_batches
+from pose3d_jax.data.sources import Subset, open_source
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation.poses import LABEL_FIELDS, Labels, Poses, as_poses, to_labels
 from pose3d_jax.evaluation.protocols import (
@@ -92,7 +92,7 @@ def open_split(name: str, data_dir: str | os.PathLike | None, limit: int | None 
         raise UserError(f"{dataset} has no records in the split {split!r}; it has {splits}.")
     return Split(
         name=split_name(dataset, split),
-        source=Chosen(open_source(builder, split), limit),
+        source=Subset(open_source(builder, split), limit),
         image_side=int(builder.info.metadata["image_side"]),
     )
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pose3d_jax.checkpoints import TrainedNetwork
 from pose3d_jax.checkpoints.stage import restore_variables
-from pose3d_jax.data.sources import Chosen, spread
+from pose3d_jax.data.sources import Subset, evenly_spaced
 from pose3d_jax.drawing.skeletons import contact_sheet
 from pose3d_jax.evaluation import report, scores
 from pose3d_jax.evaluation.baselines import training_labels
@@ -82,7 +82,7 @@ def _splits(run: Run, limit: int | None = None) -> dict[str, Split]:
     return {
         name: Split(
             split_name(domain.name, run.config.data[name].test),
-            Chosen(domain.test, limit),
+            Subset(domain.test, limit),
             run.image_side,
         )
         for name, domain in run.domains.items()
@@ -104,7 +104,7 @@ def prediction_sheet(
         side: of the network's input, px.
         count: number of records, evenly spaced.
     """
-    places = spread(len(source), count)
+    places = evenly_spaced(len(source), count)
     records = [source[int(i)] for i in places]
     boxes = np.stack([record["box"] for record in records])
     joints = out_of_square(poses.joints[places], boxes, side)

@@ -13,7 +13,7 @@ import optax
 from flax import nnx
 
 from pose3d_jax.checkpoints.stage import StageCheckpoints
-from pose3d_jax.data.batches import batch_ids, training_batches
+from pose3d_jax.data.loader import batch_ids, training_batches
 from pose3d_jax.data.sources import Domain, WithoutDepth
 from pose3d_jax.errors import Interrupted, UserError
 from pose3d_jax.models.variables import Variables

@@ -16,7 +16,7 @@ from flax import nnx
 from pose3d_jax import config_values
 from pose3d_jax.checkpoints import load
 from pose3d_jax.checkpoints.stage import StageCheckpoints, restore_variables
-from pose3d_jax.data.sources import Domain, open_domain, spread
+from pose3d_jax.data.sources import Domain, evenly_spaced, open_domain
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import Variables, flatten, make_network, unflatten
 from pose3d_jax.stages import Stage, get_stage
@@ -189,7 +189,7 @@ def train_stage(run: Run, stage: Stage, interruption: Interruption, validate: Va
 
 def _summary(domain: Domain) -> dict[str, Any]:
     """Enough of a data set to tell it from another of the same name."""
-    records = [domain.train[int(i)] for i in spread(len(domain.train), 8)]
+    records = [domain.train[int(i)] for i in evenly_spaced(len(domain.train), 8)]
     return {
         "name": domain.name,
         "training records": len(domain.train),

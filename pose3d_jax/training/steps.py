@@ -22,11 +22,11 @@ from pose3d_jax import geometry, losses
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.data.examples import (
     Example,
-    draw_augmentation,
     make_examples,
     no_augmentation,
+    sample_augmentation,
 )
-from pose3d_jax.data.framing import draw_framing
+from pose3d_jax.data.framing import sample_framing
 from pose3d_jax.models.variables import AXIS, standard_promotion
 from pose3d_jax.stages import Stage
 from pose3d_jax.training.state import Batch, Hyperparameters, Metrics, TrainState
@@ -113,12 +113,14 @@ def augmented_examples(
         keys: one random key per image.
     """
     chosen = ~batch["has_3d"] | config.augmentation.lab
-    drawn = draw_augmentation(keys, chosen, config.augmentation)
+    augmentation = sample_augmentation(keys, chosen, config.augmentation)
     framing = None
     if config.augmentation.cut_probability or config.augmentation.empty_probability:
         own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 1)
-        framing = draw_framing(own, batch, chosen, config.augmentation)
-    return make_examples(batch, config.model.input_side, drawn, **config.targets, framing=framing)
+        framing = sample_framing(own, batch, chosen, config.augmentation)
+    return make_examples(
+        batch, config.model.input_side, augmentation, **config.targets, framing=framing
+    )
 
 
 def make_train_step(

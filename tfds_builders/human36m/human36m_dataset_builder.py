@@ -1,15 +1,4 @@
-"""Human3.6M (Ionescu et al., TPAMI 2014): people in a laboratory with motion capture.
-
-Splits by subject, as the paper has them: `train` S1, S5, S6, S7, S8 and `test` S9, S11. The
-configuration `every_5` (the default) takes every 5th frame, 10 fps (Sec. 4.1.2); `every_N` any
-other step. Records hold the person's square box, 256 px: the joints' extent times 1.25. They
-need no margin, since this data set is not augmented, and the box is the network's input as it is.
-
-Joint 7: Human3.6M has no thorax as MPII means it. In `train` it is the midpoint of the shoulders.
-In `test` it is Human3.6M's spine joint, with which the paper's evaluation compares the midpoint of
-a prediction's joints 6 and 8 (Sec. 4.1.2 and the released evaluation). `joints_2d` are the
-release's own projections, lens distortion included; the midpoint is projected consistently.
-"""
+"""Builder of Human3.6M (Ionescu et al., TPAMI 2014); see `README.md` here."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -20,6 +9,7 @@ import tensorflow_datasets as tfds
 from pose3d_jax import records, skeleton
 from pose3d_jax.errors import UserError
 from tfds_builders import base, work
+from tfds_builders.downloads import check_download
 from tfds_builders.human36m import release
 from tfds_builders.human36m.release import Sequence36m
 from tfds_builders.human36m.sequence import IMAGE_SIDE, Task, make_records
@@ -45,10 +35,10 @@ class Config(tfds.core.BuilderConfig):
 
 
 def make_config(name: str) -> Config:
-    """The configuration of a name, `every_N`.
+    """The configuration `every_N`.
 
     Raises:
-        ValueError: it is not such a name.
+        ValueError: the name has another form.
     """
     word, _, number = name.partition("_")
     if word != "every" or not number.isdecimal() or int(number) < 1:
@@ -57,7 +47,7 @@ def make_config(name: str) -> Config:
 
 
 class Builder(base.RecordBuilder):
-    """Builder of `human36m`; see the module."""
+    """Builder of `human36m`."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
     HOMEPAGE = "http://vision.imar.ro/human3.6m"
@@ -77,9 +67,9 @@ class Builder(base.RecordBuilder):
         """See `base.RecordBuilder.make_plan`; a trial needs one subject of each split."""
         found, missing = _find(manual_dir)
         if not any(found.values()):
-            raise UserError(f"There is nothing of Human3.6M in {manual_dir}.\n{INSTRUCTIONS}")
+            raise UserError(f"There are no files of Human3.6M in {manual_dir}.\n{INSTRUCTIONS}")
         if not partial:
-            base.stop_if_missing(missing, INSTRUCTIONS)
+            base.require_complete(missing, INSTRUCTIONS)
         complete = [s for s, kinds in found.items() if len(kinds) == len(release.KINDS)]
         if trial:
             complete = [
@@ -103,10 +93,10 @@ class Builder(base.RecordBuilder):
                 for each in _items(split, files, self.builder_config.step):
                     (remarks if isinstance(each, work.Remark) else items).append(each)
         if not partial:
-            base.stop_if_missing(missing, INSTRUCTIONS)
+            base.require_complete(missing, INSTRUCTIONS)
         return base.Plan(
             items=tuple(items),
-            make=make_records,
+            process=make_records,
             unit="videos",
             expected={
                 (split, subject, action): release.VIDEOS_OF_ACTION
@@ -120,7 +110,7 @@ class Builder(base.RecordBuilder):
 
 
 def _find(manual_dir: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
-    """Per subject, where the three kinds of files are; and what is nowhere."""
+    """The files of each kind by subject, and messages about missing or wrong ones."""
     found: dict[str, dict[str, Path]] = {}
     missing = []
     for subject in release.SUBJECTS:
@@ -129,7 +119,12 @@ def _find(manual_dir: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
         for name, kind in release.KINDS.items():
             path = release.find(manual_dir, subject, kind)
             if path is not None:
-                found[subject][name] = path
+                try:
+                    if path.is_file():
+                        check_download(path)  # Before hours of unpacking.
+                    found[subject][name] = path
+                except UserError as error:
+                    missing.append(f"{subject}: {error}")
             else:
                 archive, directory = kind.archives[0].format(subject), kind.directories[0]
                 lacking.append(f"{archive} or {subject}/{directory}/*{kind.suffix}")
@@ -141,7 +136,7 @@ def _find(manual_dir: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
 def _unpack(
     found: Mapping[str, Mapping[str, Path]], scratch: Path
 ) -> tuple[dict[str, dict[str, Path]], list[str]]:
-    """Unpacks the archives among what was found; subjects of damaged archives drop out."""
+    """Unpacks archives; subjects with damaged archives are left out and reported."""
     archives = {
         path: (scratch / subject / name, release.KINDS[name].suffix)
         for subject, kinds in found.items()
@@ -161,7 +156,7 @@ def _unpack(
 def _items(
     split: str, files: Mapping[str, Mapping[Sequence36m, Path]], step: int
 ) -> Iterator[work.Item | work.Remark]:
-    """The sequences of a subject that have video and poses; remarks on the others."""
+    """Items for sequences with video and poses, remarks for the others."""
     for sequence in dict.fromkeys(key for found in files.values() for key in found):
         lacking = [name for name in release.KINDS if sequence not in files[name]]
         if sequence.action not in release.ACTIONS:

@@ -1,4 +1,4 @@
-"""Finding one's way in Human3.6M's official files: archives, directories, videos and poses."""
+"""Human3.6M's official files: archives, directories, videos and poses."""
 
 import collections
 import concurrent.futures
@@ -31,7 +31,7 @@ TAKES = 2
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """A pinhole: focal lengths and principal point, px (Human3.6M's calibration)."""
+    """Pinhole camera: focal lengths and principal point, px (Human3.6M's calibration)."""
 
     fx: float
     fy: float
@@ -45,18 +45,18 @@ CAMERAS = {
     "58860488": Camera(1149.1407, 1148.7990, 519.8158, 501.4026),
     "60457274": Camera(1145.5114, 1144.7739, 514.9682, 501.8820),
 }
-#: How many videos of an action a subject has.
+#: Number of videos of an action per subject.
 VIDEOS_OF_ACTION = TAKES * len(CAMERAS)
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """One of the three things that a subject consists of.
+    """One of the three kinds of files of a subject.
 
     Attributes:
-        archives: its names: `{}` is the subject.
-        directories: where it is once unpacked, below the subject's directory.
-        suffix: of its files.
+        archives: names of its archive; `{}` is the subject.
+        directories: directory of the unpacked files, below the subject's.
+        suffix: of the files.
     """
 
     archives: tuple[str, ...]
@@ -77,9 +77,9 @@ KINDS = {
     "D2_Positions": _poses("D2_Positions"),
     "D3_Positions_mono": _poses("D3_Positions_mono"),
 }
-#: Where h36m-fetch puts archives and what it unpacks.
+#: Directories of h36m-fetch's archives and unpacked files.
 _ROOTS = ("", "extracted", "archives")
-#: Members of an archive that tarfile reads into memory; and how long they are at most, in bytes.
+#: Types of archive members that tarfile reads into memory, and their maximum size in bytes.
 _LONG_HEADERS = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
@@ -100,7 +100,7 @@ class Sequence36m:
 
     @property
     def action(self) -> str:
-        """The row of Table 1, or a name that is not in it."""
+        """The row of Table 1; names that are not in the table stay as they are."""
         base = re.sub(r" \d+$", "", self.name)
         return _OTHER_NAMES.get(base, base)
 
@@ -108,12 +108,12 @@ class Sequence36m:
         return f"{self.subject} {self.name}.{self.camera}"
 
 
-#: A video that is damaged in the release of before September 2020, so that many copies lack it.
+#: A video that is damaged in releases before September 2020, so many copies lack it.
 DAMAGED_BEFORE_2020 = Sequence36m("S11", "Directions", "54138969")
 
 
 def find(manual_dir: Path, subject: str, kind: Kind) -> Path | None:
-    """The directory of a subject's files, else their archive, else None."""
+    """The directory of a subject's files, or their archive, or None."""
     names = (subject, subject.lower())
     for root in _ROOTS:
         for name in names:
@@ -131,9 +131,9 @@ def find(manual_dir: Path, subject: str, kind: Kind) -> Path | None:
 
 
 class _Member(tarfile.TarInfo):
-    """A member of an archive, whose headers are no longer than headers are.
+    """A member of an archive with a limit on its headers.
 
-    tarfile holds those of long names and of extensions in memory, whatever length they name.
+    tarfile reads headers of long names and extensions into memory, whatever size they claim.
     """
 
     @classmethod
@@ -147,17 +147,17 @@ class _Member(tarfile.TarInfo):
 def unpack_all(
     archives: Mapping[Path, tuple[Path, str]],
 ) -> Iterator[tuple[Path, str]]:
-    """Unpacks archives side by side, those that are not unpacked yet.
+    """Unpacks archives in parallel, except those that are unpacked already.
 
     Args:
         archives: archive to (directory, suffix of the wanted files).
 
     Yields:
-        The archives that could not be unpacked, each with a sentence.
+        Archives that could not be unpacked, with an error message.
     """
     if not archives:
         return
-    # Threads: decompression releases Python's lock.
+    # Threads, because decompression releases Python's lock.
     pool = concurrent.futures.ThreadPoolExecutor(processors.usable())
     stopped = threading.Event()
     try:
@@ -166,25 +166,25 @@ def unpack_all(
             for archive, (directory, suffix) in archives.items()
         }
         done = concurrent.futures.as_completed(futures)
-        for future in work.progress(done, total=len(futures), desc="Unpacking", unit="archive"):
+        for future in work.progress_bar(done, total=len(futures), desc="Unpacking", unit="archive"):
             try:
                 future.result()
             except UserError as error:
                 yield futures[future], str(error)
-    finally:  # After Ctrl-C or on a full disk, the archives that wait or are at work have an end.
+    finally:  # After Ctrl-C or on a full disk, pending and running archives stop.
         stopped.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _unpack(archive: Path, directory: Path, suffix: str, stopped: threading.Event) -> None:
-    """Writes an archive's files of one kind into a directory, which appears when it is complete."""
+    """Writes an archive's files into a directory, which gets its name when it is complete."""
     if directory.exists():
         return
     temporary = directory.with_name(directory.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        # A stream, read once from front to back: listing it first would decompress it twice.
+        # Read as a stream: listing the members first would decompress the archive twice.
         with (
             gzip.open(archive) as stream,
             tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as tar,
@@ -198,13 +198,13 @@ def _unpack(archive: Path, directory: Path, suffix: str, stopped: threading.Even
                             target.write(chunk)
                             if stopped.is_set():
                                 return
-            while stream.read(1 << 20) and not stopped.is_set():  # To the checksum at the end.
+            while stream.read(1 << 20) and not stopped.is_set():  # Checks the checksum at the end.
                 pass
             if stopped.is_set():
                 return
         temporary.rename(directory)
-    except Exception as error:  # A damaged archive has many faces.
-        # Without a number: gzip's. Others are the disk's, but for a name that no disk takes.
+    except Exception as error:  # A damaged archive can raise many types.
+        # gzip's errors have no number. The others are the disk's, except for overlong names.
         if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
             raise
         raise UserError(
@@ -215,7 +215,7 @@ def _unpack(archive: Path, directory: Path, suffix: str, stopped: threading.Even
 
 
 def sequences(directory: Path, subject: str, suffix: str) -> dict[Sequence36m, Path]:
-    """The files of a subject by sequence; other files are passed over."""
+    """The files of a subject by sequence; other files are ignored."""
     found = {}
     for path in sorted(directory.glob(f"*{suffix}")):
         match = re.fullmatch(r"(.+)\.(\d{8})", path.name.removesuffix(suffix))
@@ -225,9 +225,9 @@ def sequences(directory: Path, subject: str, suffix: str) -> dict[Sequence36m, P
 
 
 def gaps(subject: str, kind: str, present: Sequence[Sequence36m]) -> list[str]:
-    """What a subject lacks of a kind, in sentences: takes by action and camera."""
+    """Messages about missing takes of a subject, by action and camera."""
     counts = collections.Counter((sequence.action, sequence.camera) for sequence in present)
-    if kind == "Videos" and DAMAGED_BEFORE_2020 not in present:  # Then nobody misses it.
+    if kind == "Videos" and DAMAGED_BEFORE_2020 not in present:  # Not counted as missing.
         damaged = DAMAGED_BEFORE_2020
         counts[damaged.action, damaged.camera] += subject == damaged.subject
     lacking = []

@@ -1,4 +1,4 @@
-"""From a video and its poses to records."""
+"""Records of one sequence: a video and its poses."""
 
 import dataclasses
 import itertools
@@ -14,28 +14,31 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
 from pose3d_jax.images.crop import crop_square, square_around, to_crop
 from pose3d_jax.images.jpeg import encode_image
-from pose3d_jax.untrusted import are_plausible, read_isolated, reason
+from pose3d_jax.records import make_record
+from pose3d_jax.untrusted import are_plausible, read_isolated
 from tfds_builders import work
+from tfds_builders.downloads import reading
 from tfds_builders.human36m.release import DAMAGED_BEFORE_2020, Sequence36m
 
-#: The network's input: a record is the box, without resampling in training or evaluation.
+#: The network's input: the record is the box, so training and evaluation do not resample it.
 IMAGE_SIDE = 256
-#: Side of the box in units of the joints' extent: room for feet, hands and the crown of the head,
-#: and the factor that MPII's boxes have.
+#: Side of the box in units of the joints' extent, the factor of MPII's boxes: feet, hands and the
+#: top of the head extend beyond the joints.
 BOX_MARGIN = 1.25
 NUM_SOURCE_JOINTS = 32
+_POSES = "poses of Human3.6M"
 _SHORTER = "video shorter than its poses, the frames that have both are used"
-#: Which of Human3.6M's 32 joints are the skeleton's 16; joint 7 is their spine.
+#: Index among Human3.6M's 32 joints of each of the skeleton's 16; joint 7 is its spine.
 JOINTS = np.array([3, 2, 1, 6, 7, 8, 0, 12, 13, 15, 27, 26, 25, 17, 18, 19])
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What makes the records of a sequence.
+    """Arguments of `make_records`.
 
     Attributes:
-        sequence: whose.
-        step: take every so many frames.
+        sequence: the sequence.
+        step: keep every `step`-th frame.
         shoulder_thorax: see `thorax_between_shoulders`.
     """
 
@@ -44,24 +47,24 @@ class Task:
     shoulder_thorax: bool
 
 
-def make_records(item: work.Item) -> work.Made:
+def make_records(item: work.Item) -> work.Output:
     """The records of one sequence; `item.inputs` are its video, 2D poses and 3D poses."""
     if item.task.sequence != DAMAGED_BEFORE_2020:
         return _make_records(item)
     try:
-        made = _make_records(item)
+        output = _make_records(item)
     except UserError as error:
-        if item.inputs[0] not in str(error):  # It is not the video that is damaged.
+        if item.inputs[0] not in str(error):  # The poses are damaged, not the video.
             raise
     else:
-        # A decoder may pass over frames that it cannot read: the others are not their poses' then.
-        if all(remark.why != _SHORTER for remark in made.remarks):
-            return made
+        # A decoder may skip unreadable frames; the later ones would then get the wrong poses.
+        if all(remark.why != _SHORTER for remark in output.remarks):
+            return output
     why = "damaged in the release of before September 2020, left out"
-    return work.Made([], (work.Remark(item.name, why),))
+    return work.Output([], (work.Remark(item.name, why),))
 
 
-def _make_records(item: work.Item) -> work.Made:
+def _make_records(item: work.Item) -> work.Output:
     task: Task = item.task
     video, poses_2d, poses_3d = item.inputs
     joints_2d = read_poses(poses_2d, 2)[:, JOINTS]
@@ -74,15 +77,15 @@ def _make_records(item: work.Item) -> work.Made:
     if task.shoulder_thorax:
         joints_2d, joints_3d = thorax_between_shoulders(joints_2d, joints_3d)
     last = count - 1 if item.limit is None else min(count - 1, (item.limit - 1) * task.step)
-    made, seen = [], 0
+    records, index = [], 0
     for frame in itertools.islice(read_frames(video), last + 1):
-        if seen % task.step == 0:
+        if index % task.step == 0:
             image = videos.pixels(video, frame)
-            made.append(_record(task, seen, image, joints_2d[seen], joints_3d[seen]))
-        seen += 1
-    if seen <= last:
-        remarks.append(work.Remark(f"{item.name} ({seen} of {count} frames)", _SHORTER))
-    return work.Made(made, tuple(remarks))
+            records.append(_record(task, index, image, joints_2d[index], joints_3d[index]))
+        index += 1
+    if index <= last:
+        remarks.append(work.Remark(f"{item.name} ({index} of {count} frames)", _SHORTER))
+    return work.Output(records, tuple(remarks))
 
 
 def _record(
@@ -98,29 +101,28 @@ def _record(
     head = in_crop[skeleton.HEAD_TOP] - in_crop[skeleton.NECK]
     sequence = task.sequence
     name = f"{sequence.subject}_{sequence.name.replace(' ', '-')}_{sequence.camera}_{index:06d}"
-    return {
-        "image": encode_image(crop),
-        "joints_2d": in_crop,
-        "joints_valid": np.ones(skeleton.NUM_JOINTS, bool),
-        "joints_3d": joints_3d.astype(np.float32),
-        "has_3d": True,
-        "box": np.array([IMAGE_SIDE / 2, IMAGE_SIDE / 2, IMAGE_SIDE], np.float32),
-        "head_size": np.float32(np.linalg.norm(head)),
-        "image_id": name,
-        "subject": sequence.subject,
-        "action": sequence.action,
-        "camera": sequence.camera,
-        "frame": index,
-        "to_source": to_source,
-    }
+    return make_record(
+        encode_image(crop),
+        in_crop,
+        image_side=IMAGE_SIDE,
+        box_side=IMAGE_SIDE,
+        head_size=np.linalg.norm(head),
+        image_id=name,
+        to_source=to_source,
+        joints_3d=joints_3d,
+        subject=sequence.subject,
+        action=sequence.action,
+        camera=sequence.camera,
+        frame=index,
+    )
 
 
 def thorax_between_shoulders(
     joints_2d: Float[np.ndarray, "frames 16 2"], joints_3d: Float[np.ndarray, "frames 16 3"]
 ) -> tuple[Float[np.ndarray, "frames 16 2"], Float[np.ndarray, "frames 16 3"]]:
-    """Puts joint 7 midway between the shoulders, in space and, consistently, in the image.
+    """Moves joint 7 to the midpoint of the shoulders, in 3D and consistently in 2D.
 
-    The projection of a midpoint is the mean of the projections weighted by depth.
+    The projection of a midpoint is the mean of the projections, weighted by depth.
     """
     joints_2d, joints_3d = joints_2d.copy(), joints_3d.copy()
     shoulders = [skeleton.RIGHT_SHOULDER, skeleton.LEFT_SHOULDER]
@@ -131,43 +133,35 @@ def thorax_between_shoulders(
 
 
 def read_poses(path: str | Path, dimensions: int) -> Float[np.ndarray, "frames 32 dimensions"]:
-    """The variable `Pose` of a CDF file: px for 2 dimensions, mm (camera frame) for 3.
+    """Reads the variable `Pose` of a CDF file: px for 2 dimensions, mm (camera frame) for 3.
 
     Raises:
-        UserError: damaged, or not poses of 32 joints.
+        UserError: the file is damaged or has other poses.
     """
-    # Apart: damage can make cdflib take minutes and gigabytes.
+    # A damaged file can make cdflib take minutes and gigabytes.
     poses = read_isolated(_read_cdf, path, memory=1 << 30, seconds=10)
     if not are_plausible(poses):
-        raise UserError(f"{path} is damaged: a joint is where none can be.")
-    try:
-        # (1, T, n), (T, n) or (1, 1, T, n), depending on how the file was written.
+        raise UserError(f"{path} is damaged: a joint has impossible coordinates.")
+    with reading(path, _POSES):
+        # (1, T, n), (T, n) or (1, 1, T, n), depending on the program that wrote the file.
         return poses.reshape(-1, NUM_SOURCE_JOINTS, dimensions)
-    except ValueError as error:
-        raise UserError(f"{path} holds no such poses, or is damaged: {reason(error)}.") from error
 
 
 def _read_cdf(path: str) -> np.ndarray:
-    try:
+    with reading(path, _POSES):
         import cdflib
-    except ImportError as error:
-        raise UserError("Reading .cdf needs cdflib: pip install 'pose3d_jax[prepare]'") from error
-    try:
+
         return np.asarray(cdflib.CDF(path).varget("Pose"), np.float64)
-    except MemoryError:
-        raise
-    except Exception as error:  # Whatever cdflib runs into: a damaged file has many faces.
-        raise UserError(f"{path} holds no such poses, or is damaged: {reason(error)}.") from error
 
 
 def read_frames(path: str | Path) -> Iterator[Any]:
-    """All frames of a video in order, as PyAV's; their place in the file is their index.
+    """All frames of a video as PyAV decodes them; the index of a frame is its position.
 
-    Times, frame rates and counts in the container are not looked at, and nothing is sought.
+    The container's times, frame rate and frame count are not used, because they may be wrong.
 
     Raises:
-        UserError: not a whole video.
+        UserError: the video is damaged.
     """
-    # Workers are processes: one core each.
+    # One thread, because each worker process has one core.
     with videos.open_stream(path, threads=1) as (_, frames):
         yield from frames

@@ -1,4 +1,4 @@
-"""Reading Leeds Sports Pose and its extension: `joints.mat` and images, in a folder or a zip."""
+"""Reads Leeds Sports Pose and its extension: `joints.mat` and images, in a directory or a zip."""
 
 import dataclasses
 import io
@@ -11,22 +11,24 @@ from jaxtyping import Bool, Float
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.files import check_length
 from pose3d_jax.skeleton import NUM_JOINTS, PELVIS, THORAX
-from pose3d_jax.untrusted import are_plausible, check_file, read_isolated, reason
+from pose3d_jax.untrusted import are_plausible, check_file, read_isolated
+from tfds_builders.downloads import check_download, reading
 
-#: Our joint of each of LSP's 14: right leg from the ankle, left leg from the hip, right arm from
-#: the wrist, left arm from the shoulder, neck, head top. "Left" is the person's own in both.
+#: The skeleton's joint of each of LSP's 14: right leg from the ankle, left leg from the hip, right
+#: arm from the wrist, left arm from the shoulder, neck, head top. Left and right are the person's.
 JOINTS = (0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 8, 9)
-#: LSP's hips and shoulders.
+#: Hips and shoulders among LSP's 14.
 _HIPS, _SHOULDERS = [2, 3], [8, 9]
+_ADVICE = "Download it again."
 
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """One of the two official archives, unpacked or as it was downloaded.
+    """One of the two official archives, unpacked or zipped.
 
     Attributes:
-        path: the folder or the .zip.
-        prefix: of names inside it, "" or "lsp_dataset/": archives have been packed both ways.
+        path: the directory or the .zip.
+        prefix: directory inside it, "" or "lsp_dataset/"; copies of the archives have either.
     """
 
     path: str
@@ -54,44 +56,41 @@ class Release:
         return tuple(str(Path(self.path, self.prefix, "images", name)) for name in images)
 
     def read(self, name: str) -> bytes:
-        """A file's content.
+        """The content of a file.
 
         Raises:
             UserError: it cannot be read.
         """
-        told = f"{name} of {self.path}"
-        try:
+        title = f"{name} of {self.path}"
+        with reading(title, "in this archive"):
             if not self.zipped:
                 path = Path(self.path, self.prefix, name)
                 check_file(path)
-                check_length(told, path.stat().st_size)
+                check_length(title, path.stat().st_size)
                 return path.read_bytes()
             with zipfile.ZipFile(self.path) as archive:
-                # No more than so many bytes are unpacked.
-                check_length(told, archive.getinfo(self.prefix + name).file_size)
+                # The length is that of the directory; zipfile unpacks no more than that.
+                check_length(title, archive.getinfo(self.prefix + name).file_size)
                 return archive.read(self.prefix + name)
-        except UserError:
-            raise
-        except Exception as error:  # A damaged archive has many faces.
-            raise UserError(f"{told} is damaged ({reason(error)}).") from error
 
 
 def find_release(manual_dir: Path, name: str) -> Release | None:
-    """The folder `name` or the archive `name`.zip of the manual directory; None without either."""
+    """The directory `name` or the archive `name`.zip of the manual directory, or None.
+
+    Raises:
+        UserError: the archive is not one, or another one.
+    """
     if (manual_dir / name / "joints.mat").exists():
         return Release(str(manual_dir / name))
     path = manual_dir / f"{name}.zip"
-    return _zipped(path) if path.exists() else None
+    return _open_zip(path) if path.exists() else None
 
 
-def _zipped(path: Path) -> Release:
+def _open_zip(path: Path) -> Release:
     name = path.stem
-    check_file(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            inside = set(archive.namelist())
-    except Exception as error:
-        raise UserError(f"{path} is damaged ({reason(error)}). Download it again.") from error
+    check_download(path)
+    with reading(path, "a zip archive", _ADVICE), zipfile.ZipFile(path) as archive:
+        inside = set(archive.namelist())
     for prefix in ("", f"{name}/"):
         if f"{prefix}joints.mat" in inside:
             return Release(str(path), prefix)
@@ -99,22 +98,21 @@ def _zipped(path: Path) -> Release:
 
 
 def read_joints(release: Release, *, extended: bool) -> Float[np.ndarray, "people 14 3"]:
-    """x, y and whether it is labelled (1 or 0), of each joint of each person.
+    """x, y and labelled (1 or 0) of each joint of each person.
 
-    LSP's array is (3, 14, people), and its third row says *occluded*: all joints are labelled,
-    occluded ones by guess. The extension's is (14, 3, people), and its third column says
-    *visible*: where it is 0, the joint is not labelled and x and y mean nothing.
+    LSP's array is (3, 14, people), and its third row means *occluded*: all joints are labelled,
+    occluded ones by guess. The extension's is (14, 3, people), and its third column means
+    *visible*: joints with 0 are not labelled, and their x and y have no meaning.
 
     Raises:
-        UserError: not that file, or not a whole one.
+        UserError: the file is damaged or another one.
     """
     path = release.path if release.zipped else Path(release.path, "joints.mat")
-    place = f"joints.mat of {path}" if release.zipped else path
-    # Apart: damage can crash SciPy.
-    joints = read_isolated(_read_mat, path, memory=1 << 30, seconds=20)
+    title = f"joints.mat of {path}" if release.zipped else path
+    joints = read_isolated(_read_mat, path, memory=1 << 30, seconds=20, advice=_ADVICE)
     expected = (14, 3) if extended else (3, 14)
     if joints.ndim != 3 or joints.shape[:2] != expected:
-        raise UserError(f"{place} has joints of the shape {joints.shape}, not {(*expected, 'n')}.")
+        raise UserError(f"{title} has joints of the shape {joints.shape}, not {(*expected, 'n')}.")
     if extended:
         people = joints.transpose(2, 0, 1)
         people[..., 2] = people[..., 2] > 0
@@ -122,33 +120,28 @@ def read_joints(release: Release, *, extended: bool) -> Float[np.ndarray, "peopl
         people = joints.transpose(2, 1, 0)
         people[..., 2] = 1.0
     if not are_plausible(people[people[..., 2] > 0]):
-        raise UserError(f"{place} is damaged: a joint is where none can be.")
+        raise UserError(f"{title} is damaged: a joint has impossible coordinates. {_ADVICE}")
     return people
 
 
 def _read_mat(path: str) -> np.ndarray:
-    """The numbers of `joints.mat`, given itself or the .zip that it is in."""
-    try:
+    """The array of `joints.mat`, given that file or the .zip that contains it."""
+    with reading(path, "the joints.mat of Leeds Sports Pose", _ADVICE):
         import scipy.io
-    except ImportError as error:
-        raise UserError("Reading .mat needs SciPy: pip install 'pose3d_jax[prepare]'") from error
-    try:
-        release = _zipped(Path(path)) if path.endswith(".zip") else Release(str(Path(path).parent))
+
+        zipped = path.endswith(".zip")
+        release = _open_zip(Path(path)) if zipped else Release(str(Path(path).parent))
         content = io.BytesIO(release.read("joints.mat"))
         return np.array(scipy.io.loadmat(content, variable_names=["joints"])["joints"], np.float64)
-    except (MemoryError, UserError):
-        raise
-    except Exception as error:  # Whatever SciPy runs into: a truncated file has many faces.
-        raise UserError(f"{path} is damaged, or no MATLAB file: {reason(error)}.") from error
 
 
 def to_skeleton(
     person: Float[np.ndarray, "14 3"],
 ) -> tuple[Float[np.ndarray, "16 2"], Bool[np.ndarray, "16"]]:
-    """Our sixteen joints of a person's fourteen.
+    """Converts LSP's 14 joints to the skeleton's 16.
 
-    LSP has neither pelvis nor thorax: the midpoints of hips and of shoulders stand for them, where
-    both are labelled. Its "neck" is MPII's upper neck.
+    LSP has no pelvis and no thorax. They become the midpoints of hips and of shoulders, where both
+    are labelled. LSP's "neck" is MPII's upper neck.
 
     Args:
         person: from `read_joints`.

@@ -1,8 +1,8 @@
 """Corrections of the extension's labels (configuration `lsp/corrected`).
 
 A crowd labelled the Leeds Sports Pose extension: about 16 % of its limb joints are wrong, half of
-them left-right exchanges. `corrections.npz` holds what MoveNet SinglePose Thunder (Google,
-Apache-2.0) says against these labels, so that nobody needs that network:
+them left-right exchanges. `corrections.npz` has corrections from the predictions of MoveNet
+SinglePose Thunder (Google, Apache-2.0), so that the network itself is not needed:
 
 - `number` (n,): photographs of the extension, from 1.
 - `code` (n, 14): 0 keeps a label, 1 drops it, 2 replaces it (or adds one that is missing).
@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-#: The file of this package.
+#: The corrections file.
 CORRECTIONS = Path(__file__).with_name("corrections.npz")
 KEEP, DROP, REPLACE = 0, 1, 2
-#: Positions are stored as whole numbers of this many parts of a px.
+#: Positions are stored in units of 1 / `PARTS` px.
 PARTS = 10
 
 
@@ -38,16 +38,16 @@ def correct(
     stored = np.load(path)
     corrected = people.copy()
     rows = stored["number"].astype(int) - 1
-    there = rows < len(people)
+    present = rows < len(people)
     persons = np.take_along_axis(
-        people[rows[there]], stored["source"][there, :, None].astype(int), axis=1
+        people[rows[present]], stored["source"][present, :, None].astype(int), axis=1
     )
-    persons[stored["code"][there] == DROP] = 0.0
+    persons[stored["code"][present] == DROP] = 0.0
     positions = np.zeros((*stored["code"].shape, 3))
     positions[stored["code"] == REPLACE] = np.pad(
         stored["position"] / PARTS, ((0, 0), (0, 1)), constant_values=1.0
     )
-    replaced = stored["code"][there] == REPLACE
-    persons[replaced] = positions[there][replaced]
-    corrected[rows[there]] = persons
+    replaced = stored["code"][present] == REPLACE
+    persons[replaced] = positions[present][replaced]
+    corrected[rows[present]] = persons
     return corrected

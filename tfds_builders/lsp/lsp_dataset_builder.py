@@ -1,28 +1,4 @@
-"""Leeds Sports Pose and its extension: people at sport in photographs, with 2D joints.
-
-Johnson and Everingham, *Clustered Pose and Nonlinear Appearance Models for Human Pose Estimation*
-(BMVC 2010) and *Learning Effective Human Pose Estimation from Inaccurate Annotation* (CVPR 2011).
-
-Splits: `train`, the first thousand photographs of LSP without four that the second thousand shows
-too, and those of the extension in which at least 8 of 14 joints are labelled; `test`, the second
-thousand of LSP. Records have no depth; `action` says which set a photograph is of, `frame` is its
-number. The extension was labelled by a crowd: about a quarter has a gross error, mostly left and
-right exchanged.
-
-The configuration `official` (the default) has the labels as they were distributed. `corrected` has
-those of the extension corrected by the answers of another network (`corrections`), and its
-training records in two splits: `train`, LSP's own, whose labels are careful and untouched, and
-`extension`. Its `test` is the same.
-
-Pelvis and thorax are the midpoints of hips and of shoulders (`annotations.to_skeleton`). `box` is
-the square around the labelled joints × 1.3. There is no head box: `head_size` is the distance from
-neck to head top, 0 where either is not labelled, which is shorter than MPII's. The
-metric of this data set is PCK at 0.2 of the torso, computed from the joints themselves.
-
-The image of a record is 320 px, twice the box: augmentation enlarges the box by up to √2, and a
-square that is turned by 45° reaches √2 times as far. People are some 130 px tall in the source, so
-that a box of 160 px neither loses nor invents much.
-"""
+"""Builder of Leeds Sports Pose and its extension; see `README.md` here."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -35,27 +11,28 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.images.crop import crop_square, square_around, to_crop
 from pose3d_jax.images.files import decode_file
 from pose3d_jax.images.jpeg import encode_image
-from pose3d_jax.skeleton import HEAD_TOP, NECK, NUM_JOINTS
+from pose3d_jax.records import make_record
+from pose3d_jax.skeleton import HEAD_TOP, NECK
 from tfds_builders import base, work
 from tfds_builders.lsp.annotations import Release, find_release, read_joints, to_skeleton
 from tfds_builders.lsp.corrections import correct
 
 IMAGE_SIDE = 320
-#: How much of the source a record shows, in boxes.
+#: Side of the image in boxes.
 MARGIN = 2.0
 #: Side of the box, in units of the labelled joints' larger extent.
 BOX = 1.3
-#: Of 14; with fewer, the square around them says little about where the person is.
+#: Of 14; with fewer labelled joints, the square around them is not the person's box.
 FEWEST_JOINTS = 8
-#: Images in an item: some seconds of work.
+#: Images in an item, for some seconds of work.
 IMAGES_PER_ITEM = 250
 #: The first thousand of LSP are for training, the rest for testing.
 TRAINING_PHOTOGRAPHS = 1000
-#: Photographs of the training half that the test half shows too (1366, 1436, 1622 and 1211).
+#: Training photographs with a near-duplicate in the test half (1366, 1436, 1622 and 1211).
 NEAR_DUPLICATES = frozenset({550, 492, 371, 483})
 
 LSP, EXTENDED = "lsp_dataset", "lspet_dataset"
-#: How many photographs each has.
+#: Number of photographs of each.
 OFFICIAL = {LSP: 2_000, EXTENDED: 10_000}
 INSTRUCTIONS = """
 Download lsp_dataset.zip and lspet_dataset.zip (http://sam.johnson.io/research/lsp.html and
@@ -66,7 +43,7 @@ lspet.html) to the manual directory; unpack them or leave them as they are:
 
 
 class Builder(base.RecordBuilder):
-    """Builder of `lsp`; see the module."""
+    """Builder of `lsp`."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
     HOMEPAGE = "http://sam.johnson.io/research/lsp.html"
@@ -118,19 +95,19 @@ def make_plan(manual_dir: Path, *, partial: bool, corrected: bool = False) -> ba
         if release is None
     ]
     if missing and not (partial and any(releases.values())):
-        base.stop_if_missing(missing, INSTRUCTIONS)
+        base.require_complete(missing, INSTRUCTIONS)
     items, remarks, expected = [], [], {(split,): 0 for split in splits}
     for dataset, release in releases.items():
         if release is None:
             continue
-        there, absent = release.names(), []
+        present, absent = release.names(), []
         people: dict[str, list[Person]] = {split: [] for split in splits}
         for split, person in _people(dataset, release, corrected=corrected):
             if isinstance(person, work.Remark):
                 remarks.append(person)
                 continue
             expected[split,] += 1
-            (people[split] if person.image in there else absent).append(person)
+            (people[split] if person.image in present else absent).append(person)
         if absent:
             missing.append(
                 f"{len(absent):,} images of {dataset}, the first: images/{absent[0].image}"
@@ -138,10 +115,10 @@ def make_plan(manual_dir: Path, *, partial: bool, corrected: bool = False) -> ba
         for split, group in people.items():
             items += _items(split, dataset, release, group)
     if not partial:
-        base.stop_if_missing(missing, INSTRUCTIONS)
+        base.require_complete(missing, INSTRUCTIONS)
     return base.Plan(
         items=tuple(sorted(items, key=lambda item: item.split)),
-        make=make_records,
+        process=make_records,
         unit="records",
         expected=expected,
         missing=tuple(missing),
@@ -152,7 +129,7 @@ def make_plan(manual_dir: Path, *, partial: bool, corrected: bool = False) -> ba
 def _people(
     dataset: str, release: Release, *, corrected: bool
 ) -> Iterator[tuple[str, Person | work.Remark]]:
-    """Everyone in a data set with the split; remarks on those that are left out."""
+    """People of a data set with their split, and remarks on those left out."""
     joints = read_joints(release, extended=dataset == EXTENDED)
     if corrected and dataset == EXTENDED:
         joints = correct(joints)
@@ -166,7 +143,10 @@ def _people(
         if corrected and dataset == EXTENDED:
             split = "extension"
         if dataset == LSP and number in NEAR_DUPLICATES:
-            yield split, work.Remark(f"{dataset} {image}", "shown in the test half too, left out")
+            yield (
+                split,
+                work.Remark(f"{dataset} {image}", "near-duplicate in the test half, left out"),
+            )
         elif person[:, 2].sum() < FEWEST_JOINTS:
             why = f"fewer than {FEWEST_JOINTS} joints labelled, left out"
             yield split, work.Remark(f"{dataset} {image}", why)
@@ -186,10 +166,10 @@ def _items(split: str, dataset: str, release: Release, people: list[Person]) -> 
         )
 
 
-def make_records(item: work.Item) -> work.Made:
-    """Cuts out the people of some photographs."""
+def make_records(item: work.Item) -> work.Output:
+    """Crops the people of the photographs of an item."""
     task: _Task = item.task
-    made, errors = [], []
+    records, errors = [], []
     for person in task.people[: item.limit]:
         name = f"images/{person.image}"
         try:
@@ -198,30 +178,27 @@ def make_records(item: work.Item) -> work.Made:
         except UserError as error:
             errors.append(str(error))
             continue
-        made.append(_record(task.dataset, person, image))
-    return work.Made(made, errors=tuple(errors))
+        records.append(_record(task.dataset, person, image))
+    return work.Output(records, errors=tuple(errors))
 
 
 def _record(dataset: str, person: Person, image: np.ndarray) -> dict:
     joints, valid = to_skeleton(np.array(person.joints))
-    # MATLAB's first pixel has its centre at 1; ours, at 0.5.
+    # MATLAB's first pixel has its centre at 1, ours at 0.5.
     center, side = square_around(joints[valid] - 0.5, BOX)
     crop, to_source = crop_square(image, center, MARGIN * side, IMAGE_SIDE)
-    in_crop = np.where(valid[:, None], to_crop(joints - 0.5, to_source), 0.0).astype(np.float32)
+    in_crop = to_crop(joints - 0.5, to_source)
     head = np.linalg.norm(in_crop[HEAD_TOP] - in_crop[NECK]) * valid[[HEAD_TOP, NECK]].all()
     name = dataset.removesuffix("_dataset")
-    return {
-        "image": encode_image(crop),
-        "joints_2d": in_crop,
-        "joints_valid": valid,
-        "joints_3d": np.zeros((NUM_JOINTS, 3), np.float32),
-        "has_3d": False,
-        "box": np.array([IMAGE_SIDE / 2, IMAGE_SIDE / 2, IMAGE_SIDE / MARGIN], np.float32),
-        "head_size": np.float32(head),
-        "image_id": f"{name}_{person.number:05d}",
-        "subject": "",
-        "action": name,
-        "camera": "",
-        "frame": person.number,
-        "to_source": to_source,
-    }
+    return make_record(
+        encode_image(crop),
+        in_crop,
+        image_side=IMAGE_SIDE,
+        box_side=IMAGE_SIDE / MARGIN,
+        head_size=head,
+        image_id=f"{name}_{person.number:05d}",
+        to_source=to_source,
+        joints_valid=valid,
+        action=name,
+        frame=person.number,
+    )

@@ -1,4 +1,4 @@
-"""Makes `corrections.npz` from a teacher network's answers; see `corrections`.
+"""Writes `corrections.npz` from the predictions of a teacher network; see `corrections`.
 
     python -m tfds_builders.lsp.make_corrections --manual_dir DIR --teacher teacher.npz
 
@@ -30,20 +30,20 @@ VERY_SURE, SURE, DOUBTFUL = 0.8, 0.7, 0.5
 FAR, FAR_DOUBTFUL = 0.3, 0.5
 #: Disagreement of one joint counts up to this many torsos.
 CUT = 0.5
-#: What an exchange must gain at least, in joints that disagree fully.
+#: Minimum gain of an exchange, in joints that disagree fully.
 GAIN = 0.8
-#: Limb chains from the end, as LSP's joints on the right; the left's mirror them.
+#: Right limb chains from the end, as LSP's joints; the left ones mirror them.
 _ARM, _LEG = (6, 7, 8), (0, 1, 2)
 
 
 def mirror_order() -> Int[np.ndarray, "14"]:
     """The order of LSP's 14 joints with left and right exchanged."""
-    ours = list(JOINTS)
-    return np.array([ours.index(MIRROR_ORDER[joint]) for joint in ours])
+    order = list(JOINTS)
+    return np.array([order.index(MIRROR_ORDER[joint]) for joint in order])
 
 
 def torso(person: Float[np.ndarray, "14 3"]) -> float:
-    """A person's unit of length, px: left shoulder (9) to right hip (2)."""
+    """Unit of length of a person, px: left shoulder (9) to right hip (2)."""
     labelled = person[:, 2] > 0
     extent = np.ptp(person[labelled, :2], axis=0).max()
     length = np.linalg.norm(person[9, :2] - person[2, :2]) if labelled[[2, 9]].all() else 0.0

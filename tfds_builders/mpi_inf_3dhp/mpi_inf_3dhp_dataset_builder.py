@@ -1,14 +1,4 @@
-"""MPI-INF-3DHP's test set (Mehta et al., 3DV 2017): for evaluation only.
-
-One split, `test`: the valid frames of the six sequences TS1 to TS6 (2,929 in the official files).
-`subject` is the sequence, which decides the scene: TS1 and TS2 are a studio with green screen, TS3
-and TS4 one without, TS5 and TS6 are outdoors. `action` is one of the seven activities.
-
-`joints_2d` are `annot2`. `joints_3d` are `univ_annot3`, scaled to a common height, against which
-the paper and its predecessors score; they do not project onto `joints_2d`. Joint 7 is the spine of
-the 17 annotated joints; neither it nor joint 6 counts in the protocol. Records hold the person's
-square box, 256 px: the joints' extent times 1.25, as in Human3.6M.
-"""
+"""Builder of MPI-INF-3DHP's test set (Mehta et al., 3DV 2017); see `README.md` here."""
 
 from pathlib import Path
 from typing import Any
@@ -20,13 +10,15 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.images.crop import crop_square, square_around, to_crop
 from pose3d_jax.images.files import read_image
 from pose3d_jax.images.jpeg import encode_image
-from pose3d_jax.untrusted import are_plausible, read_isolated, reason
+from pose3d_jax.records import make_record
+from pose3d_jax.untrusted import are_plausible, read_isolated
 from tfds_builders import base, work
+from tfds_builders.downloads import reading
 
 IMAGE_SIDE = 256
 BOX_MARGIN = 1.25
 FRAMES_PER_ITEM = 50
-#: Which of the 17 annotated joints are the skeleton's 16.
+#: Index among the 17 annotated joints of each of the skeleton's 16.
 JOINTS = np.array([10, 9, 8, 11, 12, 13, 14, 15, 1, 0, 4, 3, 2, 5, 6, 7])
 NUM_SOURCE_JOINTS = 17
 ACTIVITIES = (
@@ -46,7 +38,7 @@ and so on to TS6 (DIR/TS1/… is found as well).
 
 
 class Builder(base.RecordBuilder):
-    """Builder of `mpi_inf_3dhp`; see the module."""
+    """Builder of `mpi_inf_3dhp`."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
     HOMEPAGE = "http://gvv.mpi-inf.mpg.de/3dhp-dataset"
@@ -65,7 +57,7 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
     for name, frames in FRAMES.items():
         path = root / name / "annot_data.mat"
         if not path.is_file():
-            missing.append(f"{name}: {path} is not there")
+            missing.append(f"{name}: {path} does not exist")
             continue
         annotation = read_annotation(path)
         if len(annotation["valid"]) != frames:
@@ -73,7 +65,7 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
                 f"{name}: {len(annotation['valid']):,} frames of {frames:,} are annotated"
             )
         images = root / name / "imageSequence"
-        there = {entry.name for entry in images.iterdir()} if images.is_dir() else set()
+        present = {entry.name for entry in images.iterdir()} if images.is_dir() else set()
         absent = 0
         for activity in range(len(ACTIVITIES)):
             chosen = annotation["valid"] & (annotation["activity"] == activity + 1)
@@ -82,20 +74,20 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
                 continue
             row = (name, ACTIVITIES[activity])
             expected["test", *row] = len(wanted)
-            usable = [index for index in wanted if _image_name(index) in there]
+            usable = [index for index in wanted if _image_name(index) in present]
             absent += len(wanted) - len(usable)
             items += _items(row, path, images, usable)
         if absent:
             missing.append(f"{name}: {absent:,} annotated frames have no image in {images}")
     if not partial:
-        base.stop_if_missing(missing, INSTRUCTIONS)
+        base.require_complete(missing, INSTRUCTIONS)
     remarks = []
     if (valid := sum(expected.values())) != VALID_FRAMES:
         why = f"{valid:,} frames are valid; of the official files, {VALID_FRAMES:,}"
         remarks.append(work.Remark(str(root), why))
     return base.Plan(
         items=tuple(items),
-        make=make_records,
+        process=make_records,
         unit="records",
         expected=expected,
         missing=tuple(missing),
@@ -127,22 +119,21 @@ def _items(
 
 
 def read_annotation(path: str | Path) -> dict[str, Any]:
-    """Reads `annot_data.mat` (MATLAB v7.3, that is HDF5).
+    """Reads `annot_data.mat` (MATLAB v7.3, which is HDF5).
 
     Returns:
         `joints_2d` (frames, 16, 2) px, `joints_3d` (frames, 16, 3) mm of the height-normalised
         person, `valid` (frames,) bool, `activity` (frames,) from 1.
 
     Raises:
-        UserError: damaged, or not that file.
+        UserError: the file is damaged or another one.
     """
-    # Apart: damage can crash HDF5's library.
     arrays = read_isolated(_read_hdf5, path, memory=1 << 30, seconds=20, advice=_ADVICE)
     joints_2d, joints_3d, valid, activity = arrays
     if not len(joints_2d) == len(joints_3d) == len(valid) == len(activity):
         raise UserError(f"{path}: its arrays differ in their number of frames.")
     if not (are_plausible(joints_2d[valid]) and are_plausible(joints_3d[valid])):
-        raise UserError(f"{path} is damaged: a joint is where none can be. {_ADVICE}")
+        raise UserError(f"{path} is damaged: a joint has impossible coordinates. {_ADVICE}")
     return {
         "joints_2d": joints_2d[:, JOINTS],
         "joints_3d": joints_3d[:, JOINTS],
@@ -152,33 +143,23 @@ def read_annotation(path: str | Path) -> dict[str, Any]:
 
 
 def _read_hdf5(path: str) -> tuple[np.ndarray, ...]:
-    try:
+    with reading(path, "MPI-INF-3DHP's annot_data.mat", _ADVICE):
         import h5py
-    except ImportError as error:
-        raise UserError(
-            "Reading .mat v7.3 needs h5py: pip install 'pose3d_jax[prepare]'"
-        ) from error
-    try:
+
         with h5py.File(path) as file:
-            # MATLAB's [3 17 1 N] is (N, 1, 17, 3) here: reshaped, for N may be 1.
+            # MATLAB's [3 17 1 N] is (N, 1, 17, 3) here. Reshaped, not squeezed: N may be 1.
             joints_2d = file["annot2"][:].reshape(-1, NUM_SOURCE_JOINTS, 2)
             joints_3d = file["univ_annot3"][:].reshape(-1, NUM_SOURCE_JOINTS, 3)
             valid = file["valid_frame"][:].reshape(-1).astype(bool)
             activity = file["activity_annotation"][:].reshape(-1).astype(int)
-    except MemoryError:
-        raise
-    except Exception as error:  # Whatever h5py runs into: a damaged file has many faces.
-        raise UserError(
-            f"{path} is damaged or not MPI-INF-3DHP's annot_data.mat ({reason(error)}). {_ADVICE}"
-        ) from error
-    return joints_2d, joints_3d, valid, activity
+        return joints_2d, joints_3d, valid, activity
 
 
-def make_records(item: work.Item) -> work.Made:
-    """Cuts out the person in some frames of a sequence."""
+def make_records(item: work.Item) -> work.Output:
+    """Crops the person in the frames of an item."""
     sequence, activity = item.row
     annotation = read_annotation(item.inputs[0])
-    made, errors = [], []
+    records, errors = [], []
     for index, path in list(zip(item.task, item.inputs[1:], strict=True))[: item.limit]:
         try:
             image = read_image(path, upright=False)
@@ -189,22 +170,18 @@ def make_records(item: work.Item) -> work.Made:
         center, side = square_around(joints_2d, BOX_MARGIN)
         crop, to_source = crop_square(image, center, side, IMAGE_SIDE)
         in_crop = to_crop(joints_2d, to_source)
-        head = in_crop[skeleton.HEAD_TOP] - in_crop[skeleton.NECK]
-        made.append(
-            {
-                "image": encode_image(crop),
-                "joints_2d": in_crop,
-                "joints_valid": np.ones(skeleton.NUM_JOINTS, bool),
-                "joints_3d": annotation["joints_3d"][index].astype(np.float32),
-                "has_3d": True,
-                "box": np.array([IMAGE_SIDE / 2, IMAGE_SIDE / 2, IMAGE_SIDE], np.float32),
-                "head_size": np.float32(np.linalg.norm(head)),
-                "image_id": f"{sequence}_{index:06d}",
-                "subject": sequence,
-                "action": activity,
-                "camera": "",
-                "frame": index,
-                "to_source": to_source,
-            }
+        record = make_record(
+            encode_image(crop),
+            in_crop,
+            image_side=IMAGE_SIDE,
+            box_side=IMAGE_SIDE,
+            head_size=np.linalg.norm(in_crop[skeleton.HEAD_TOP] - in_crop[skeleton.NECK]),
+            image_id=f"{sequence}_{index:06d}",
+            to_source=to_source,
+            joints_3d=annotation["joints_3d"][index],
+            subject=sequence,
+            action=activity,
+            frame=index,
         )
-    return work.Made(made, errors=tuple(errors))
+        records.append(record)
+    return work.Output(records, errors=tuple(errors))

@@ -1,4 +1,4 @@
-"""Reading MPII's annotations: `mpii_human_pose_v1_u12_1.mat` and `valid.h5`."""
+"""Reads MPII's annotations: `mpii_human_pose_v1_u12_1.mat` and `valid.h5`."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -9,17 +9,18 @@ import numpy as np
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.skeleton import NUM_JOINTS
-from pose3d_jax.untrusted import are_plausible, read_isolated, reason
+from pose3d_jax.untrusted import are_plausible, read_isolated
+from tfds_builders.downloads import check_download, reading
 from tfds_builders.work import Remark
 
 _ADVICE = "Unpack or download mpii_human_pose_v1_u12_2.zip again."
-#: A person of 10,000 px: no image has one.
+#: Scale of a person of 10,000 px; no image has one.
 _MAX_SCALE = 50.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-    """One annotated person, as in the file: coordinates are MATLAB's, first pixel's centre at 1.
+    """One annotated person; coordinates are MATLAB's, with the first pixel's centre at 1.
 
     Attributes:
         image: file name.
@@ -41,25 +42,25 @@ class Person:
 
 
 def person_box(center: tuple[float, float], scale: float) -> tuple[tuple[float, float], float]:
-    """The box rule of the stacked hourglass (Newell et al., 2016), whose training we follow.
+    """The box rule of the stacked hourglass (Newell et al., 2016), which the paper follows.
 
     Args:
         center: `objpos`, px.
         scale: the person's height / 200 px.
 
     Returns:
-        The box's centre, moved down by 15 × scale so that feet are not cut off, and its scale,
-        25 % larger. The side is 200 × scale px.
+        The centre, moved down by 15 × scale so that feet are not cut off, and the scale × 1.25.
+        The side of the box is 200 × scale px.
     """
     return (center[0], center[1] + 15 * scale), 1.25 * scale
 
 
 class Release(NamedTuple):
-    """What the annotations hold.
+    """The annotations.
 
     Attributes:
         names: image files, in the order of `annolist`.
-        people: everyone in the training images: usable people, and remarks on the others.
+        people: of the training images: usable people, and remarks on the others.
     """
 
     names: list[str]
@@ -70,41 +71,33 @@ def read_release(path: Path) -> Release:
     """Reads the struct `RELEASE` of the annotations.
 
     Raises:
-        UserError: not that file, or not a whole one.
+        UserError: the file is damaged or another one.
     """
-    # Apart: damage can crash SciPy.
     return read_isolated(_read_mat, path, memory=4 << 30, seconds=300, advice=_ADVICE)
 
 
 def _read_mat(path: str) -> Release:
-    try:
+    with reading(path, "a MATLAB file", _ADVICE):
         import scipy.io
-    except ImportError as error:
-        raise UserError("Reading .mat needs SciPy: pip install 'pose3d_jax[prepare]'") from error
-    try:
-        content = scipy.io.loadmat(
-            path, squeeze_me=True, struct_as_record=False, variable_names=["RELEASE"]
-        )
+
+        try:
+            content = scipy.io.loadmat(
+                path, squeeze_me=True, struct_as_record=False, variable_names=["RELEASE"]
+            )
+        except NotImplementedError as error:
+            raise UserError(
+                f"{path} is a MATLAB v7.3 file; the official annotations are v5. Use the file from "
+                "mpii_human_pose_v1_u12_2.zip as it is."
+            ) from error
         release = content.get("RELEASE")
         missing = [name for name in ("annolist", "img_train") if not hasattr(release, name)]
-        if not missing:
-            entries = np.atleast_1d(release.annolist)
-            return Release([str(entry.image.name) for entry in entries], list(_people(release)))
-    except MemoryError:
-        raise
-    except NotImplementedError as error:
-        raise UserError(
-            f"{path} is a MATLAB v7.3 file; the official annotations are v5. Use the file from "
-            "mpii_human_pose_v1_u12_2.zip as it is."
-        ) from error
-    except Exception as error:  # Whatever SciPy runs into, and the fields of what it makes of it.
-        raise UserError(
-            f"{path} is damaged or no MATLAB file ({reason(error)}). {_ADVICE}"
-        ) from error
-    raise UserError(
-        f"{path} has no RELEASE.{missing[0]}: these are not the annotations of "
-        "mpii_human_pose_v1_u12_2.zip."
-    )
+        if missing:
+            raise UserError(
+                f"{path} has no RELEASE.{missing[0]}: these are not the annotations of "
+                "mpii_human_pose_v1_u12_2.zip."
+            )
+        entries = np.atleast_1d(release.annolist)
+        return Release([str(entry.image.name) for entry in entries], list(_people(release)))
 
 
 def _people(release: Any) -> Iterator[Person | Remark]:
@@ -151,12 +144,12 @@ def read_validation(path: Path, names: list[str]) -> set[tuple[int, int]]:
 
     Args:
         path: `valid.h5` of the Stacked Hourglass release.
-        names: file names in the order of `annolist`, against which it is checked.
+        names: file names in the order of `annolist`, to check that both files belong together.
 
     Raises:
-        UserError: not that file, or it belongs to other annotations.
+        UserError: the file is damaged, another one, or of other annotations.
     """
-    # Apart: damage can crash HDF5's library.
+    check_download(path)
     rows = read_isolated(_read_hdf5, path, memory=1 << 30, seconds=20)
     for index, _, name in rows:
         if not 0 <= index < len(names) or names[index] != name:
@@ -170,20 +163,11 @@ def read_validation(path: Path, names: list[str]) -> set[tuple[int, int]]:
 
 def _read_hdf5(path: str) -> list[tuple[int, int, str]]:
     """The rows of `valid.h5`: image index, person index, file name."""
-    try:
+    with reading(path, "the valid.h5 of the Stacked Hourglass release"):
         import h5py
-    except ImportError as error:
-        raise UserError("Reading .h5 needs h5py: pip install 'pose3d_jax[prepare]'") from error
-    try:
+
         with h5py.File(path) as file:
             images = file["index"][:].astype(int).tolist()
             persons = file["person"][:].astype(int).tolist()
             files = [bytes(name).decode() for name in file["imgname"][:]]
-            return list(zip(images, persons, files, strict=True))
-    except MemoryError:
-        raise
-    except Exception as error:  # Whatever h5py runs into: a damaged file has many faces.
-        raise UserError(
-            f"{path} is damaged, or not the valid.h5 of the Stacked Hourglass release "
-            f"({reason(error)})."
-        ) from error
+        return list(zip(images, persons, files, strict=True))

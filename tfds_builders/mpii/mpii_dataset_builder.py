@@ -1,16 +1,4 @@
-"""MPII Human Pose (Andriluka et al., CVPR 2014): people in the wild with 2D joints.
-
-Splits: `validation`, the 2,958 people of Tompson et al. (CVPR 2015) as listed in the `valid.h5` of
-the Stacked Hourglass release, and `train`, all other usable people of the training images. A
-person is usable with joints, scale and position. Records have no depth; `subject` and `frame` are
-the person's and the image's 0-based indices in the annotations (`person` and `index` in
-`valid.h5`). `head_size` is 0 where the head is not annotated: such a person has no PCKh.
-
-The image of a record is 512 px, twice the box: augmentation enlarges the box by up to √2 and
-turns it by up to 60°, which passes the 45° at which a square reaches √2 times as far; √2 · √2 = 2.
-The box is then 256 px, the resolution of the network's input, so that an image that is not
-enlarged loses nothing; the box is larger than that in the source for most people.
-"""
+"""Builder of MPII Human Pose (Andriluka et al., CVPR 2014); see `README.md` here."""
 
 import collections
 from pathlib import Path
@@ -21,6 +9,7 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.images.crop import crop_square, to_crop
 from pose3d_jax.images.files import read_image
 from pose3d_jax.images.jpeg import encode_image
+from pose3d_jax.records import make_record
 from pose3d_jax.skeleton import NUM_JOINTS
 from tfds_builders import base, work
 from tfds_builders.mpii.annotations import (
@@ -31,9 +20,9 @@ from tfds_builders.mpii.annotations import (
 )
 
 IMAGE_SIDE = 512
-#: How much of the source a record shows, in boxes.
+#: Side of the image in boxes.
 MARGIN = 2.0
-#: Images in an item: some seconds of work.
+#: Images in an item, for some seconds of work.
 IMAGES_PER_ITEM = 50
 IMAGES = 24_987
 VALIDATION_PEOPLE = 2_958
@@ -51,7 +40,7 @@ release (https://github.com/princeton-vl/pose-hg-train, data/mpii/annot/valid.h5
 
 
 class Builder(base.RecordBuilder):
-    """Builder of `mpii`; see the module."""
+    """Builder of `mpii`."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
     HOMEPAGE = "http://human-pose.mpi-inf.mpg.de"
@@ -76,12 +65,12 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
         )
         if found is None
     ]
-    if absent:  # Without one of these there is nothing, not a part.
-        base.stop_if_missing(absent, INSTRUCTIONS)
+    if absent:  # Required even with `partial`.
+        base.require_complete(absent, INSTRUCTIONS)
     release = read_release(annotations)
     names = release.names
     validation = read_validation(split, names)
-    there = {entry.name for entry in images.iterdir()}
+    present = {entry.name for entry in images.iterdir()}
     remarks: list[work.Remark] = []
     for path, listed, official, what in (
         (annotations, len(names), IMAGES, "images"),
@@ -100,10 +89,10 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
         place = "validation" if (person.image_index, person.person_index) in validation else "train"
         expected[place,] += 1
         needed.add(person.image)
-        if person.image in there:
+        if person.image in present:
             by_image[place, person.image].append(person)
     missing = []
-    if absent := sorted(needed - there):
+    if absent := sorted(needed - present):
         missing.append(
             f"{len(absent):,} of {len(needed):,} images, the first: {images / absent[0]}"
         )
@@ -113,10 +102,10 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
             f"usable people of {annotations}"
         )
     if not partial:
-        base.stop_if_missing(missing, INSTRUCTIONS)
+        base.require_complete(missing, INSTRUCTIONS)
     return base.Plan(
         items=_items(by_image, images),
-        make=make_records,
+        process=make_records,
         unit="records",
         expected=expected,
         missing=tuple(missing),
@@ -142,26 +131,26 @@ def _items(by_image: dict[tuple[str, str], list[Person]], images: Path) -> tuple
     return tuple(items)
 
 
-def make_records(item: work.Item) -> work.Made:
-    """Cuts out everyone in some images."""
-    made, errors = [], []
+def make_records(item: work.Item) -> work.Output:
+    """Crops all people in the images of an item."""
+    records, errors = [], []
     for path, group in zip(item.inputs, item.task, strict=True):
-        if item.limit is not None and len(made) >= item.limit:
+        if item.limit is not None and len(records) >= item.limit:
             break
         try:
-            # As the annotators saw it: their pixels are those of the file.
+            # Not rotated by its EXIF tag: the annotations are in the pixels of the file.
             image = read_image(path, upright=False)
         except UserError as error:
             errors.append(str(error))
             continue
-        made += [_record(person, image) for person in group]
-    return work.Made(made[: item.limit], errors=tuple(errors))
+        records += [_record(person, image) for person in group]
+    return work.Output(records[: item.limit], errors=tuple(errors))
 
 
 def _record(person: Person, image: np.ndarray) -> dict:
     center, scale = person_box(person.center, person.scale)
     side = 200.0 * scale
-    # MATLAB's first pixel has its centre at 1; ours, at 0.5.
+    # MATLAB's first pixel has its centre at 1, ours at 0.5.
     center = np.array(center) - 0.5
     crop, to_source = crop_square(image, center, MARGIN * side, IMAGE_SIDE)
     joints = np.zeros((NUM_JOINTS, 2), np.float32)
@@ -169,18 +158,15 @@ def _record(person: Person, image: np.ndarray) -> dict:
     for joint, *xy in person.points:
         joints[joint] = to_crop(np.array(xy) - 0.5, to_source)
         valid[joint] = True
-    return {
-        "image": encode_image(crop),
-        "joints_2d": joints,
-        "joints_valid": valid,
-        "joints_3d": np.zeros((NUM_JOINTS, 3), np.float32),
-        "has_3d": False,
-        "box": np.array([IMAGE_SIDE / 2, IMAGE_SIDE / 2, IMAGE_SIDE / MARGIN], np.float32),
-        "head_size": np.float32(person.head_size / to_source[0, 0]),
-        "image_id": f"{Path(person.image).stem}_{person.person_index}",
-        "subject": str(person.person_index),
-        "action": "",
-        "camera": "",
-        "frame": person.image_index,
-        "to_source": to_source,
-    }
+    return make_record(
+        encode_image(crop),
+        joints,
+        image_side=IMAGE_SIDE,
+        box_side=IMAGE_SIDE / MARGIN,
+        head_size=person.head_size / to_source[0, 0],
+        image_id=f"{Path(person.image).stem}_{person.person_index}",
+        to_source=to_source,
+        joints_valid=valid,
+        subject=str(person.person_index),
+        frame=person.image_index,
+    )

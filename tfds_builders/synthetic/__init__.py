@@ -1,1 +1,1 @@
-"""The built-in synthetic benchmark: people with exact labels, rendered by this package."""
+"""The built-in synthetic benchmark: rendered people with exact labels."""

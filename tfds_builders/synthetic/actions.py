@@ -1,8 +1,8 @@
-"""What people do: each action is a few clips, each clip a closed path through key poses.
+"""Actions: each has a few clips, and each clip is a closed path through key poses.
 
-A pose is a point on such a path, plus noise, perhaps mirrored. The laboratory's actions are the
-rows of Table 1, the wild's are the seven activities of MPI-INF-3DHP. Varied people do all of these
-and sport, with wider ranges of motion, and move their limbs independently of each other.
+A pose is a point on such a path, plus noise, and mirrored in half of the cases. The laboratory has
+the actions of Table 1, the wild the seven activities of MPI-INF-3DHP. The domain "varied" has both
+and sport, with wider ranges of motion and limbs exchanged between poses.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from tfds_builders.synthetic.draws import Draws
 from tfds_builders.synthetic.key_poses import RUN, WALK, Action, mirror, pose
 from tfds_builders.synthetic.kinematics import (
     ANGLE_LIMITS,
@@ -19,6 +18,7 @@ from tfds_builders.synthetic.kinematics import (
     ATHLETIC_LIMITS,
     LIMBS,
 )
+from tfds_builders.synthetic.random_stream import RandomStream
 from tfds_builders.synthetic.sport import SPORT_ACTIONS
 
 LAB_ACTIONS = {
@@ -190,7 +190,7 @@ WILD_ACTIONS = {
     ], 1.6),
 }  # fmt: skip
 
-#: What varied people do more often than the wild's.
+#: Actions that "varied" has in addition, so that standing and walking are frequent.
 _EVERYDAY = {
     "Stand": Action([
         LAB_ACTIONS[name].clips[0]
@@ -204,7 +204,7 @@ ACTIONS = {
     "wild": WILD_ACTIONS,
     "varied": _EVERYDAY | WILD_ACTIONS | SPORT_ACTIONS,
 }
-#: How often each limb of a varied person comes from another pose.
+#: Probability that a limb comes from another pose, in the domain "varied".
 _EXCHANGE = 0.15
 
 #: Standard deviation of the noise around a clip, degrees, in the order of `ANGLE_NAMES`.
@@ -221,8 +221,8 @@ _SPREAD = np.array(
 )  # fmt: skip
 
 
-class Moves(NamedTuple):
-    """The actions of one domain as arrays: `edges` joins key poses that follow one another."""
+class MotionTable(NamedTuple):
+    """The actions of one domain as arrays; `edges` are pairs of consecutive key poses."""
 
     key_poses: Float[np.ndarray, "poses 24"]
     edges: Int[np.ndarray, "actions edges 2"]
@@ -231,12 +231,12 @@ class Moves(NamedTuple):
     seated: Float[np.ndarray, " actions"]
     lift: Float[np.ndarray, " actions"]
     limits: Float[np.ndarray, "24 2"]
-    #: How often each limb comes from another pose.
+    #: Probability that a limb comes from another pose.
     exchange: float
 
 
-def moves(domain: str) -> Moves:
-    """The actions of "lab", "wild" or "varied"."""
+def motion_table(domain: str) -> MotionTable:
+    """The actions of a domain: "lab", "wild" or "varied"."""
     poses, edges = [], []
     for action in ACTIONS[domain].values():
         edges.append([])
@@ -247,7 +247,7 @@ def moves(domain: str) -> Moves:
     longest = max(map(len, edges))
     actions = ACTIONS[domain].values()
     varied = domain == "varied"
-    return Moves(
+    return MotionTable(
         np.stack(poses),
         np.array([e + [(0, 0)] * (longest - len(e)) for e in edges], np.int32),
         np.array([len(e) for e in edges], np.int32),
@@ -260,27 +260,27 @@ def moves(domain: str) -> Moves:
 
 
 def sample_angles(
-    draws: Draws, table: Moves, action: Int[Array, ""], count: int
+    rng: RandomStream, table: MotionTable, action: Int[Array, ""], count: int
 ) -> Float[Array, "count 24"]:
-    """Draws poses of an action: degrees, inside the anatomical ranges."""
-    edge = jnp.asarray(table.edges)[action, draws.index(jnp.asarray(table.num_edges)[action])]
+    """Samples poses of an action, in degrees, clipped to the anatomical ranges."""
+    edge = jnp.asarray(table.edges)[action, rng.index(jnp.asarray(table.num_edges)[action])]
     start, end = jnp.asarray(table.key_poses)[edge]
-    angles = start + draws.uniform(shape=(count, 1)) * (end - start)
+    angles = start + rng.uniform(shape=(count, 1)) * (end - start)
     if table.exchange:
-        angles = _exchange_limbs(draws, table, angles)
-    noise = _SPREAD * draws.normal(angles.shape)
+        angles = _exchange_limbs(rng, table, angles)
+    noise = _SPREAD * rng.normal(angles.shape)
     angles = angles + noise * jnp.asarray(table.spread)[action]
     angles = jnp.clip(angles, table.limits[:, 0], table.limits[:, 1])
-    return jnp.where(draws.chance(0.5), mirror(angles), angles)
+    return jnp.where(rng.chance(0.5), mirror(angles), angles)
 
 
 def _exchange_limbs(
-    draws: Draws, table: Moves, angles: Float[Array, "count 24"]
+    rng: RandomStream, table: MotionTable, angles: Float[Array, "count 24"]
 ) -> Float[Array, "count 24"]:
-    """Replaces some limbs by those of other key poses, which no list of poses could hold."""
+    """Replaces some limbs by those of other key poses."""
     for limb in LIMBS:
-        other = jnp.asarray(table.key_poses)[draws.index(len(table.key_poses)), limb]
+        other = jnp.asarray(table.key_poses)[rng.index(len(table.key_poses)), limb]
         angles = angles.at[:, limb].set(
-            jnp.where(draws.chance(table.exchange), other, angles[:, limb])
+            jnp.where(rng.chance(table.exchange), other, angles[:, limb])
         )
     return angles

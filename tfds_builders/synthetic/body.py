@@ -1,4 +1,4 @@
-"""Flesh and clothes: a posed skeleton and a subject to rounded cones.
+"""Body and clothes: rounded cones for a posed skeleton and a subject.
 
 A rounded cone is the convex hull of two spheres. The table `PARTS` says where each one sits;
 everything else is arithmetic on its rows.
@@ -13,9 +13,9 @@ from jaxtyping import Array, Float
 from tfds_builders.synthetic.kinematics import Figure
 from tfds_builders.synthetic.subjects import HAIR, SHIRT, SHOES, SKIN, TROUSERS, Subject
 
-#: How far a garment covers a part: all of it, or as the subject's sleeves or legs reach.
+#: How a garment covers a part: completely, or up to the subject's sleeve or trouser length.
 _ALL, _SLEEVE_UPPER, _SLEEVE_LOWER, _LEG_UPPER, _LEG_LOWER = range(5)
-#: Rows of `Figure`'s rotations, stacked: the frame that a part moves with.
+#: Rows of `Figure`'s stacked rotations, the frames of the parts.
 _PELVIS, _CHEST, _HEAD, _UPPER_ARM, _FOREARM, _THIGH, _SHIN, _FOOT = 0, 1, 2, 3, 5, 7, 9, 11
 _TORSO_FLESH, _LIMB_FLESH, _BONE = range(3)
 
@@ -91,11 +91,11 @@ _MATERIALS = np.array([p.material for p in PARTS])
 _COVERS = np.array([p.cover for p in PARTS])
 _FLESH = np.array([p.flesh for p in PARTS])
 _HAIR = PART_NAMES.index("hair")
-#: Beyond either end of any axis, in its lengths.
+#: A position beyond either end of an axis, in its lengths.
 _EVERYWHERE = 1e4
 _IS_TORSO = np.array([p.frame in (_CHEST, _PELVIS) and p.material != SKIN for p in PARTS])
 _IS_SHIN = np.array([p.name.endswith("shin") for p in PARTS])
-#: What long hair adds to the end of the part "hair".
+#: Offset of the end of the part "hair" for long hair.
 _HAIR_FALL = np.array([0, 0.17, -0.035], np.float32)
 
 
@@ -106,24 +106,24 @@ class Cones(NamedTuple):
     axis: Float[Array, "parts 3"]
     start_radius: Float[Array, " parts"]
     end_radius: Float[Array, " parts"]
-    #: Where on the axis the garment ends, in its lengths.
+    #: Position on the axis where the garment ends, in its lengths.
     cover: Float[Array, " parts"]
-    #: Colours in linear light: of the garment, of its pattern, and of what shows past its end.
+    #: Linear RGB of the garment, of its pattern, and of the part beyond its end.
     colour: Float[Array, "parts 3"]
     pattern_colour: Float[Array, "parts 3"]
     end_colour: Float[Array, "parts 3"]
-    #: Weights of stripes along x, along y, and of their product; and their waves per metre.
+    #: Weights of stripes along x, along y and of their product, and their waves per metre.
     pattern: Float[Array, "parts 4"]
-    #: Origin and rotation of the part's own axes (patterns and the face are painted in them).
+    #: Origin and rotation of the part's axes, the coordinates of patterns and face.
     origin: Float[Array, "parts 3"]
     frame: Float[Array, "parts 3 3"]
     is_head: Float[Array, " parts"]
-    #: Half the width of what shows of a second garment down the front; 0 but on the torso.
+    #: Half the width of the open front, which shows a second garment; 0 except on the torso.
     opening: Float[Array, " parts"]
 
 
 def build_body(figure: Figure, subject: Subject) -> Cones:
-    """Dresses a posed skeleton."""
+    """Builds the cones of a posed skeleton."""
     frames = jnp.concatenate([
         jnp.stack([figure.pelvis, figure.chest, figure.head]), figure.upper_arms,
         figure.forearms, figure.thighs, figure.shins, figure.feet,
@@ -137,7 +137,7 @@ def build_body(figure: Figure, subject: Subject) -> Cones:
     def lower(reach):
         return jnp.where(reach > 1, reach - 1, -_EVERYWHERE)
 
-    # A bare shin: skin, and a sock where the skin ends.
+    # A bare shin has skin, then a sock.
     sock = jnp.asarray(_IS_SHIN) & (subject.legs <= 1) & (subject.socks > 0)
     skin = subject.colours[SKIN]
     everywhere = jnp.float32(_EVERYWHERE)
@@ -165,7 +165,7 @@ def build_body(figure: Figure, subject: Subject) -> Cones:
 
 
 def lowest(cones: Cones) -> Float[Array, ""]:
-    """The largest y of the body (y points down): what touches the floor."""
+    """Largest y of the body, its lowest point, because y points down."""
     return jnp.maximum(
         cones.start[:, 1] + cones.start_radius,
         cones.start[:, 1] + cones.axis[:, 1] + cones.end_radius,
@@ -183,7 +183,7 @@ _ENDS = [
     i for i, name in enumerate(PART_NAMES) if name.endswith(("forearm", "hand", "shin", "foot"))
 ]
 _SOLID = [i for i, name in enumerate(PART_NAMES) if not name.endswith(("nose", "neck", "shoulder"))]
-#: What must not run into each other: forearms, hands, shins and feet into all but their own limb.
+#: Pairs that must not overlap: forearms, hands, shins and feet with all parts of other limbs.
 _PAIRS = np.array(
     [
         (solid, end)
@@ -197,7 +197,7 @@ _SAMPLES = np.array([0.25, 0.6, 1.0], np.float32)
 
 
 def overlap(cones: Cones) -> Float[Array, ""]:
-    """How deep parts that should not touch run into each other: a sum of depths in metres."""
+    """Sum of the overlaps of parts that should not touch, metres."""
     first, second = _PAIRS[:, 0], _PAIRS[:, 1]
     along = jnp.asarray(_SAMPLES)[None, :, None]
     points = cones.start[second, None] + along * cones.axis[second, None]

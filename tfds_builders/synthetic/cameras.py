@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-#: The input square is this much larger than the person's extent.
+#: Side of the box in units of the person's extent.
 BOX_MARGIN = 1.25
 
 
@@ -50,25 +50,25 @@ def frame_person(
     zoom: Float[Array, ""],
     shift: Float[Array, "2"],
 ) -> Camera:
-    """The camera whose picture is the person's square.
+    """The camera whose image is the person's square crop.
 
-    Cropping and resizing a photograph changes its focal length and principal point and nothing
-    else, so the picture is rendered as the crop that a real data set would have cut.
+    Cropping and resizing change only focal length and principal point, so the crop is rendered
+    directly.
 
     Args:
         rotation: of the camera.
         position: of the camera.
         joints: in the world.
-        box_side: px; the square, centred in the image, that the person fills.
+        box_side: side of the person's box, centred in the image, px.
         image_side: px.
-        zoom: factor on the person's size; 1 leaves the usual margin.
+        zoom: factor on the person's size; 1 gives `BOX_MARGIN`.
         shift: of the person, in box sides.
     """
     camera = Camera(rotation, position, jnp.float32(1), jnp.zeros(2, jnp.float32))
     plane, depth = project(camera, joints), to_camera(camera, joints)[:, 2]
     low, high = plane.min(0), plane.max(0)
-    # Depth counts as extent too, so that depth in units of the box stays within [-1, 1] also for
-    # people who lie along the line of sight.
+    # Depth counts as extent too, so that normalised depth stays within [-1, 1] for people who lie
+    # along the line of sight.
     extent = jnp.maximum((high - low).max(), (depth.max() - depth.min()) / depth[6])
     focal = zoom * box_side / (BOX_MARGIN * extent)
     centre = image_side / 2 + shift * box_side - focal * (low + high) / 2

@@ -1,7 +1,7 @@
-"""From a seed to records.
+"""Renders the records of the synthetic benchmark.
 
-Record i of a split is a function of the seed, the split and i alone: however many are made, in
-whatever order or company, it is the same, bit by bit on the same machine and version of JAX.
+Record i of a split depends only on the seed, the split and i, not on the number or order of the
+records; it is bit-identical on the same machine and version of JAX.
 """
 
 import functools
@@ -16,51 +16,53 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Real
 
+from pose3d_jax import geometry
 from pose3d_jax.images.jpeg import JPEG_QUALITY, encode_image
+from pose3d_jax.records import make_record
 from tfds_builders.synthetic import (
     actions,
     body,
+    camera_effects,
     cameras,
-    photographs,
     render,
     scenes,
     subjects,
     varied,
 )
-from tfds_builders.synthetic.draws import Draws
+from tfds_builders.synthetic.random_stream import RandomStream
 from tfds_builders.synthetic.subjects import DOMAINS, SPLITS
 
-#: Images that one call of the compiled program renders.
+#: Records per call of the compiled programs.
 CHUNK = 32
-#: MPII's head size is 0.6 × the diagonal of a loosely drawn head box, 1/8 to 1/9 of a standing
-#: person's height: so much is added on each side of the head's own outline.
+#: MPII's head boxes are drawn loosely: their size, 0.6 × the diagonal, is 1/8 to 1/9 of a standing
+#: person's height. This margin on each side of the head's outline gives the same ratio.
 _HEAD_MARGIN = 0.04
 _HEAD_PARTS = tuple(body.PART_NAMES.index(name) for name in ("head", "hair"))
-#: How often the border of the photograph runs through the person, in `SPLITS`. Test people are
-#: whole, so that the error of every joint can be measured.
+#: Probability that the border of the image cuts the person off, by split. Test people are complete,
+#: so that the error of every joint can be measured.
 _CUT_PROBABILITY = {"lab": (0.0, 0.0), "wild": (0.12, 0.0), "varied": (0.0, 0.0)}
 _LEAST_JOINTS = 8
 #: Corners of an uncut image, in image sides.
 _WHOLE = np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)
-#: Random numbers that one record may use.
+#: Random numbers per record.
 _POOL = {"lab": 512, "wild": 512, "varied": 896}
 _COMPILING = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All that a set of synthetic records depends on.
+    """Everything that a set of synthetic records depends on.
 
     Attributes:
         domain: "lab", "wild" or "varied".
-        box_side: px; the network's input.
-        image_side: px; in the wild 1.5 × the box. The crops of augmentation (scale up to 1.41,
-            rotation up to 60°) can reach 2 × the box, which would take 1.8 times as long to
-            render. 1.5 × holds a crop of any scale that is not rotated; what a rotated one lacks
-            are corners, black as beyond the border of a photograph.
+        box_side: side of the network's input, px.
+        image_side: px. The crops of augmentation (scale up to 1.41, rotation up to 60°) can reach
+            2 × the box, which would take 1.8 times as long to render. 1.5 × contains crops of any
+            scale that are not rotated; rotated ones may have black corners, as at the border of a
+            photograph. All domains have the same factor, so that borders do not reveal the domain.
         train: number of training records.
         test: number of test records.
-        seed: decides everything.
+        seed: of all random numbers.
     """
 
     domain: str
@@ -90,33 +92,33 @@ def _head_size(camera: cameras.Camera, cones: body.Cones) -> Array:
 def _sample(
     benchmark: Benchmark, split: Int[Array, ""], index: Int[Array, ""]
 ) -> tuple[scenes.Scene, dict[str, Array]]:
-    """The scene and the labels of one record; `split` counts `SPLITS`."""
+    """The scene and the labels of one record; `split` is an index of `SPLITS`."""
     domain = benchmark.domain
     root = jax.random.key(benchmark.seed, impl="threefry2x32")
     root = jax.random.fold_in(root, 1000 + DOMAINS.index(domain))
-    draws = Draws(jax.random.fold_in(jax.random.fold_in(root, split), index), _POOL[domain])
-    person_number = subjects.draw_number(draws, domain, split)
+    rng = RandomStream(jax.random.fold_in(jax.random.fold_in(root, split), index), _POOL[domain])
+    person_number = subjects.sample_subject_number(rng, domain, split)
     subject = subjects.sample_subject(benchmark.seed, domain, person_number)
     if domain == "lab":
-        outfit = subjects.draw_outfit(draws, split)
+        outfit = subjects.sample_outfit(rng, split)
         other = subjects.sample_subject(benchmark.seed, domain, outfit)
         subject = subjects.change_clothes(subject, other)
-    moves = actions.moves(domain)
-    action = draws.index(len(moves.seated))
-    camera_number = draws.index(len(scenes.LAB_CAMERAS))
+    motions = actions.motion_table(domain)
+    action = rng.index(len(motions.seated))
+    camera_number = rng.index(len(scenes.LAB_CAMERAS))
     sides = benchmark.box_side, benchmark.image_side
     if domain == "lab":
-        scene, person = scenes.lab_scene(draws, subject, moves, action, camera_number, *sides)
+        scene, person = scenes.lab_scene(rng, subject, motions, action, camera_number, *sides)
     elif domain == "varied":
-        number = subjects.draw_number(draws, domain, split)
+        number = subjects.sample_subject_number(rng, domain, split)
         companion = subjects.sample_subject(benchmark.seed, domain, number)
-        scene, person = varied.varied_scene(draws, subject, companion, moves, action, *sides)
+        scene, person = varied.varied_scene(rng, subject, companion, motions, action, *sides)
     else:
-        scene, person = scenes.wild_scene(draws, subject, moves, action, *sides)
+        scene, person = scenes.wild_scene(rng, subject, motions, action, *sides)
 
     joints_2d = cameras.project(scene.camera, person.joints)
-    cut = draws.chance(jnp.array(_CUT_PROBABILITY[domain])[split])
-    border = _cut_border(draws, *sides)
+    cut = rng.chance(jnp.array(_CUT_PROBABILITY[domain])[split])
+    border = _cut_border(rng, *sides)
     cut &= _inside(joints_2d, border).sum() >= _LEAST_JOINTS
     border = jnp.where(cut, border, benchmark.image_side * _WHOLE)
     labels = {
@@ -130,64 +132,69 @@ def _sample(
         "border": border,
     }
     if domain == "varied":
-        labels["border"] = _close_border(draws, joints_2d, *sides)
-        labels["photograph"] = photographs.draw_photograph(draws)
+        labels["border"] = _close_border(rng, joints_2d, *sides)
+        labels["effects"] = camera_effects.sample_effects(rng)
     return scene, labels
 
 
 def _inside(points: Real[Array, "*n 2"], border: Float[Array, "2 2"]) -> Bool[Array, "*n"]:
-    """Which points lie within corners (low, high)."""
+    """Which points are between the corners (low, high)."""
     return ((points >= border[0]) & (points < border[1])).all(-1)
 
 
-def _cut_border(draws: Draws, box_side: int, image_side: int) -> Float[Array, "2 2"]:
-    """Corners (low, high) of what a photograph shows whose border runs through the person."""
-    place = draws.uniform(0.12, 0.4) * box_side
-    edge = draws.index(4)
+def _cut_border(rng: RandomStream, box_side: int, image_side: int) -> Float[Array, "2 2"]:
+    """Corners (low, high) of a visible region whose border cuts the person off."""
+    place = rng.uniform(0.12, 0.4) * box_side
+    edge = rng.index(4)
     moved = jnp.round(image_side / 2 + jnp.where(edge < 2, -place, place))
     return jnp.where(jnp.arange(4) == edge, moved, image_side * _WHOLE.ravel()).reshape(2, 2)
 
 
 def _close_border(
-    draws: Draws, joints: Float[Array, "16 2"], box_side: int, image_side: int
+    rng: RandomStream, joints: Float[Array, "16 2"], box_side: int, image_side: int
 ) -> Float[Array, "2 2"]:
-    """Corners (low, high) of a photograph that ends, perhaps, not far from the person."""
-    low, high = draws.uniform(0.06, 0.5, (2, 2)) * box_side
+    """Corners (low, high) of a visible region that may end close to the person."""
+    low, high = rng.uniform(0.06, 0.5, (2, 2)) * box_side
     close = jnp.round(jnp.stack([joints.min(0) - low, joints.max(0) + high]))
     close = jnp.clip(close, 0, image_side)
-    return jnp.where(draws.chance(0.5, (2, 2)), close, image_side * _WHOLE)
+    return jnp.where(rng.chance(0.5, (2, 2)), close, image_side * _WHOLE)
 
 
 def _render(
     benchmark: Benchmark,
     scene: scenes.Scene,
     border: Float[Array, "2 2"],
-    photograph: photographs.Photograph | None,
+    effects: camera_effects.CameraEffects | None,
 ):
-    """The picture of a scene, black beyond the border, and the body's parts that show."""
+    """The picture of a scene, black beyond the border, and the visible body part per pixel."""
     side = benchmark.image_side
-    # Joints lie within the box, and hands and feet within this square; other people anywhere.
+    # The window contains the person with hands and feet; a second person may be anywhere.
     window = side if benchmark.domain == "varied" else min(side, 2 * int(0.64 * benchmark.box_side))
     picture, parts = render.render(scene, side, window, folds=benchmark.domain == "varied")
     parts = jnp.where(parts < len(body.PARTS), parts, -1)
     before = (side - window) // 2
     after = side - window - before
     parts = jnp.pad(parts, ((before, after), (before, after)), constant_values=-1)
-    if photograph is not None:
-        picture = photographs.take(picture, parts >= 0, photograph)
+    if effects is not None:
+        picture = camera_effects.apply_effects(picture, parts >= 0, effects)
     pixels = jnp.stack(jnp.meshgrid(jnp.arange(side), jnp.arange(side)), -1)
     inside = _inside(pixels, border)
     return jnp.where(inside[..., None], picture, 0), jnp.where(inside, parts, -1)
 
 
 def _programs(benchmark: Benchmark):
-    """Compiled: (split, `CHUNK` indices) to scenes and labels; these to pictures."""
-    with _COMPILING:  # Else each thread would compile its own.
+    """The compiled programs of `lower_programs`."""
+    with _COMPILING:  # One thread compiles for all.
         return _compile(benchmark)
 
 
-@functools.cache
-def _compile(benchmark: Benchmark):
+@geometry.full_precision
+def lower_programs(benchmark: Benchmark) -> tuple[jax.stages.Lowered, jax.stages.Lowered]:
+    """Traces the programs: (split, `CHUNK` indices) to scenes and labels, and these to pictures.
+
+    Matrix products have full precision: with the default of accelerators, labels would be up to
+    250 mm wrong.
+    """
     numbers = jax.ShapeDtypeStruct((CHUNK,), jnp.int32)
     split = jax.ShapeDtypeStruct((), jnp.int32)
 
@@ -196,17 +203,22 @@ def _compile(benchmark: Benchmark):
         return jax.vmap(lambda index: _sample(benchmark, split, index))(indices)
 
     @jax.jit
-    def draw(scenes, borders, photographs):
-        return jax.lax.map(lambda one: _render(benchmark, *one), (scenes, borders, photographs))
+    def render_all(scenes, borders, effects):
+        return jax.lax.map(lambda one: _render(benchmark, *one), (scenes, borders, effects))
 
-    shapes = jax.eval_shape(sample, split, numbers)
-    lowered_sample = sample.lower(split, numbers)
-    lowered_draw = draw.lower(shapes[0], shapes[1]["border"], shapes[1].get("photograph"))
+    scenes, labels = jax.eval_shape(sample, split, numbers)
+    lowered = render_all.lower(scenes, labels["border"], labels.get("effects"))
+    return sample.lower(split, numbers), lowered
+
+
+@functools.cache
+def _compile(benchmark: Benchmark):
+    lowered_sample, lowered_render = lower_programs(benchmark)
     with futures.ThreadPoolExecutor(1) as pool:
-        compiled_draw = pool.submit(lowered_draw.compile)
-        # It runs for a moment, and optimised it would take longer to compile than the renderer.
+        compiled_render = pool.submit(lowered_render.compile)
+        # Fast to run; with optimisation it would take longer to compile than the renderer.
         compiled_sample = lowered_sample.compile({"xla_backend_optimization_level": 0})
-        return compiled_sample, compiled_draw.result()
+        return compiled_sample, compiled_render.result()
 
 
 def render_chunk(
@@ -215,29 +227,29 @@ def render_chunk(
     """Renders at most `CHUNK` records.
 
     Returns:
-        Pictures (n, side, side, 3) uint8; per pixel the row of `body.PARTS` that shows or -1,
-        (n, side, side); and the labels, one leading axis n.
+        Pictures (n, side, side, 3) uint8; the visible row of `body.PARTS` per pixel or -1,
+        (n, side, side); and the labels with leading axis n.
     """
     padded = np.zeros(CHUNK, np.int32)
     padded[: len(indices)] = indices
-    sample, draw = _programs(benchmark)
+    sample, render_all = _programs(benchmark)
     scene, labels = sample(np.int32(SPLITS.index(split)), padded)
-    results = *draw(scene, labels["border"], labels.get("photograph")), labels
+    results = *render_all(scene, labels["border"], labels.get("effects")), labels
     return jax.tree.map(lambda x: np.asarray(x)[: len(indices)], results)
 
 
 def render_records(
     benchmark: Benchmark, split: str, indices: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Makes the records `indices` of a split, in that order."""
-    made = []
+    """Renders the records `indices` of a split, in that order."""
+    records = []
     for first in range(0, len(indices), CHUNK):
         chunk = indices[first : first + CHUNK]
         pictures, _, labels = render_chunk(benchmark, split, chunk)
         for i, index in enumerate(chunk):
             row = jax.tree.map(lambda x, i=i: x[i], labels)
-            made.append(_record(benchmark, split, index, pictures[i], row))
-    return made
+            records.append(_record(benchmark, split, index, pictures[i], row))
+    return records
 
 
 def _record(
@@ -245,21 +257,19 @@ def _record(
 ) -> dict[str, Any]:
     domain = benchmark.domain
     has_3d = domain != "wild" or split == "test"
-    quality = float(labels["photograph"].quality) if domain == "varied" else JPEG_QUALITY
-    half = benchmark.image_side / 2
-    valid = labels["joints_valid"]
-    return {
-        "image": encode_image(picture, quality),
-        "joints_2d": np.where(valid[:, None], labels["joints_2d"], np.float32(0)),
-        "joints_valid": valid,
-        "joints_3d": labels["joints_3d"] if has_3d else np.zeros_like(labels["joints_3d"]),
-        "has_3d": has_3d,
-        "box": np.array([half, half, benchmark.box_side], np.float32),
-        "head_size": labels["head_size"],
-        "image_id": f"{domain}-{split}-{index:06d}",
-        "subject": f"{domain}-{labels['subject']}",
-        "action": list(actions.ACTIONS[domain])[labels["action"]],
-        "camera": f"lab-{labels['camera'] + 1}" if domain == "lab" else "free",
-        "frame": index,
-        "to_source": np.eye(2, 3, dtype=np.float32),
-    }
+    quality = float(labels["effects"].quality) if domain == "varied" else JPEG_QUALITY
+    return make_record(
+        encode_image(picture, quality),
+        labels["joints_2d"],
+        image_side=benchmark.image_side,
+        box_side=benchmark.box_side,
+        head_size=labels["head_size"],
+        image_id=f"{domain}-{split}-{index:06d}",
+        to_source=np.eye(2, 3, dtype=np.float32),
+        joints_valid=labels["joints_valid"],
+        joints_3d=labels["joints_3d"] if has_3d else None,
+        subject=f"{domain}-{labels['subject']}",
+        action=list(actions.ACTIONS[domain])[labels["action"]],
+        camera=f"lab-{labels['camera'] + 1}" if domain == "lab" else "free",
+        frame=index,
+    )

@@ -127,7 +127,7 @@ LEGS = {
 
 
 def pose(arms: str, legs: str, trunk=(3, 0, 0), neck=(5, 0, 0), root=(0, 0)) -> np.ndarray:
-    """Angles of a key pose. `arms` and `legs` are "right left", or one name for both."""
+    """Angles of a key pose; `arms` and `legs` are "right left", or one name for both sides."""
     right_arm, left_arm = (arms.split() * 2)[:2]
     right_leg, left_leg = (legs.split() * 2)[:2]
     return np.array(
@@ -145,7 +145,7 @@ def pose(arms: str, legs: str, trunk=(3, 0, 0), neck=(5, 0, 0), root=(0, 0)) -> 
 
 
 def mirror(angles: Float[AnyArray, "*batch 24"]) -> Float[AnyArray, "*batch 24"]:
-    """The same pose seen in a mirror."""
+    """The mirrored pose."""
     return MIRROR_SIGNS * angles[..., MIRROR_ANGLES]
 
 
@@ -165,9 +165,9 @@ RUN = gait(
 
 
 class Action(NamedTuple):
-    """The clips of one action, the noise around them, and whether there is a seat.
+    """One action: its clips, a factor on their noise, and whether the person sits on something.
 
-    `lift` is how high above the floor people may be, metres: they jump, or hang from something.
+    `lift` is the maximum height above the floor in metres, for jumping and hanging.
     """
 
     clips: list[list[np.ndarray]]

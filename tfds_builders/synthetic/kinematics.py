@@ -1,9 +1,9 @@
 """Forward kinematics: joint angles and bone lengths to joint positions.
 
 Axes of a person who stands upright: x to the person's right, y down, z to the front. Lengths are
-in metres here and everywhere in the renderer (float32 likes numbers near 1); records hold mm.
+in metres in the whole renderer, which keeps float32 numbers near 1; records are in mm.
 
-A limb's angles mean the same on both sides of the body: the left side is the right side mirrored.
+The left side is the mirrored right side: the same angles mean the same pose.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from pose3d_jax import skeleton
 #: arms. Flexion bends forward (knees: backward); `side` leans and `twist` turns to the person's
 #: right; a shoulder's `plane` is the vertical plane of its elevation, 0 in front, 90 sideways
 #: (as ISB recommends, which has no gimbal lock near the body); `rotation` is outward, about the
-#: limb's own axis. The root's two angles place the whole body in space and have no range.
+#: limb's own axis. The root's two angles orient the whole body and have no range.
 ANGLE_RANGES = {
     "root_pitch": (-180, 180), "root_roll": (-180, 180),
     "trunk_flexion": (-25, 75), "trunk_side": (-30, 30), "trunk_twist": (-40, 40),
@@ -42,7 +42,7 @@ ANGLE_RANGES = {
 ANGLE_NAMES = tuple(ANGLE_RANGES)
 ANGLE_LIMITS = np.array(list(ANGLE_RANGES.values()), np.float32)
 ANKLE_LIMITS = (-25.0, 45.0)
-#: What gymnasts reach. The root may turn more than once, so that a somersault is a range of it.
+#: Ranges of gymnasts. The root may turn by more than 360°, so that clips can contain somersaults.
 ATHLETIC_RANGES = ANGLE_RANGES | {
     "root_pitch": (-400, 400), "root_roll": (-400, 400),
     "trunk_flexion": (-50, 80), "trunk_side": (-35, 35), "trunk_twist": (-45, 45),
@@ -62,7 +62,7 @@ _TRUNK, _NECK = slice(2, 5), slice(5, 8)
 _ARMS, _LEGS = slice(8, 16), slice(16, 24)
 #: Right arm, left arm, right leg, left leg.
 LIMBS = (slice(8, 12), slice(12, 16), slice(16, 20), slice(20, 24))
-#: `MIRROR_SIGNS * angles[..., MIRROR_ANGLES]` is the same pose seen in a mirror.
+#: `MIRROR_SIGNS * angles[..., MIRROR_ANGLES]` is the mirrored pose.
 MIRROR_ANGLES = np.array([
     ANGLE_NAMES.index(
         name.replace("right", "?").replace("left", "right").replace("?", "left")
@@ -105,12 +105,12 @@ CANONICAL_BONES = Bones(*(
         skeleton.HEAD, skeleton.FOREARM, skeleton.UPPER_ARM, skeleton.SHOULDER,
     )
 ))  # fmt: skip
-#: Where the thorax lies on the straight line from pelvis to neck.
+#: Position of the thorax on the line from pelvis (0) to neck (1).
 _THORAX_FRACTION = skeleton.SPINE / (skeleton.SPINE + skeleton.THORAX_NECK)
 
 
 class Figure(NamedTuple):
-    """A posed skeleton. Rotations take a segment's own axes to the world's; pairs: right, left."""
+    """A posed skeleton. Rotations map a segment's axes to the world's; pairs are right, left."""
 
     joints: Float[Array, "16 3"]
     pelvis: Float[Array, "3 3"]
@@ -138,7 +138,7 @@ def rotation(axis: int, angle: Float[Array, ""]) -> Float[Array, "3 3"]:
 def _arm(chest, neck, bones, angles, side):
     """Shoulder, elbow, wrist and the rotations of both segments; `side` is +1 right, -1 left."""
     plane, elevation, twist, elbow = angles
-    # The shoulder blade follows an arm that is lifted above the horizontal.
+    # The shoulder rises with an arm above the horizontal.
     shrug = 0.3 * jnp.maximum(elevation - jnp.deg2rad(60.0), 0) - jnp.deg2rad(27.0)
     shoulder = neck + chest @ rotation(2, -side * shrug) @ jnp.array(
         [side * bones.shoulder, 0.0, 0.0]
@@ -159,7 +159,7 @@ def _leg(pelvis, root, bones, angles, side):
     thigh = pelvis @ rotation(0, flexion) @ rotation(2, -side * abduction)
     thigh = thigh @ rotation(1, side * twist)
     shin = thigh @ rotation(0, -knee)
-    # The foot is as level as the ankle allows.
+    # The foot is level, within the range of the ankle.
     level = jnp.arctan2(shin[1, 2], shin[1, 1])
     limits = jnp.deg2rad(jnp.array(ANKLE_LIMITS))
     foot = shin @ rotation(0, jnp.clip(level, -limits[1], -limits[0]))

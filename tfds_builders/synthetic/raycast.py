@@ -1,8 +1,8 @@
 """Rays against rounded cones and boxes, and the soft shadows of rounded cones.
 
-Written for speed on a CPU core: one coordinate per array (no dot products over an axis of three)
-and a loop over the bodies that keeps the nearest hit only; colours come later, once per pixel.
-Vectors are tuples of three arrays, one entry per pixel.
+Written for speed on a CPU core: one array per coordinate (no dot products over an axis of three),
+and a loop over the bodies that keeps only the nearest hit; colours are computed later, once per
+pixel. Vectors are tuples of three arrays, one entry per pixel.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 Vector = tuple[Array, Array, Array]
-#: The distance of what a ray does not meet, metres.
+#: Distance for rays without a hit, metres.
 FAR = 1e4
 
 
@@ -22,7 +22,7 @@ def dot(a, b) -> Array:
 
 
 def turn(cos, sin, x, z) -> tuple[Array, Array]:
-    """Horizontal coordinates in axes turned about the vertical."""
+    """Horizontal coordinates in axes rotated about the vertical."""
     return cos * x - sin * z, sin * x + cos * z
 
 
@@ -37,7 +37,7 @@ def hit_cone(cone: Float[Array, "8"], rays: Vector) -> Array:
         rays: unit vectors.
     """
     a, ba, ra, rb = cone[0:3], cone[3:6], cone[6], cone[7]
-    # The names are Quilez's; oa = -a, ob = -a - ba.
+    # Names as in Quilez's code; oa = -a, ob = -a - ba.
     m0, m1, m5, rr = dot(ba, ba), -dot(ba, a), dot(a, a), ra - rb
     m2, m3 = dot(ba, rays), -dot(a, rays)
     d2 = m0 - rr * rr
@@ -80,7 +80,7 @@ def nearest(
     corners: Int[Array, "n 2"] | None = None,
     square: int = 0,
 ) -> tuple[Float[Array, "*rays"], Int[Array, "*rays"]]:
-    """The nearest hit among bodies: its distance and the body's index, per ray.
+    """Nearest hit among bodies: distance and index of the body, per ray.
 
     Args:
         hit: `hit_cone` or `hit_box`.
@@ -107,7 +107,7 @@ def nearest(
     if corners is None:
         corners = jnp.full((len(bodies), 2), -1)
     fits = corners[:, 0] >= 0
-    # Small bodies first, then all others: loops whose lengths depend on the scene.
+    # Small bodies, then the others; the lengths of the loops depend on the scene.
     order = jnp.argsort(~fits).astype(jnp.int32)
     best = jnp.full_like(rays[0], FAR), jnp.zeros(rays[0].shape, jnp.int32)
     if square:
@@ -123,7 +123,7 @@ def lamp_seen(
     softness: Float[Array, ""],
     points: Vector,
 ) -> Array:
-    """How much of a distant lamp each point sees past rounded cones, from 0 to 1.
+    """Visibility of a distant lamp behind rounded cones, from 0 to 1.
 
     Seen from the lamp a cone is a flat shape, and a point's distance from its outline gives a
     shadow with a soft edge without any second ray.

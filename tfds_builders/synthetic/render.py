@@ -1,4 +1,4 @@
-"""Pictures of scenes: what each ray meets, its colour and its light.
+"""Renders scenes: the surface that each ray hits, its colour and its light.
 
 For `jax.lax.map` over images, which on a CPU is three times faster than `jax.vmap`: an image
 stays in the cache.
@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from tfds_builders.synthetic.raycast import Vector, dot, hit_box, hit_cone, lamp_seen, nearest, turn
-from tfds_builders.synthetic.scenes import Film, Light, Scene
+from tfds_builders.synthetic.scenes import Light, Scene, Sensor
 
 _TILE = 256
 _WHITE = np.random.default_rng(0).random((_TILE, _TILE)).astype(np.float32)
 
 
 def _patches() -> Float[np.ndarray, "n n"]:
-    """A periodic tile of patches of several sizes in [0, 1]: what floors and walls are made of."""
+    """A periodic tile of patches of several sizes in [0, 1], the texture of floors and walls."""
     tile = sum(
         np.kron(_WHITE[:cells, :cells], np.ones((_TILE // cells,) * 2)) for cells in (8, 32, 128)
     )
@@ -30,7 +30,7 @@ _PATCHES = _patches()
 
 
 def _columns(table: Float[Array, "rows columns"], index: Int[Array, "h w"]) -> list[Array]:
-    """The rows that `index` names, one array per column."""
+    """`table[index]`, one array per column."""
     return [column[index] for column in table.T]
 
 
@@ -50,15 +50,15 @@ def _rays(scene: Scene, first: int, side: int) -> Vector:
 
 
 def _cones(scene: Scene) -> Float[Array, "parts 8"]:
-    """The body's cones as `raycast` wants them, seen from the camera."""
+    """The body's cones in the format of `raycast`, relative to the camera."""
     cones = scene.cones
     radii = jnp.stack([cones.start_radius, cones.end_radius], 1)
     return jnp.concatenate([cones.start - scene.camera.position, cones.axis, radii], 1)
 
 
-def _noise(film: Film, number: int, side: int) -> Float[Array, "side side"]:
-    """White noise in [0, 1]: a square of a periodic tile, elsewhere for every film."""
-    place = ((film.seed * _TILE).astype(jnp.int32) + 37 * number) % _TILE
+def _noise(sensor: Sensor, number: int, side: int) -> Float[Array, "side side"]:
+    """White noise in [0, 1]: a square of a periodic tile, shifted differently in every picture."""
+    place = ((sensor.seed * _TILE).astype(jnp.int32) + 37 * number) % _TILE
     tiled = jnp.asarray(np.tile(_WHITE, (-(-side // _TILE) + 1,) * 2))
     return jax.lax.dynamic_slice(tiled, (place[0], place[1]), (side, side))
 
@@ -67,17 +67,17 @@ def _backdrop(scene: Scene, side: int) -> list[Float[Array, "side side"]]:
     """Two fields of noise at several scales in the image plane, in [0, 1]."""
     fields = [jnp.full((side, side), 0.5, jnp.float32)] * 2
     for i, cells in enumerate((3, 7, 17, 41, 97)):
-        noise = scene.room.clutter[i] * (_noise(scene.film, i, cells) - 0.5)
+        noise = scene.room.clutter[i] * (_noise(scene.sensor, i, cells) - 0.5)
         fields[i % 2] += jax.image.resize(noise, (side, side), "linear")
     return [jnp.clip((f - 0.5) * scene.room.contrast + 0.5, 0, 1) for f in fields]
 
 
 class Surface(NamedTuple):
-    """What the rays meet first, one entry per pixel, before any colour."""
+    """The first surface along each ray, before colour."""
 
     distance: Array
     normal: Vector
-    #: The row of the palette, and the shares of its colours (see `_paint`).
+    #: Row of the palette, and shares of its colours (see `_paint`).
     row: Int[Array, "h w"]
     second: Array
     third: Array
@@ -99,7 +99,7 @@ def _see_room(scene: Scene, rays: Vector) -> Surface:
     x, height, z = ox + t * rx, -(eye[1] + t * ry), oz + t * rz
     is_sky = (height > room.wall_height) | ((ty <= wall_t) & (ry <= 0))
 
-    # Patches lie on the floor, and stand on the walls.
+    # Patches are horizontal on the floor and vertical on the walls.
     across, along = jnp.where(is_floor | ~on_x, x, z), jnp.where(is_floor, z, height)
     row, column = (
         jnp.floor(8 * room.grain * place).astype(jnp.int32) % _TILE for place in (across, along)
@@ -130,7 +130,7 @@ def _see_boxes(scene: Scene, rays: Vector) -> Surface:
     cx, cy, cz, hx, hy, hz, cos, sin, waves = columns
     x, y, z = t * rays[0] - cx, t * rays[1] - cy, t * rays[2] - cz
     x, z = turn(cos, sin, x, z)
-    # The face is the one whose coordinate comes nearest to its half size.
+    # The face whose coordinate is closest to its half size.
     ax, ay, az = (jnp.abs(p) / (h + 1e-6) for p, h in ((x, hx), (y, hy), (z, hz)))
     on_y = (ay > ax) & (ay > az)
     on_x = (ax > az) & ~on_y
@@ -149,11 +149,11 @@ def _see_boxes(scene: Scene, rays: Vector) -> Surface:
 
 
 def _squares(scene: Scene, first: int, window: int, square: int) -> Int[Array, "parts 2"]:
-    """The first row and column, in the window, of a square that holds a part; -1 if none does."""
+    """First row and column, in the window, of a square that contains a part; -1 if none does."""
     camera, cones = scene.camera, _cones(scene)
     centres = jnp.stack([cones[:, 0:3], cones[:, 0:3] + cones[:, 3:6]]) @ camera.rotation.T
     plane, depth, radius = centres[..., :2], centres[..., 2:], cones[:, 6:8].T[..., None]
-    # The tangents of the directions that graze a sphere, in the planes of x and z and of y and z.
+    # Tangents of the directions that touch a sphere, in the xz and the yz plane.
     spread = radius * jnp.sqrt(plane**2 + depth**2 - radius**2)
     scale = camera.focal / (depth**2 - radius**2)
     low, high = plane * depth - spread, plane * depth + spread
@@ -165,14 +165,14 @@ def _squares(scene: Scene, first: int, window: int, square: int) -> Int[Array, "
 
 
 def _folds(seed: Float[Array, "2"], x: Array, y: Array, z: Array) -> Array:
-    """Light and shade of creased cloth, about 1, from a place on it in metres."""
+    """Brightness factor of creased cloth, around 1, at a position in metres."""
     across = jnp.sin(43 * x + 31 * z + 2.2 * jnp.sin(57 * y + 6 * seed[0]) + 40 * seed[1])
     along = jnp.sin(39 * y + 2.0 * jnp.sin(47 * x - 23 * z) + 40 * seed[0])
     return 1 + 0.14 * across * along + 0.07 * along
 
 
 def _see_body(scene: Scene, rays: Vector, first: int, folds: bool) -> Surface:
-    """The body: a row per row of `body.PARTS`; the rays are those of a window from `first`."""
+    """The body, with one palette row per row of `body.PARTS`, in a window from `first`."""
     cones = scene.cones
     shapes, window = _cones(scene), len(rays[0])
     square = window // 3
@@ -192,7 +192,7 @@ def _see_body(scene: Scene, rays: Vector, first: int, folds: bool) -> Surface:
 
     points = tuple(t * ray for ray in rays)
     offset = tuple(p - a for p, a in zip(points, start, strict=True))
-    # The place on the axis of the sphere that touches the surface here.
+    # Position on the axis of the sphere that touches the surface at this point.
     length2, along, rr = dot(axis, axis), dot(offset, axis), ra - rb
     radial = jnp.sqrt(jnp.maximum(dot(offset, offset) * length2 - along * along, 0))
     touch = jnp.clip((along + radial * rr * jax.lax.rsqrt(length2 - rr * rr)) / length2, 0, 1)
@@ -203,7 +203,7 @@ def _see_body(scene: Scene, rays: Vector, first: int, folds: bool) -> Surface:
     x, y, z = (dot(frame[i::3], local) for i in range(3))
     sx, sy, sz = (jnp.sin(6.28 * waves * place) for place in (x, y, z))
     pattern = jnp.clip(3 * (stripes * sx + hoops * sy + spots * (2 * sx * sy * sz - 0.2)), 0, 1)
-    # Only the front is open or fastened, from collar to hem, and has an emblem.
+    # Only the front has an opening, from collar to hem, and an emblem.
     front = (opening > 0) & (z > 0.03)
     emblem = front & (jnp.abs(x) < 0.06) & (jnp.abs(y - 0.22) < 0.045)
     fastening = front & (jnp.abs(x) < opening)
@@ -216,7 +216,7 @@ def _see_body(scene: Scene, rays: Vector, first: int, folds: bool) -> Surface:
     bare = along > cover * length2
     shade = jnp.where(face & (eyes | brows), 0.15, jnp.where(face & mouth, 0.4, 1.0))
     if folds:
-        shade *= jnp.where(bare | (is_head > 0), 1, _folds(scene.film.seed, x, y, z))
+        shade *= jnp.where(bare | (is_head > 0), 1, _folds(scene.sensor.seed, x, y, z))
     return Surface(
         distance=t,
         normal=tuple(n * inverse for n in normal),
@@ -228,7 +228,7 @@ def _see_body(scene: Scene, rays: Vector, first: int, folds: bool) -> Surface:
 
 
 def _paint(surface: Surface, palette: Float[Array, "rows 3"], lamp, ambient, around, seen):
-    """One colour channel of a surface under the lamp and the light of the surroundings.
+    """One colour channel of a surface under the lamp and the ambient light.
 
     Args:
         surface: what is seen.
@@ -245,7 +245,7 @@ def _paint(surface: Surface, palette: Float[Array, "rows 3"], lamp, ambient, aro
 
 
 def _palettes(scene: Scene) -> tuple[Float[Array, "3 rows 3"], Float[Array, "3 parts 3"]]:
-    """The colours of the surroundings and of the body: channel, row, colour."""
+    """Colours of surroundings and body: channel, row, colour."""
     room, cones = scene.room, scene.cones
     floor = jnp.concatenate([room.floor, room.floor[:1]])
     sky = jnp.concatenate([room.sky[::-1], room.sky[:1]])
@@ -256,7 +256,7 @@ def _palettes(scene: Scene) -> tuple[Float[Array, "3 rows 3"], Float[Array, "3 p
 
 
 def _facing(light: Light, normal: Vector) -> tuple[Array, Array]:
-    """The cosine to the lamp, and the share of the surroundings, brighter from above."""
+    """Cosine to the lamp, and the factor of the ambient light, which is brighter from above."""
     return jnp.maximum(dot(light.direction, normal), 0), 0.72 - 0.28 * normal[1]
 
 
@@ -275,12 +275,12 @@ def render(
         The picture (the square root of linear light, near to sRGB), and per pixel of the window
         the part of the body that shows (a row of `body.PARTS`), or -1.
     """
-    cones, light, film = _cones(scene), scene.light, scene.film
+    cones, light, sensor = _cones(scene), scene.light, scene.sensor
     rays = _rays(scene, 0, side)
     room, boxes = _see_room(scene, rays), _see_boxes(scene, rays)
     is_box = boxes.distance < room.distance
     back = jax.tree.map(lambda b, r: jnp.where(is_box, b, r), boxes, room)
-    # The body's shadow on its surroundings is soft enough for half the resolution.
+    # The body's shadow is soft, so half the resolution suffices.
     half = tuple((back.distance * ray)[::2, ::2] for ray in rays)
     seen = lamp_seen(cones, light.direction, light.softness, half)
     seen = jax.image.resize(seen, (side, side), "linear")
@@ -309,11 +309,11 @@ def render(
         shown = jax.lax.dynamic_update_slice(shown, shown_body, (first, first))
         return jnp.sqrt(jnp.clip(shown, 0, 1))
 
-    # One channel after the other: what they share is computed once and kept.
+    # One channel after another; shared terms are computed once.
     picture = jax.lax.map(channel, (*_palettes(scene), light.colour, light.ambient))
     for axis in (1, 2):
         near = (jnp.roll(picture, 1, axis) + jnp.roll(picture, -1, axis)) / 2
-        picture = _mix(picture, near, film.blur)
-    picture = picture + film.noise * (2 * _noise(film, 9, side) - 1)
+        picture = _mix(picture, near, sensor.blur)
+    picture = picture + sensor.noise * (2 * _noise(sensor, 9, side) - 1)
     picture = (jnp.clip(picture, 0, 1) * 255 + 0.5).astype(jnp.uint8)
     return jnp.moveaxis(picture, 0, -1), jnp.where(is_body, body.row, -1)

@@ -1,7 +1,7 @@
-"""Poses of sport, stretching and dance: the actions that only the varied people do.
+"""Actions of sport, stretching and dance, which only the domain "varied" has.
 
-Roots tell how the whole body lies in space: pitch 90 is prone, -90 on the back, 180 head down;
-roll 90 is on the right side.
+`root` is the orientation of the whole body: pitch 90 is prone, -90 supine, 180 upside down; roll 90
+is on the right side.
 """
 
 from tfds_builders.synthetic.key_poses import RUN, Action, gait, pose

@@ -1,18 +1,18 @@
-"""Random numbers for one record, from a single call of the generator."""
+"""Random numbers of one record from a single call of JAX's generator."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 
-class Draws:
-    """Hands out the numbers of one pool in order.
+class RandomStream:
+    """Returns the numbers of one pool in order.
 
-    A scene needs some three hundred numbers in a hundred places. A call of the generator in each
-    of them took longer to compile than the whole renderer.
+    A scene needs about three hundred numbers in a hundred places. One generator call for each
+    would take longer to compile than the renderer.
 
     Args:
-        key: decides every number.
+        key: random key of the pool.
         count: size of the pool.
     """
 
@@ -31,7 +31,7 @@ class Draws:
         return low + (high - low) * self._pool[first : self._used].reshape(shape)
 
     def normal(self, shape: tuple[int, ...] = ()) -> Float[Array, "*shape"]:
-        """Standard normal numbers (within ±5, so that none is infinite)."""
+        """Standard normal numbers, limited to ±5 so that they are finite."""
         return jax.scipy.special.ndtri(self.uniform(3e-7, 1 - 3e-7, shape))
 
     def chance(
@@ -41,8 +41,8 @@ class Draws:
         return self.uniform(shape=shape) < probability
 
     def index(self, count: int | Array, shape: tuple[int, ...] = ()) -> Int[Array, "*shape"]:
-        """Whole numbers in [0, count)."""
-        # Rounding of the product must not reach `count` itself.
+        """Integers in [0, count)."""
+        # The product can round up to `count`.
         drawn = jnp.floor(self.uniform(shape=shape) * count).astype(jnp.int32)
         return jnp.minimum(drawn, count - 1)
 
