@@ -132,8 +132,9 @@ def test_with_flip_an_image_and_its_mirror_image_give_mirrored_poses():
         variables = small_checkpoint.state().variables
         return inference.predict(graphdef, variables, images, flip=flip)
 
-    joints, scores, depth = jax.jit(predict, static_argnums=1)(images, True)
-    mirrored = jax.jit(predict, static_argnums=1)(images[:, :, ::-1], True)
+    predict = jax.jit(predict, static_argnums=1)
+    joints, scores, depth = predict(images, True)
+    mirrored = predict(images[:, :, ::-1], True)
     there = mirrored[0][:, MIRROR_ORDER].at[..., 0].mul(-1).at[..., 0].add(side)
     np.testing.assert_allclose(there, joints, atol=1e-3)
     np.testing.assert_allclose(mirrored[1][:, MIRROR_ORDER], scores, atol=1e-5)
