@@ -133,7 +133,8 @@ def _load_stage(directory: Path, compute: str | None) -> TrainedNetwork:
 
     if not directory.exists():
         raise UserError(
-            f"{directory} is neither a stage directory nor a bundled network; {_available()}."
+            f"{directory} is no stage of a run: there is no such directory, and no bundled network "
+            f"of that name ({_available()})."
         )
     config = read_config(directory)
     graphdef, shapes = _structure(config, compute)
