@@ -1,4 +1,4 @@
-"""Files that are written atomically, completely or not at all; and locks."""
+"""Atomic writes, JSON with checksums, and locks."""
 
 import contextlib
 import fcntl
@@ -19,24 +19,24 @@ from pose3d_jax.errors import UserError, naming
 
 log = logging.getLogger(__name__)
 
-#: The key under which a sealed JSON file has its checksum.
+#: Key of the checksum in a JSON file.
 CHECKSUM = "checksum"
 
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
-    """Opens a file that appears under its name when it is finished, and not before.
+    """Opens a file that is written atomically.
 
-    What is written goes to a hidden file beside it, to the disk itself, and then takes the name,
-    and with it the place of a file that has it already. An exception, or a kill, leaves what was
-    there before.
+    The content goes to a hidden temporary file in the same directory, is flushed to the disk, and
+    is then renamed, replacing an existing file. An exception or a kill leaves the existing file
+    unchanged.
 
     Args:
         path: of the file.
         mode: "wb" or "w" (UTF-8).
     """
     path = Path(path)
-    # Two processes, or threads, that write the same file do not share the unfinished one.
+    # Processes and threads that write the same file have temporary files of their own.
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         with naming(path):
@@ -52,9 +52,9 @@ def written_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Lets Ctrl-C wait, so that files which belong together come and go together."""
+    """Delays Ctrl-C to the end of the block, in which related files are changed together."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Ctrl-C is the main thread's.
+        yield  # Only the main thread receives Ctrl-C.
         return
     came = []
     previous = signal.signal(signal.SIGINT, lambda *_: came.append(True))
@@ -67,7 +67,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def remove_leftovers(directory: str | os.PathLike) -> None:
-    """Removes unfinished files that killed processes of this computer left below a directory."""
+    """Removes temporary files of killed processes of this computer below a directory."""
     for path in Path(directory).rglob(".*.partial"):
         process = re.fullmatch(r"\..+\.(\d+)-\d+\.partial", path.name)
         if process and not _runs(int(process[1])):
@@ -80,30 +80,30 @@ def _runs(process: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # It is another user's.
+        pass  # A process of another user.
     return True
 
 
 @contextlib.contextmanager
 def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
-    """Holds a lock: a file that names the process, and goes when it does.
+    """Holds a lock: a file with the description of this process.
 
-    The system releases it however the process ends. Where files cannot be locked, there is a
-    warning.
+    The system releases the lock at the end of the process, however it ends. On file systems without
+    locks there is a warning.
 
     Args:
         path: of the file.
-        refusal: what to say when the process of this description holds it.
+        refusal: returns the error message, given the description of the lock's holder.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds the lock.
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = path.open("a+")
         except FileNotFoundError:
-            continue  # Whoever had the lock has removed the directory meanwhile.
+            continue  # The previous holder has just removed the directory.
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -112,8 +112,8 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
             file.close()
             raise UserError(refusal(owner)) from None
         except OSError as error:
-            log.warning("%s cannot be locked (%s): let no second run use it", path, error.strerror)
-        # Or has removed the file: then this is another than the name's.
+            log.warning("%s cannot be locked (%s): start no second run", path, error.strerror)
+        # The previous holder may have removed the file that was opened here.
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             break
         file.close()
@@ -194,7 +194,7 @@ def read_json(path: str | os.PathLike, *, sealed: bool = False) -> Any:
 
 
 def _checksum(tree: Any) -> str:
-    """Of the values, not of how they are set."""
+    """CRC-32 of the values, independent of the layout of the file."""
     return f"{zlib.crc32(json.dumps(tree, sort_keys=True).encode()):08x}"
 
 
@@ -211,7 +211,7 @@ def _finite(value: Any) -> Any:
 
 
 def differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
-    """What differs between two trees of plain JSON values, in words."""
+    """Describes the differences between two trees of JSON values."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted(there.keys() | here.keys()):
             yield from differences(

@@ -1,4 +1,4 @@
-"""What a training step carries from one iteration to the next, and how devices share it."""
+"""The state of a training, its optimizer, and their placement on devices."""
 
 from typing import NamedTuple
 
@@ -21,13 +21,13 @@ Metrics = dict[str, Float[Array, ""]]
 
 
 class TrainState(NamedTuple):
-    """All that training changes.
+    """The variables that training changes.
 
     Attributes:
-        step: iterations done in this stage.
+        step: number of finished iterations of this stage.
         params: the network's parameters.
-        stats: batch normalisation's running statistics.
-        opt_state: the optimizer's.
+        stats: running statistics of batch normalisation.
+        opt_state: state of the optimizer.
     """
 
     step: Int[Array, ""]
@@ -96,13 +96,16 @@ def initial_state(variables: Variables, optimizer: optax.GradientTransformation)
 
 
 def replicate(state: TrainState) -> TrainState:
-    """Puts a state on this host's devices, as `pmap` returns it (or it would compile twice)."""
+    """Copies a state to this host's devices with the sharding that `pmap` returns.
+
+    With another sharding the second call of a step compiles again.
+    """
     mesh = Mesh(np.asarray(jax.local_devices()), (AXIS,))
     return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
 
 
 def split_over_devices(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Gives a host's batch its leading device axis."""
+    """Splits a host's batch into a leading device axis."""
     devices = jax.local_device_count()
     return {k: v.reshape(devices, len(v) // devices, *v.shape[1:]) for k, v in batch.items()}
 
@@ -122,20 +125,20 @@ def check_targets(sigma: float, lab_joints: str) -> None:
 
 
 def check_batch_size(batch_size: int, domains: tuple[str, ...]) -> None:
-    """Every device must get the same number of images of every domain.
+    """Checks that every device gets the same number of images of every domain.
 
     Args:
         batch_size: of all devices together.
-        domains: that batches take records from in turn; see `stages.Stage`.
+        domains: of the batch's records, in turn; see `stages.Stage`.
 
     Raises:
-        UserError: it cannot.
+        UserError: the batch size is not divisible.
     """
     devices = jax.device_count()
     if batch_size % (devices * len(domains)):
         share = f"{devices} device{'s' * (devices > 1)}"
         kinds = f" times {len(domains)} ({', '.join(domains)} in turn)" if len(domains) > 1 else ""
         raise UserError(
-            f"The batch size {batch_size} is not divisible by {share}{kinds}. Choose another "
-            f"with --config.data.batch_size=N, a multiple of {devices * len(domains)}."
+            f"The batch size {batch_size} is not divisible by {share}{kinds}. Set "
+            f"--config.data.batch_size=N to a multiple of {devices * len(domains)}."
         )

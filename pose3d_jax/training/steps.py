@@ -1,9 +1,9 @@
-"""The train state and the steps over all devices. Everything about `pmap` and hosts is here.
+"""The training step and the loss over all devices, with `pmap`.
 
-The state lives replicated on every device, as ordinary arrays without a device axis
-(`in_axes=None`, `out_axes=None`); batches have one. A step's randomness comes from the seed, the
-stage and the step alone, and each image's from its place in the global batch, so that neither a
-restart nor the number of devices changes what is computed.
+The state is replicated on every device, as arrays without a device axis (`in_axes=None`,
+`out_axes=None`); batches have a device axis. Random numbers depend on the seed, the stage, the step
+and an image's index in the global batch. Neither a restart nor the number of devices changes the
+result.
 """
 
 import functools
@@ -33,14 +33,14 @@ from pose3d_jax.training.state import Batch, Hyperparameters, Metrics, TrainStat
 
 
 class Mean(NamedTuple):
-    """A mean over images, in two parts: devices may have different numbers of them, or none."""
+    """A mean over images as sum and count: devices may have different numbers of images."""
 
     total: Float[Array, ""]
     count: Float[Array, ""]
 
 
 def _average(tree):
-    """Mean over the devices, as one all-reduce of one vector instead of one per array."""
+    """Mean over the devices, with one all-reduce of one vector instead of one per array."""
     vector, restore = ravel_pytree(tree)
     tree = restore(jax.lax.pmean(vector, AXIS))
     return jax.tree.map(
@@ -62,7 +62,7 @@ def _loss(
     running: bool = False,
 ) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""] | Mean], nnx.State]]:
     """The loss of Eq. 4 with its parts, and the updated statistics."""
-    # NNX refuses to mutate what was created outside a transformation: copy.
+    # A copy: NNX does not mutate variables that were created outside a transformation.
     model = nnx.merge(graphdef, params, stats, copy=True)
     model.eval() if running else model.train()
     maps, depth = model(example.images, with_depth=stage.with_depth)
@@ -86,10 +86,10 @@ def _loss(
 
 
 def depth_diagnostics(example: Example, depth: Float[AnyArray, "b 16"]) -> dict[str, Mean]:
-    """How far bones leave the image plane: mean ratio of 3D to 2D bone-length sums, per domain.
+    """Mean ratio of 3D to 2D bone-length sums per domain.
 
-    When Eq. 3 collapses to its degenerate minimum, the wild ratio leaves the lab's behind. The mean
-    is over the images of the domain that have an annotated bone; NaN where there is none.
+    When Eq. 3 collapses to its degenerate minimum, the ratio of wild images grows beyond the ratio
+    of lab images. The mean is over images of the domain with an annotated bone; NaN without any.
     """
     pose = jnp.concatenate([example.joints, depth[..., None]], axis=-1)
     flat = geometry.bone_length_sum(example.joints, example.valid)
@@ -105,7 +105,7 @@ def depth_diagnostics(example: Example, depth: Float[AnyArray, "b 16"]) -> dict[
 def augmented_examples(
     config: ml_collections.ConfigDict, batch: Batch, keys: Key[Array, "b"]
 ) -> Example:
-    """What a network is trained on of a batch of records: augmented crops and their targets.
+    """Augmented crops of a batch of records, and their targets.
 
     Args:
         config: the whole config.
@@ -139,13 +139,13 @@ def make_train_step(
         graphdef: structure of the network.
         optimizer: from `make_optimizer`.
         stage: decides which terms the loss has; their weights are hyperparameters.
-        examples: makes inputs and targets from config, batch and random keys; other inputs than
-            crops of records, or other targets than ours, come in here.
-        devices: to compile for, by default those that there are.
+        examples: makes inputs and targets from config, batch and random keys. It is the place for
+            other inputs than crops of records, and for other targets.
+        devices: to compile for; all devices by default.
 
     Returns:
         `step(state, batch, hyper)`, where `batch` has leading axes (local devices, images per
-        device). It consumes `state`.
+        device). The buffers of `state` are donated.
     """
 
     @standard_promotion()
@@ -182,13 +182,13 @@ def make_train_step(
 def make_loss_step(
     config: ml_collections.ConfigDict, graphdef: nnx.GraphDef, stage: Stage, *, running: bool
 ) -> Callable[[TrainState, Batch, Hyperparameters], Metrics]:
-    """The loss without augmentation and without learning, over this host's devices.
+    """The loss without augmentation, over this host's devices.
 
     Args:
         config: the whole config.
         graphdef: structure of the network.
         stage: see `make_train_step`.
-        running: normalise with running statistics (eval mode) or the batch's own.
+        running: normalise with the running statistics (evaluation mode), else with the batch's.
     """
 
     @standard_promotion()
