@@ -116,7 +116,7 @@ def with_cover(path, codec) -> Path:
         cover = file.add_stream("png", rate=1)
         cover.width = cover.height = 40
         cover.pix_fmt = "rgb24"
-        cover.disposition = av.stream.Disposition.attached_pic
+        cover.disposition = av.stream.Disposition.attached_pic.value
         media_stream = file.add_stream(codec, rate=25 if codec == "libx264" else 8000)
         if codec == "libx264":
             media_stream.height, media_stream.width, media_stream.pix_fmt = 32, 48, "yuv420p"
