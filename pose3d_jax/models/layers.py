@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pose3d_jax.arrays import AnyArray
+from pose3d_jax.models import onednn, precision
 from pose3d_jax.models.normalisation import EPSILON, normalise_relu
 
 #: Random streams: NNX's, or a namespace whose `params` returns keys (`variables.abstract_network`).
@@ -25,9 +26,14 @@ Rngs = nnx.Rngs | types.SimpleNamespace
 BATCH_NORM_MOMENTUM = 0.9
 
 
+def for_onednn(dtype) -> bool:
+    """Whether layers take the forms of `onednn`: bfloat16 on CPUs where oneDNN multiplies it."""
+    return dtype == jnp.bfloat16 and precision.has_onednn()
+
+
 def for_accelerators(dtype) -> bool:
     """Whether layers use the form with the least memory traffic on a TPU, not the CPU's fastest."""
-    return dtype == jnp.bfloat16
+    return dtype == jnp.bfloat16 and not for_onednn(dtype)
 
 
 class RunningStatistic(nnx.BatchStat):
@@ -87,15 +93,24 @@ class NormRelu(nnx.Module):
         self.norm.mean = RunningStatistic(self.norm.mean[...])
         self.norm.var = RunningStatistic(self.norm.var[...])
 
-    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-        """Normalises with the batch's statistics in training mode, else with the running ones."""
+    def __call__(
+        self, x: Float[Array, "*b c"], bias: Float[Array, "c"] | None = None
+    ) -> Float[Array, "*b c"]:
+        """Normalises with the batch's statistics in training mode, else with the running ones.
+
+        Args:
+            x: features.
+            bias: of the layer before, if that layer left it out. The batch's statistics cancel it;
+                it moves the running mean alone.
+        """
         norm = self.norm
-        if norm is None:
-            return nnx.relu(x)
-        if isinstance(norm, ScaleShift) or norm.use_running_average:
-            return nnx.relu(norm(x))
-        y, *batch = normalise_relu(x, norm.scale[...], norm.bias[...], norm.axis_name)
-        for running, new in zip((norm.mean, norm.var), batch, strict=True):
+        if norm is None or isinstance(norm, ScaleShift) or norm.use_running_average:
+            x = x if bias is None else x + bias.astype(x.dtype)
+            return nnx.relu(x if norm is None else norm(x))
+        normalise = onednn.normalise_relu if for_onednn(x.dtype) else normalise_relu
+        y, mean, variance = normalise(x, norm.scale[...], norm.bias[...], norm.axis_name)
+        mean = mean if bias is None else mean + bias
+        for running, new in zip((norm.mean, norm.var), (mean, variance), strict=True):
             running[...] = norm.momentum * running[...] + (1 - norm.momentum) * new
         return y
 
@@ -110,6 +125,8 @@ class Pointwise(nnx.Linear):
 
     def __call__(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h w out"]:
         """Applies the layer."""
+        if for_onednn(self.dtype):
+            return onednn.pointwise(x.astype(self.dtype), self.kernel[...], self.bias[...])
         if for_accelerators(self.dtype):
             x, kernel, bias = self.promote_dtype(
                 (x, self.kernel[...], self.bias[...]), dtype=self.dtype
@@ -139,6 +156,8 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
     On CPUs the gradient of XLA's pooling (select-and-scatter) is slow, that of `maximum` fast. TPUs
     pool in one pass, and would write the four slices to memory.
     """
+    if for_onednn(x.dtype):
+        return onednn.max_pool(x)
     if for_accelerators(x.dtype):
         return nnx.max_pool(x, (2, 2), strides=(2, 2))
     slices = (x[:, i::2, j::2] for i in (0, 1) for j in (0, 1))
@@ -147,6 +166,8 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
 
 def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
     """Nearest-neighbour ×2 upsampling."""
+    if for_onednn(x.dtype):
+        return onednn.upsample(x)
     batch, height, width, channels = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
     return x.reshape(batch, 2 * height, 2 * width, channels)

@@ -11,11 +11,12 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pose3d_jax.heatmaps import DECODINGS, STRIDE
+from pose3d_jax.models import onednn
 from pose3d_jax.models.depth import HEADS
 from pose3d_jax.models.detector import Detector
 from pose3d_jax.models.hourglass import Hourglass
 from pose3d_jax.models.initial_values import draw_torch7
-from pose3d_jax.models.layers import NormRelu, Pointwise, Rngs, max_pool
+from pose3d_jax.models.layers import NormRelu, Pointwise, Rngs, for_onednn, max_pool
 from pose3d_jax.models.lifting import Lifter
 from pose3d_jax.models.residual import Residual, residual_chain
 from pose3d_jax.skeleton import NUM_JOINTS
@@ -44,7 +45,12 @@ class ConvStem(nnx.Module):
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h/4 w/4 c"]:
         """Features at a quarter of the resolution."""
-        x = self.residual1(self.norm(self.conv(images)))
+        if for_onednn(images.dtype):
+            x = onednn.convolve_stem(images, self.conv.kernel[...])
+            x = self.norm(x, self.conv.bias[...])
+        else:
+            x = self.norm(self.conv(images))
+        x = self.residual1(x)
         return self.residual3(self.residual2(max_pool(x)))
 
 
@@ -61,6 +67,8 @@ class PatchStem(nnx.Module):
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h/4 w/4 c"]:
         """Features at a quarter of the resolution."""
+        if for_onednn(images.dtype):
+            images = onednn.stored(images)
         batch, height, width, channels = images.shape
         rows, columns = height // STRIDE, width // STRIDE
         patches = images.reshape(batch, rows, STRIDE, columns, STRIDE, channels)
@@ -97,8 +105,13 @@ class Stack(nnx.Module):
         self.residuals = residual_chain(modules, features, features, **shared)
         self.linear = Pointwise(features, features, dtype=dtype, rngs=rngs)
         self.norm = NormRelu(features, **shared)
+        # Joints are where two neighbouring values are the highest: bfloat16 has 8 bits for them.
         self.heatmaps = Pointwise(
-            features, num_joints, kernel_init=output_init, dtype=dtype, rngs=rngs
+            features,
+            num_joints,
+            kernel_init=output_init,
+            dtype=jnp.promote_types(dtype, jnp.float32),
+            rngs=rngs,
         )
         self.merge_features = Pointwise(features, features, dtype=dtype, rngs=rngs)
         self.merge_heatmaps = Pointwise(num_joints, features, dtype=dtype, rngs=rngs)

@@ -40,8 +40,8 @@ def normalise_relu(
 
 
 def _forward(x, scale, bias, axis_name):
-    wide = _widen(x)
-    mean, square = _over_devices(_channel_means(wide, wide * wide), axis_name)
+    wide = widen(x)
+    mean, square = over_devices(_channel_means(wide, wide * wide), axis_name)
     variance = jnp.maximum(square - mean * mean, 0.0)
     inverse = jax.lax.rsqrt(variance + EPSILON)
     result = jax.nn.relu((wide - mean) * (inverse * scale) + bias).astype(x.dtype)
@@ -50,10 +50,10 @@ def _forward(x, scale, bias, axis_name):
 
 def _backward(axis_name, kept, gradients):
     x, mean, inverse, scale, bias = kept
-    normalised = (_widen(x) - mean) * inverse
-    gradient = jnp.where(normalised * scale + bias > 0, _widen(gradients[0]), 0.0)
+    normalised = (widen(x) - mean) * inverse
+    gradient = jnp.where(normalised * scale + bias > 0, widen(gradients[0]), 0.0)
     own = _channel_means(gradient, gradient * normalised)
-    of_shift, of_size = _over_devices(own, axis_name)
+    of_shift, of_size = over_devices(own, axis_name)
     of_x = inverse * scale * (gradient - of_shift - normalised * of_size)
     of_bias, of_scale = own * (x.size // x.shape[-1])
     return of_x.astype(x.dtype), of_scale, of_bias
@@ -62,7 +62,8 @@ def _backward(axis_name, kept, gradients):
 normalise_relu.defvjp(_forward, _backward)
 
 
-def _widen(x: Float[AnyArray, "*b c"]) -> Float[Array, "*b c"]:
+def widen(x: Float[AnyArray, "*b c"]) -> Float[Array, "*b c"]:
+    """The same in float32, or finer where `x` is."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
@@ -70,5 +71,6 @@ def _channel_means(*arrays: Float[Array, "*b c"]) -> Float[Array, "n c"]:
     return jnp.stack([jnp.mean(x, axis=range(x.ndim - 1)) for x in arrays])
 
 
-def _over_devices(means: Float[Array, "n c"], axis_name: str | None) -> Float[Array, "n c"]:
+def over_devices(means: Float[Array, "n c"], axis_name: str | None) -> Float[Array, "n c"]:
+    """The means over the devices of a `pmap` axis; the same where there is none."""
     return means if axis_name is None else jax.lax.pmean(means, axis_name)

@@ -3,7 +3,8 @@
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pose3d_jax.models.layers import Conv3x3, NormRelu, Pointwise, Rngs
+from pose3d_jax.models import onednn
+from pose3d_jax.models.layers import Conv3x3, NormRelu, Pointwise, Rngs, for_onednn
 
 
 class Residual(nnx.Module):
@@ -35,10 +36,15 @@ class Residual(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h w out"]:
         """Applies the module."""
-        y = self.conv1(self.norm1(x))
-        y = self.conv2(self.norm2(y))
-        y = self.conv3(self.norm3(y))
-        return y + (x if self.skip is None else self.skip(x))
+        if for_onednn(x.dtype):
+            x = onednn.stored(x)
+            y = onednn.pointwise(self.norm1(x), self.conv1.kernel[...], None)
+            y = onednn.convolve(self.norm2(y, self.conv1.bias[...]), self.conv2.kernel[...])
+            y = self.norm3(y, self.conv2.bias[...])
+        else:
+            y = self.conv1(self.norm1(x))
+            y = self.norm3(self.conv2(self.norm2(y)))
+        return self.conv3(y) + (x if self.skip is None else self.skip(x))
 
 
 def residual_chain(

@@ -26,6 +26,7 @@ from pose3d_jax.data.examples import (
     no_augmentation,
     sample_augmentation,
 )
+from pose3d_jax.models import precision
 from pose3d_jax.data.framing import sample_framing
 from pose3d_jax.models.variables import AXIS, standard_promotion
 from pose3d_jax.stages import Stage
@@ -169,7 +170,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, restore(update))
         return TrainState(state.step + 1, params, stats, opt_state), metrics
 
-    return jax.pmap(
+    program = jax.pmap(
         step,
         axis_name=AXIS,
         in_axes=(None, 0, None),
@@ -177,6 +178,8 @@ def make_train_step(
         devices=devices,
         donate_argnums=(0,),
     )
+    options = precision.compiler_options(config.precision.compute, training=True)
+    return precision.compile_with(options, program)
 
 
 def make_loss_step(
