@@ -74,7 +74,7 @@ RULES = {
     "model.init": TEXT,
     "model.zero_init_outputs": SWITCH,
     "model.output_scale": NUMBER,
-    "precision.compute": _one_of("float32", "bfloat16"),
+    "precision.compute": _one_of("auto", "float32", "bfloat16"),
     "data.*.name": TEXT,
     "data.*.train": Rule(
         "a text, or a list of texts", lambda value: TEXT.holds(value) or _some(TEXT).holds(value)

@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     _, checkpoint, path = argv
     suffix = Path(path).suffix
     if suffix == ".jaxexport":
-        size = export(Predictor.from_checkpoint(checkpoint), path)
+        size = export(Predictor.from_checkpoint(checkpoint, compute=None), path)
     elif suffix == ".onnx":
         # Few ONNX runtimes have bfloat16 kernels.
         size = export_onnx(Predictor.from_checkpoint(checkpoint, compute="float32"), path)

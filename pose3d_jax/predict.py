@@ -22,7 +22,7 @@ from pose3d_jax.prediction.inputs import list_jobs
 from pose3d_jax.prediction.jobs import Options, predict_files
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.programs.compilation import keep_compiled
-from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE, FLIP, OUT
+from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE, COMPUTE, FLIP, OUT
 from pose3d_jax.programs.run import run_program
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ _OVERLAYS = flags.DEFINE_bool(
 _FIGURES = flags.DEFINE_bool(
     "figures", True, "Draw the people of images in 3D: of a photo with a box the slowest part."
 )
-for _flag in (CHECKPOINT, OUT, BATCH_SIZE, FLIP, COMPILATION_CACHE):
+for _flag in (CHECKPOINT, OUT, BATCH_SIZE, FLIP, COMPUTE, COMPILATION_CACHE):
     flags.declare_key_flag(_flag.name)  # Or --help would leave it out.
 
 
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
         log.error("%s", problem)
     keep_compiled(COMPILATION_CACHE.value)
     predictor = Predictor.from_checkpoint(
-        CHECKPOINT.value, batch_size=BATCH_SIZE.value, flip=FLIP.value
+        CHECKPOINT.value, batch_size=BATCH_SIZE.value, flip=FLIP.value, compute=COMPUTE.value
     )
 
     options = Options(

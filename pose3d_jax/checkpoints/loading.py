@@ -18,6 +18,7 @@ from flax import nnx
 
 from pose3d_jax.checkpoints.packed import SUFFIX, read_packed, write_packed
 from pose3d_jax.errors import UserError
+from pose3d_jax.models import precision
 from pose3d_jax.models.variables import Variables, abstract_network, flatten, unflatten
 from pose3d_jax.stages import get_stage
 from pose3d_jax.untrusted import reason
@@ -65,13 +66,14 @@ def load(checkpoint: str | os.PathLike, *, compute: str | None = None) -> Traine
 
     Args:
         checkpoint: a name, a packed file, or a stage directory (its newest checkpoint).
-        compute: type of the arithmetic, "float32" or "bfloat16"; that of training by default.
+        compute: type of the arithmetic: "float32", "bfloat16", "auto" (`models.precision`), or None
+            for that of training. The config of the result has the resolved type.
 
     Raises:
         UserError: there is no such network, or it is damaged.
     """
-    if compute not in (None, "float32", "bfloat16"):
-        raise UserError(f"compute is {compute!r}, and must be float32 or bfloat16.")
+    if compute not in (None, *precision.COMPUTE):
+        raise UserError(f"compute is {compute!r}, and must be auto, float32 or bfloat16.")
     text = os.fspath(checkpoint)
     if text in bundled_names():
         return _load_packed(bundled_file(text), compute)

@@ -39,6 +39,7 @@ from pose3d_jax.evaluation.tables import (
     tabulate,
 )
 from pose3d_jax.files import read_json, write_json, write_text
+from pose3d_jax.models import precision
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ def evaluate(
         _check_writable(place)
     results = {**source, "method": trained.config.method, "data": {}}
     for split in splits:
-        log.info("%s: %d images", split.name, len(split.source))
+        arithmetic = source.get("compute", "float32")
+        log.info("%s: %d images, predicted in %s", split.name, len(split.source), arithmetic)
         setting = make_setting(trained.config, split.name, with_depth=trained.with_depth)
         predictions = predict_split(trained, split, batch_size, flip=flip)
         results["data"][split.name] = score(predictions, setting, training_labels)
@@ -113,6 +115,7 @@ def evaluate_checkpoint(
     data_dir: str | os.PathLike | None = None,
     limit: int | None = None,
     flip: bool = False,
+    compute: str | None = "auto",
     batch_size: int = 32,
     draw: bool = True,
 ) -> Results:
@@ -125,13 +128,14 @@ def evaluate_checkpoint(
         data_dir: see `open_split`.
         limit: see `open_split`.
         flip: see `evaluate`.
+        compute: type of the arithmetic; see `loading.load`.
         batch_size: see `evaluate`.
         draw: see `evaluate`.
 
     Raises:
         UserError: the checkpoint or a data set is missing or invalid.
     """
-    trained = load(checkpoint)
+    trained = load(checkpoint, compute=compute)
     config = trained.config
     # A run's lab and wild data set may be the same.
     names = data or list(dict.fromkeys([config.data.lab.name, config.data.wild.name]))
@@ -151,11 +155,12 @@ def evaluate_checkpoint(
 
 
 def source_of(trained: TrainedNetwork, *, flip: bool = False) -> dict[str, Any]:
-    """Everything that results depend on besides the records: a hash of the network, and `flip`."""
+    """What results depend on besides the records: the network, its arithmetic, and `flip`."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(trained.variables):
         digest.update(np.ascontiguousarray(jax.device_get(leaf)))
-    return {"network": digest.hexdigest(), "flip": flip}
+    compute = precision.resolve(trained.config.precision.compute)
+    return {"network": digest.hexdigest(), "flip": flip, "compute": compute}
 
 
 def read_results(out: Path, splits: Sequence[Split], source: Mapping[str, Any]) -> Results | None:

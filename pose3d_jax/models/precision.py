@@ -53,7 +53,7 @@ def compiler_options(dtype: Any, *, training: bool = False) -> dict[str, Any] | 
     if jnp.dtype(dtype) != jnp.bfloat16 or not has_onednn():
         return None
     if training and not gradients_are_right():
-        log.warning("oneDNN computes wrong gradients on this machine; training does not use it")
+        log.warning("oneDNN computes wrong gradients on this machine; training does not use it.")
         return None
     return ONEDNN_OPTIONS
 

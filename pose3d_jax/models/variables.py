@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.models import precision
 from pose3d_jax.models.network import PoseNetwork
 
 #: Name of the `pmap` axis.
@@ -67,7 +68,7 @@ def make_network(
     return split(
         PoseNetwork(
             **config.model,
-            dtype=jnp.dtype(config.precision.compute),
+            dtype=jnp.dtype(precision.resolve(config.precision.compute, training=True)),
             axis_name=axis_name if config.optimizer.sync_batch_norm else None,
             rngs=nnx.Rngs(config.seed),
         )
@@ -83,10 +84,11 @@ def abstract_network(config: ml_collections.ConfigDict) -> tuple[nnx.GraphDef, V
     """
 
     def build():
+        dtype = jnp.dtype(precision.resolve(config.precision.compute))
         key = jax.random.key(0)
         # `nnx.Rngs` counts its draws; tracing the counters of the paper's network takes 15 s.
         rngs = types.SimpleNamespace(params=lambda: key)
-        return PoseNetwork(**config.model, dtype=jnp.dtype(config.precision.compute), rngs=rngs)
+        return PoseNetwork(**config.model, dtype=dtype, rngs=rngs)
 
     try:
         return split(nnx.eval_shape(build))

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, UInt8
 from pose3d_jax import geometry, processors
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.images.boxes import Patch, Person, cut_patch
-from pose3d_jax.models import inference
+from pose3d_jax.models import inference, precision
 from pose3d_jax.models.folding import fold
 from pose3d_jax.models.variables import Variables
 from pose3d_jax.skeleton import NUM_JOINTS
@@ -109,7 +109,9 @@ class Batches:
         # A plain list is quicker to pass than the states of hundreds of variables.
         leaves, tree = jax.tree.flatten(self.variables)
         self._variables = jax.device_put(leaves)
-        self._predict, self._apply = _programs(self.graphdef, tree, input_side, flip)
+        self._predict, self._apply = _programs(
+            self.graphdef, tree, nnx.merge(self.graphdef, *self.variables).dtype, input_side, flip
+        )
         self._pool = concurrent.futures.ThreadPoolExecutor(processors.usable(), "cut")
         self._device = concurrent.futures.ThreadPoolExecutor(self.lanes, "predict")
         self._compiled: set[int] = set()
@@ -200,7 +202,9 @@ def power_of_two(count: int) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def _programs(graphdef: nnx.GraphDef, tree, side: int, flip: bool) -> tuple[Callable, Callable]:
+def _programs(
+    graphdef: nnx.GraphDef, tree, dtype, side: int, flip: bool
+) -> tuple[Callable, Callable]:
     """Prediction and the network itself, compiled once for all networks of one structure."""
 
     def predict(variables, patches, squares, sizes) -> Joints:
@@ -215,4 +219,5 @@ def _programs(graphdef: nnx.GraphDef, tree, side: int, flip: bool) -> tuple[Call
         model.eval()
         return model(images)
 
-    return jax.jit(predict), jax.jit(apply)
+    jit = functools.partial(jax.jit, compiler_options=precision.compiler_options(dtype))
+    return jit(predict), jit(apply)

@@ -108,7 +108,7 @@ class Predictor:
         *,
         batch_size: int = 32,
         flip: bool = False,
-        compute: str | None = None,
+        compute: str | None = "auto",
     ) -> "Predictor":
         """Loads a network of this package; nothing is downloaded.
 
@@ -116,7 +116,8 @@ class Predictor:
             name: of the network; `pose3d_jax/weights/README.md` tells of each what it can do.
             batch_size: people predicted at once, at most; less needs less memory.
             flip: average with the predictions of the mirror images: twice the work, fewer errors.
-            compute: type of the arithmetic, "float32" or "bfloat16"; by default that of training.
+            compute: type of the arithmetic: "float32", "bfloat16", "auto" for bfloat16 on CPUs that
+                multiply it fast and float32 elsewhere, or None for that of training.
 
         Raises:
             UserError: there is no network of that name, or its file is damaged.
@@ -131,7 +132,7 @@ class Predictor:
         *,
         batch_size: int = 32,
         flip: bool = False,
-        compute: str | None = None,
+        compute: str | None = "auto",
     ) -> "Predictor":
         """Loads the newest checkpoint of a stage, or whatever else a checkpoint argument names.
 
@@ -140,7 +141,8 @@ class Predictor:
                 `.safetensors` file, or the name of a network of this package.
             batch_size: people predicted at once, at most; less needs less memory.
             flip: average with the predictions of the mirror images: twice the work, fewer errors.
-            compute: type of the arithmetic, "float32" or "bfloat16"; by default that of training.
+            compute: type of the arithmetic: "float32", "bfloat16", "auto" for bfloat16 on CPUs that
+                multiply it fast and float32 elsewhere, or None for that of training.
 
         Raises:
             UserError: there is no complete checkpoint.
@@ -152,6 +154,7 @@ class Predictor:
     def _from_trained(
         cls, found: loading.TrainedNetwork, name: str | os.PathLike, *, batch_size: int, flip: bool
     ) -> "Predictor":
+        log.info("computing in %s", found.config.precision.compute)
         if not found.with_depth:
             log.warning(
                 "%s is of a stage that trains no depth: 2D joints are predicted, but depths, and "

@@ -46,7 +46,9 @@ def paper() -> ml_collections.ConfigDict:
     )
     config.precision = ml_collections.ConfigDict(
         {
-            "compute": "float32",  # or "bfloat16"; parameters, statistics and losses stay float32
+            # Or "bfloat16", or "auto": bfloat16 on CPUs that multiply it fast (`models.precision`).
+            # Parameters, statistics and losses stay float32.
+            "compute": "float32",
         }
     )
 

@@ -3,6 +3,7 @@
 from absl import flags
 
 from pose3d_jax.checkpoints.loading import DEFAULT
+from pose3d_jax.models import precision
 
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", DEFAULT, "A bundled network by its name, the directory of a stage, trained or "
@@ -10,6 +11,10 @@ CHECKPOINT = flags.DEFINE_string(
 )  # fmt: skip
 OUT = flags.DEFINE_string("out", None, "Where the results go.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where data sets are. Default: TFDS's place.")
+COMPUTE = flags.DEFINE_enum(
+    "compute", "auto", precision.COMPUTE, "Type of the arithmetic; auto: bfloat16 on CPUs that "
+    "multiply it fast, float32 elsewhere."
+)  # fmt: skip
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 32, "People predicted at once, at most.", lower_bound=1
 )

@@ -178,8 +178,8 @@ def make_train_step(
         devices=devices,
         donate_argnums=(0,),
     )
-    options = precision.compiler_options(config.precision.compute, training=True)
-    return precision.compile_with(options, program)
+    dtype = precision.resolve(config.precision.compute, training=True)
+    return precision.compile_with(precision.compiler_options(dtype, training=True), program)
 
 
 def make_loss_step(
@@ -210,10 +210,12 @@ def make_loss_step(
         )
         return _average(metrics)
 
-    return jax.pmap(
+    program = jax.pmap(
         step,
         axis_name=AXIS,
         in_axes=(None, 0, None),
         out_axes=None,
         devices=jax.local_devices(),
     )
+    dtype = precision.resolve(config.precision.compute, training=True)
+    return precision.compile_with(precision.compiler_options(dtype), program)
