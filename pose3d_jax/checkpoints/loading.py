@@ -148,7 +148,7 @@ def _structure(
     config: ml_collections.ConfigDict, compute: str | None
 ) -> tuple[nnx.GraphDef, Variables]:
     if compute:
-        config.precision.compute = compute
+        config.precision.compute = precision.resolve(compute)
     return abstract_network(config)
 
 

@@ -15,6 +15,7 @@ from pose3d_jax.checkpoints import loading
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import boxes as _boxes
 from pose3d_jax.images.crop import out_of_square
+from pose3d_jax.models import precision
 from pose3d_jax.models.variables import Variables
 from pose3d_jax.prediction import finding
 from pose3d_jax.prediction.batches import Batches, Joints
@@ -154,7 +155,7 @@ class Predictor:
     def _from_trained(
         cls, found: loading.TrainedNetwork, name: str | os.PathLike, *, batch_size: int, flip: bool
     ) -> "Predictor":
-        log.info("computing in %s", found.config.precision.compute)
+        log.info("computing in %s", precision.resolve(found.config.precision.compute))
         if not found.with_depth:
             log.warning(
                 "%s is of a stage that trains no depth: 2D joints are predicted, but depths, and "
