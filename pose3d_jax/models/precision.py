@@ -8,6 +8,7 @@ calls if a program is compiled with `ONEDNN_OPTIONS`. They are options of our pr
 import functools
 import logging
 import platform
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,12 @@ def has_onednn() -> bool:
     x, kernel = (jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in shapes)
     try:
         program = jax.jit(onednn.convolve, compiler_options=ONEDNN_OPTIONS)
-        return "__onednn$convolution" in program.lower(x, kernel).compile().as_text()
+        found = "__onednn$convolution" in program.lower(x, kernel).compile().as_text()
     except jax.errors.JaxRuntimeError:  # This jaxlib has no such options.
         return False
+    # JAX warns of each program that it cannot serialise; those that call oneDNN are such programs.
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
+    return found
 
 
 @functools.cache
