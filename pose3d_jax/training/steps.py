@@ -26,8 +26,8 @@ from pose3d_jax.data.examples import (
     no_augmentation,
     sample_augmentation,
 )
-from pose3d_jax.models import precision
 from pose3d_jax.data.framing import sample_framing
+from pose3d_jax.models import precision
 from pose3d_jax.models.variables import AXIS, standard_promotion
 from pose3d_jax.stages import Stage
 from pose3d_jax.training.state import Batch, Hyperparameters, Metrics, TrainState
