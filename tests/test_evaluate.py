@@ -229,7 +229,7 @@ def test_what_is_no_number_survives_the_file(tmp_path):
 
 
 def damaged(tmp_path, **model):
-    """A copy of the checkpoint whose config, without checksum, tells of another network."""
+    """A copy of the checkpoint whose config, without checksum, describes another network."""
     place = tmp_path / "stage3"
     shutil.copytree(small_checkpoint.directory(), place)
     config = json.loads((place / "config.json").read_text())

@@ -10,7 +10,7 @@ from pose3d_jax.skeleton import NUM_JOINTS
 
 
 def record(domain: str, number: int, side: int = 8) -> dict:
-    """A record whose every label tells its number."""
+    """A record whose every label encodes its number."""
     buffer = io.BytesIO()
     Image.fromarray(np.full((side, side, 3), number, np.uint8)).save(buffer, "JPEG", quality=100)
     return {

@@ -143,7 +143,7 @@ def test_pck_by_hand():
     pred[0, 8] = 100  # the neck is one of LSP's two joints of the head
     valid = np.ones((3, 16), bool)
     valid[:, [0, 5]] = False  # no ankles
-    valid[2, 13] = False  # nobody knows this torso
+    valid[2, 13] = False  # this torso is unlabelled
     pred[2] = 100
     scores = metrics.pck(pred, target, jnp.asarray(valid))
     assert scores["wrist"] == 75 and scores["head"] == 75

@@ -422,7 +422,7 @@ def test_a_whole_network_evaluates_as_it_trained_when_statistics_agree():
     before = jax.tree.map(jnp.copy, before)
     trained = call(network, images(4))
     after = nnx.state(network, nnx.BatchStat)
-    # What moved a tenth of the way to the batch's statistics tells them.
+    # The running statistics moved a tenth of the way to the batch's.
     batch = jax.tree.map(lambda old, new: old + (new - old) / 0.1, before, after)
     nnx.update(network, batch)
     network.eval()

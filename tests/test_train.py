@@ -368,7 +368,7 @@ def test_ablate_trains_compares_and_goes_on(finished, data_dir, tmp_path):
         }  # fmt: skip
     tables = (tmp_path / "lambda_geo" / "tables.md").read_text()
     assert "| lambda_geo 100 |" in tables and "Table 4" in tables
-    # A large weight changes what is learnt in the wild, from the same stage 2.
+    # A large weight changes the result in the wild, from the same stage 2.
     rows = [seeds[0]["data"]["synthetic/wild_tiny"]["tables"] for seeds in results.values()]
     assert rows[0]["summary"]["MPJPE"] != rows[1]["summary"]["MPJPE"]
 

@@ -86,7 +86,7 @@ def trained(golden, release, compile_quickly):
             hyper = Hyperparameters(
                 np.int32(number), stage.learning_rate(0), stage.lambda_reg, stage.lambda_geo
             )
-            # Where the step leaves it, or the second call would compile anew.
+            # With the step's own sharding: otherwise the second call compiles again.
             state = jax.device_put(
                 initial_state(variables, optimizer), NamedSharding(ONE_DEVICE, P())
             )

@@ -230,7 +230,7 @@ def test_the_packages_networks_are_10_mb_at_most():
     ],
 )
 def test_a_config_of_any_kind_is_a_sentence(packed, tmp_path, changes, message):
-    """Whoever writes the config of a file writes its SHA-256, too."""
+    """The author of a file's config also writes its SHA-256."""
     config, arrays = read_packed(packed)
     with config.unlocked(), config.ignore_type():
         config.update_from_flattened_dict(changes)

@@ -56,7 +56,7 @@ class Builder(base.RecordBuilder):
     def make_metadata(self) -> tfds.core.MetadataDict:
         """See `base.RecordBuilder`."""
         benchmark = self.builder_config.benchmark
-        # Depth is learnt from the laboratory's people, so wild poses are scaled to their size.
+        # Depth is trained on the lab's people, so wild poses are scaled to their size.
         measured = "lab" if benchmark.domain == "wild" else benchmark.domain
         return records.metadata(
             image_side=benchmark.image_side,
