@@ -21,13 +21,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.ml.inference.base import ModelHandler
 from jaxtyping import UInt8
 
 from pose3d_jax import Pose, Predictor
 from pose3d_jax.images.files import decode_file
+
+try:
+    from apache_beam.io.filesystem import CompressionTypes
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.ml.inference.base import ModelHandler
+except ImportError as error:
+    raise ImportError("This needs Apache Beam: pip install 'pose3d_jax[beam]'") from error
 
 
 class NamedImage(NamedTuple):

@@ -104,8 +104,10 @@ def export_onnx(predictor: Predictor, path: str | os.PathLike) -> int:
         logging.getLogger(converter).setLevel(logging.ERROR)
     try:
         from jax2onnx import to_onnx
-    except ImportError as error:
-        raise UserError("ONNX needs jax2onnx: pip install 'pose3d_jax[onnx]'.") from error
+    except (AttributeError, ImportError) as error:  # AttributeError with jax 0.12.
+        raise UserError(
+            "ONNX needs jax2onnx and jax below 0.12: pip install 'pose3d_jax[onnx]'."
+        ) from error
     side = predictor.input_side
     model = to_onnx(
         make_crop_program(predictor),
