@@ -14,7 +14,7 @@ from small_checkpoint import SIDE, photo
 import pose3d_jax
 from pose3d_jax import geometry, heatmaps, processors, skeleton
 from pose3d_jax.checkpoints import load
-from pose3d_jax.data import batches
+from pose3d_jax.data import loader
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import predictions
 from pose3d_jax.evaluation.predictions import Split
@@ -61,7 +61,7 @@ def records(count: int) -> list[dict]:
 @pytest.mark.parametrize("flip", [False, True])
 def test_evaluation_and_the_predictor_give_the_same_joints(monkeypatch, flip):
     """To the last bit: both call the same function with the same pixels."""
-    monkeypatch.setattr(batches, "decode_image", lambda image: image)  # JPEG loses some.
+    monkeypatch.setattr(loader, "decode_image", lambda image: image)  # JPEG loses some.
     found = load(small_checkpoint.directory())
     split = Split("another", records(8), image_side=70)
     evaluated = predictions.predict_split(found, split, batch_size=32, flip=flip).poses
