@@ -29,16 +29,17 @@ def main() -> None:
     """The program."""
     config = measure.make_config(measure.options(__doc__).parse_args())
     jax.config.update("jax_enable_compilation_cache", False)
-    (graphdef, variables), optimizer = make_network(config), make_optimizer(config)
-    state = initial_state(variables, optimizer)
+    graphdef, variables = make_network(config)
     records = measure.random_records(config)
     batch = split_over_devices(records)
     images = config.data.batch_size / jax.device_count()
     rows = {}
     for number in (1, 3):
         stage = get_stage(config, number)
+        optimizer = make_optimizer(config, stage)
+        state = initial_state(variables, optimizer)
         step = make_train_step(config, graphdef, optimizer, stage)
-        arguments = (state, batch, hyperparameters(stage, 0))
+        arguments = (state, batch, hyperparameters(stage))
         rows[f"training step, stage {number}"] = cost(step, arguments, images)
     predict = jax.jit(functools.partial(inference.predict, *fold(graphdef, variables)))
     rows["prediction"] = cost(predict, (records["image"], records["box"]), len(records["box"]))

@@ -30,8 +30,8 @@ def main() -> None:
 
     def train(batches) -> None:
         nonlocal state
-        for number, batch in enumerate(itertools.islice(batches, chosen.steps)):
-            hyper = hyperparameters(stage, number)
+        hyper = hyperparameters(stage)
+        for batch in itertools.islice(batches, chosen.steps):
             state, metrics = step(state, split_over_devices(batch), hyper)
         jax.block_until_ready(metrics)
 

@@ -4,6 +4,8 @@ Import it before JAX: it keeps memory as the programs do, and on a GPU leaves so
 baseline beside us.
 """
 
+import pose3d_jax.programs.start  # noqa: F401  # isort: skip  # first
+
 import argparse
 import importlib.util
 import json
@@ -19,7 +21,6 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
-import pose3d_jax.programs.memory  # noqa: F401  # before NumPy
 from pose3d_jax import presets
 from pose3d_jax.data.loader import HostBatch
 from pose3d_jax.errors import UserError
@@ -95,7 +96,7 @@ def make_training(
     config: ml_collections.ConfigDict, graphdef: nnx.GraphDef, variables: Variables, stage: Stage
 ) -> tuple[Callable, TrainState]:
     """The training step of a stage, and a first state, which the step consumes."""
-    optimizer = make_optimizer(config)
+    optimizer = make_optimizer(config, stage)
     # A copy: several steps of one network may be measured.
     fresh = jax.tree.map(np.array, initial_state(variables, optimizer))
     return make_train_step(config, graphdef, optimizer, stage), replicate(fresh)

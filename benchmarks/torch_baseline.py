@@ -93,7 +93,7 @@ def make_train_step(network: PoseNetwork, example, stage, settings: Settings) ->
     network.train()
     run = torch.compile(network) if settings.compiled else network
     optimizer = torch.optim.RMSprop(
-        network.parameters(), lr=stage.learning_rate(0), alpha=0.99, eps=1e-8, foreach=True
+        network.parameters(), lr=stage.schedule.learning_rate, alpha=0.99, eps=1e-8, foreach=True
     )
 
     def step():

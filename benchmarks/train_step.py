@@ -64,7 +64,7 @@ def default_baseline(choice: str | None, *, compiled: bool) -> str:
 def our_step(config, graphdef, variables, stage, records):
     """A call that trains on `records` from the state of the call before, and waits."""
     step, state = measure.make_training(config, graphdef, variables, stage)
-    batch, hyper = split_over_devices(records), hyperparameters(stage, 0)
+    batch, hyper = split_over_devices(records), hyperparameters(stage)
 
     def work():
         nonlocal state

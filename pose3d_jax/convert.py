@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.release import convert
-from pose3d_jax.programs.run import run_program
+from pose3d_jax.programs.run import expand_path, run_program
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> None:
     """Converts a file to a stage directory."""
     if len(argv) != 3:
         raise UserError("Usage: python -m pose3d_jax.convert WEIGHTS.pth OUT_DIR")
-    convert(argv[1], argv[2])
+    convert(*(expand_path(path, "convert") for path in argv[1:]))
     log.info("converted; try it with: python -m pose3d_jax.predict --checkpoint %s IMAGE", argv[2])
 
 

@@ -1,4 +1,4 @@
-"""Errors that a user can fix; `programs.run` shows them in one sentence."""
+"""Errors that a user can fix; `programs.run` prints them as one sentence."""
 
 import contextlib
 import errno
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """A mistake that the user can fix: one sentence that says what, where, and how."""
+    """A mistake that the user can fix: one sentence with what is wrong, where, and the remedy."""
 
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
-    """Names a file in the system's errors that name none, as those of writing do not."""
+    """Adds a file's name to system errors without one, such as those of writing."""
     try:
         yield
     except OSError as error:
@@ -22,10 +22,10 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
 
 
 class Interrupted(Exception):
-    """A program was asked to stop, and has saved what it had.
+    """A program stopped after a signal, and saved its state.
 
     Attributes:
-        exit_code: what a shell expects of a program that a signal ended.
+        exit_code: 128 + the signal's number, as in shells.
     """
 
     def __init__(self, signal_number: int, message: str):

@@ -6,7 +6,7 @@ The directory `--out` (by default `DIR/evaluation`, or `runs/NAME/evaluation`) r
 set.
 """
 
-import pose3d_jax.programs.needs_train  # noqa: F401  # isort: skip
+import pose3d_jax.programs.start  # noqa: F401  # isort: skip  # first
 
 import logging
 from collections.abc import Sequence
@@ -18,7 +18,6 @@ from pose3d_jax.checkpoints.loading import results_directory
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import report
 from pose3d_jax.evaluation.tables import as_text, result_tables
-from pose3d_jax.programs.compilation import keep_compiled
 from pose3d_jax.programs.flags import (
     BATCH_SIZE,
     CHECKPOINT,
@@ -28,7 +27,7 @@ from pose3d_jax.programs.flags import (
     FLIP,
     OUT,
 )
-from pose3d_jax.programs.run import run_program
+from pose3d_jax.programs.run import configure_jax, run_program
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
     names = _DATA.value + list(argv[1:])
     if names and not _DATA.value:
         raise UserError("Usage: python -m pose3d_jax.evaluate --checkpoint DIR [--data NAME …]")
-    keep_compiled(COMPILATION_CACHE.value)
+    configure_jax(COMPILATION_CACHE.value)
     out = Path(OUT.value or results_directory(CHECKPOINT.value) / report.DIRECTORY)
     results = report.evaluate_checkpoint(
         CHECKPOINT.value,

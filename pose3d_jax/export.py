@@ -32,19 +32,18 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
 from pose3d_jax import web
 from pose3d_jax.checkpoints.loading import pack
 from pose3d_jax.checkpoints.packed import SUFFIX
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.one_file import export, export_onnx
 from pose3d_jax.prediction.predictor import Predictor
-from pose3d_jax.programs.run import run_program
+from pose3d_jax.programs.flags import define_path
+from pose3d_jax.programs.run import expand_path, run_program
 
 log = logging.getLogger(__name__)
 
-_WEB = flags.DEFINE_string(
+_WEB = define_path(
     "web", None, "A directory that receives a web page which runs the network in the browser."
 )
 
@@ -56,9 +55,9 @@ def main(argv: Sequence[str]) -> None:
             "Usage: python -m pose3d_jax.export CHECKPOINT OUT_FILE, or CHECKPOINT --web OUT_DIR"
         )
     if _WEB.value:
-        write_site(argv[1], Path(_WEB.value))
+        write_site(expand_path(argv[1], "CHECKPOINT"), Path(_WEB.value))
         return
-    _, checkpoint, path = argv
+    checkpoint, path = (expand_path(path, "export") for path in argv[1:])
     suffix = Path(path).suffix
     if suffix == ".jaxexport":
         size = export(Predictor.from_checkpoint(checkpoint, compute=None), path)

@@ -171,12 +171,13 @@ def write_json(path: str | os.PathLike, tree: Any, *, sealed: bool = False) -> N
     write_text(path, json.dumps(tree, indent=2) + "\n")
 
 
-def read_json(path: str | os.PathLike, *, sealed: bool = False) -> Any:
-    """Reads what `write_json` wrote; null becomes NaN.
+def read_json(path: str | os.PathLike, *, sealed: bool = False, null: Any = math.nan) -> Any:
+    """Reads what `write_json` wrote.
 
     Args:
         path: of the file.
         sealed: refuse a file without checksum. One that is there must be right in any case.
+        null: value of null, which stands for numbers that are not finite.
 
     Raises:
         ValueError: it is not JSON, or not what was written.
@@ -188,7 +189,7 @@ def read_json(path: str | os.PathLike, *, sealed: bool = False) -> Any:
             raise ValueError("it has no checksum")
         if checksum is not None and checksum != _checksum(tree):
             raise ValueError("its checksum differs: it was changed after it was written")
-        return _map_leaves(tree, lambda x: math.nan if x is None else x)
+        return _map_leaves(tree, lambda x: null if x is None else x)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

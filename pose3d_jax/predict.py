@@ -6,7 +6,7 @@ docs/inference.md describes `poses.json`. An input that cannot be read is report
 goes on.
 """
 
-import pose3d_jax.programs.memory  # noqa: F401  # isort: skip  # before NumPy
+import pose3d_jax.programs.start  # noqa: F401  # isort: skip  # first
 
 import logging
 from collections.abc import Sequence
@@ -21,9 +21,8 @@ from pose3d_jax.prediction.finding import AUTO
 from pose3d_jax.prediction.inputs import list_jobs
 from pose3d_jax.prediction.jobs import Options, predict_files
 from pose3d_jax.prediction.predictor import Predictor
-from pose3d_jax.programs.compilation import keep_compiled
 from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE, COMPUTE, FLIP, OUT
-from pose3d_jax.programs.run import run_program
+from pose3d_jax.programs.run import configure_jax, expand_path, run_program
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +62,12 @@ def main(argv: Sequence[str]) -> None:
     boxes = parse_boxes(_BOXES.value)
     if boxes is None and _FIND.value:
         boxes = AUTO
-    jobs, problems = list_jobs([Path(path) for path in argv[1:]], Path(OUT.value or PLACE))
+    jobs, problems = list_jobs(
+        [Path(expand_path(path, "predict")) for path in argv[1:]], Path(OUT.value or PLACE)
+    )
     for problem in problems:
         log.error("%s", problem)
-    keep_compiled(COMPILATION_CACHE.value)
+    configure_jax(COMPILATION_CACHE.value)
     predictor = Predictor.from_checkpoint(
         CHECKPOINT.value, batch_size=BATCH_SIZE.value, flip=FLIP.value, compute=COMPUTE.value
     )

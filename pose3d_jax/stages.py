@@ -1,14 +1,51 @@
-"""The three stages and the four methods: what a config's numbers mean at a given step."""
+"""The three stages of training and the four methods (Secs. 3.4 and 4.1.3)."""
 
-import math
 from typing import NamedTuple
 
 import ml_collections
 
 from pose3d_jax.errors import UserError
 
-#: The method and its baselines, by the names of Sec. 4.1.3.
-METHODS = ("3D/wo geo", "3D/w geo", "3D+2D/wo geo", "3D+2D/w geo")
+
+class Method(NamedTuple):
+    """What distinguishes a method of Sec. 4.1.3 from stage 2 on.
+
+    Attributes:
+        lab_only: batches hold 3D-labelled images only.
+        geometric: the geometric loss (Eq. 3) is used: on 2D-labelled images, or on the 3D-labelled
+            ones where there are no others.
+    """
+
+    lab_only: bool
+    geometric: bool
+
+
+_METHODS = {
+    "3D/wo geo": Method(lab_only=True, geometric=False),
+    "3D/w geo": Method(lab_only=True, geometric=True),
+    "3D+2D/wo geo": Method(lab_only=False, geometric=False),
+    "3D+2D/w geo": Method(lab_only=False, geometric=True),
+}
+#: The baselines by their names in Sec. 4.1.3, and the method, which is last.
+METHODS = tuple(_METHODS)
+
+
+class Schedule(NamedTuple):
+    """Learning rate of a stage; the parts multiply, and 0 or False switches a part off.
+
+    Attributes:
+        learning_rate: the highest.
+        warmup_steps: iterations of a linear rise.
+        drop_at: iteration from which the rate is a tenth.
+        cosine: half a cosine, to 0 at the end of the stage.
+        decay_steps: last iterations, over which the rate falls linearly to 0.
+    """
+
+    learning_rate: float
+    warmup_steps: int
+    drop_at: int
+    cosine: bool
+    decay_steps: int
 
 
 class Stage(NamedTuple):
@@ -16,13 +53,13 @@ class Stage(NamedTuple):
 
     Attributes:
         number: 1, 2 or 3.
-        steps: iterations; a stage of none is left out.
-        domains: what batches take records from, in turn: ("wild",), ("lab", "wild") for equal
-            parts, ("lab", "wild", "wild") for one of three from the lab.
+        steps: number of iterations; a stage with 0 steps is skipped.
+        domains: data sets from which batches take records in turn: ("wild",), ("lab", "wild") for
+            equal parts, ("lab", "wild", "wild") for one third from the lab.
         lambda_reg: λ_reg of Eq. 2.
         lambda_geo: λ_geo of Eq. 2.
-        geometric_on_3d: whether the geometric loss applies to depth-labelled images too.
-        schedule: the stage's learning rates, in its section of the config.
+        geometric_on_3d: whether the geometric loss applies to 3D-labelled images too.
+        schedule: of the learning rate.
     """
 
     number: int
@@ -31,7 +68,7 @@ class Stage(NamedTuple):
     lambda_reg: float
     lambda_geo: float
     geometric_on_3d: bool
-    schedule: ml_collections.ConfigDict
+    schedule: Schedule
 
     @property
     def name(self) -> str:
@@ -43,24 +80,11 @@ class Stage(NamedTuple):
         """Whether the depth module is trained."""
         return self.lambda_reg > 0 or self.lambda_geo > 0
 
-    def learning_rate(self, step: int) -> float:
-        """The learning rate of iteration `step`, counted from 0."""
-        rate = self.schedule.learning_rate
-        if step < self.schedule.warmup_steps:
-            rate *= (step + 1) / self.schedule.warmup_steps
-        if self.schedule.drop_at and step >= self.schedule.drop_at:
-            rate /= 10
-        if self.schedule.decay_steps:
-            rate *= min(1.0, (self.steps - step) / self.schedule.decay_steps)
-        if self.schedule.cosine:
-            rate *= 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        return rate
-
 
 def get_stage(config: ml_collections.ConfigDict, number: int) -> Stage:
-    """Reads stage `number` of a config, as its method has it.
+    """Stage `number` of the config's method.
 
-    The baselines 3D/wo geo and 3D/w geo see lab images alone from stage 2 on; all methods share
+    The baselines 3D/wo geo and 3D/w geo use lab images only from stage 2 on; all methods share
     stage 1 (Sec. 4.1.3).
 
     Raises:
@@ -68,34 +92,47 @@ def get_stage(config: ml_collections.ConfigDict, number: int) -> Stage:
     """
     if config.method not in METHODS:
         raise UserError(
-            f"Unknown method {config.method!r}; choose one of "
-            + ", ".join(repr(method) for method in METHODS)
-            + "."
+            f"Unknown method {config.method!r}; choose one of {', '.join(map(repr, METHODS))}."
         )
+    method = _METHODS[config.method]
     section = config.stages[f"stage{number}"]
-    lab_only = number > 1 and config.method.startswith("3D/")
-    geometric = config.method.endswith("/w geo")
+    lab_only = number > 1 and method.lab_only
     return Stage(
         number=number,
         steps=section.steps,
         domains=("lab",) if lab_only else tuple(section.domains),
         lambda_reg=section.lambda_reg,
-        lambda_geo=section.lambda_geo if geometric else 0.0,
-        geometric_on_3d=lab_only and geometric and section.lambda_geo > 0,
-        schedule=section,
+        lambda_geo=section.lambda_geo if method.geometric else 0.0,
+        geometric_on_3d=lab_only and method.geometric and section.lambda_geo > 0,
+        schedule=Schedule(**{name: section[name] for name in Schedule._fields}),
     )
+
+
+def planned_stages(config: ml_collections.ConfigDict) -> tuple[Stage, ...]:
+    """The stages of a run, without those with 0 steps.
+
+    Raises:
+        UserError: the last stage has 0 steps, or the method is unknown.
+    """
+    stages = [get_stage(config, number) for number in range(1, config.last_stage + 1)]
+    if not stages[-1].steps:
+        raise UserError(
+            f"The last stage, {stages[-1].name}, has 0 steps. Set "
+            f"--config.stages.{stages[-1].name}.steps=N, or use the config of an earlier stage."
+        )
+    return tuple(stage for stage in stages if stage.steps)
 
 
 def same_stages(
     one: ml_collections.ConfigDict, other: ml_collections.ConfigDict, last: int
 ) -> bool:
-    """Whether stages 1 … `last` of two configs compute the same, up to the rest of the configs.
+    """Whether stages 1 to `last` of two configs are equal, apart from other sections.
 
-    Methods that differ in a later stage have the earlier ones in common.
+    Methods that differ in a later stage share the earlier ones.
     """
     return all(get_stage(one, i) == get_stage(other, i) for i in range(1, last + 1))
 
 
 def method_directory(method: str) -> str:
-    """The method's name as a directory: `3D+2D/w geo` becomes `3D+2D-w-geo`."""
+    """The directory name of a method: `3D+2D/w geo` becomes `3D+2D-w-geo`."""
     return method.replace("/", "-").replace(" ", "-")

@@ -1,4 +1,4 @@
-"""One of two hosts that do nothing but meet, again and again: `host.py NUMBER PORT FAULT`."""
+"""One of two hosts that exchange numbers in rounds: `host.py NUMBER PORT FAULT`."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ NUMBER, PORT, FAULT = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 
 @hosts.end_together
 def main(argv):
-    hosts.SILENCE = 15
+    hosts.TIMEOUT = 15
     if FAULT == "late":
         hosts.ARRIVAL = 5
     hosts.join(f"127.0.0.1:{PORT}", 2, NUMBER)

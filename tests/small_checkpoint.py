@@ -13,6 +13,7 @@ import numpy as np
 from pose3d_jax import presets
 from pose3d_jax.checkpoints.stage import StageCheckpoints
 from pose3d_jax.models.variables import make_network
+from pose3d_jax.stages import get_stage
 from pose3d_jax.training.directory import claim_directory
 from pose3d_jax.training.state import TrainState, initial_state, make_optimizer
 
@@ -47,7 +48,7 @@ def state() -> TrainState:
     stats = jax.tree.map(
         lambda leaf: leaf + rng.uniform(0.1, 0.3, leaf.shape).astype(np.float32), variables.stats
     )
-    fresh = initial_state(variables, make_optimizer(config()))
+    fresh = initial_state(variables, make_optimizer(config(), get_stage(config(), 3)))
     return fresh._replace(stats=stats)
 
 

@@ -38,7 +38,7 @@ def test_weights_are_numbers_from_0_up(text):
 def test_weights_are_compared_where_they_differ_and_count():
     with pytest.raises(UserError, match=r"0\.10 twice"):
         parse_weights(["0", "0.1", "0.10"], last_stage=3)
-    with pytest.raises(UserError, match=r"configs/stage3\.py"):
+    with pytest.raises(UserError, match="--config stage3"):
         parse_weights(["0", "0.1"], last_stage=2)
 
 

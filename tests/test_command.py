@@ -60,7 +60,7 @@ def test_configs_work_without_a_clone(tmp_path, monkeypatch):
 def test_the_core_needs_no_extra():
     """Nothing that prediction imports is of the extra `train`."""
     lines = [
-        "import sys, pose3d_jax.predict as program, pose3d_jax.programs.needs_train as extra",
+        "import sys, pose3d_jax.predict as program, pose3d_jax.programs.start as extra",
         "print([name for name in extra.MODULES if name in sys.modules])",
     ]
     words = [sys.executable, "-c", "\n".join(lines)]

@@ -57,7 +57,7 @@ def test_training_takes_it_for_a_finished_stage(converted):
     """With its optimizer's state, at the stage's last step."""
     config = read_config(converted)
     _, variables = make_network(config, axis_name=None)
-    fresh = initial_state(variables, make_optimizer(config))
+    fresh = initial_state(variables, make_optimizer(config, get_stage(config, 3)))
     with StageCheckpoints(converted) as checkpoints:
         state = checkpoints.restore(fresh)
     assert int(state.step) == get_stage(config, 3).steps

@@ -21,16 +21,7 @@ from pose3d_jax.training.directory import (
 
 
 def config(**changes) -> ml_collections.ConfigDict:
-    tree = ml_collections.ConfigDict(
-        {
-            "initial_network": "",
-            "model": {"features": 8},
-            "data": {"batch_size": 6},
-            "stages": {"stage1": {"steps": 3, "domains": ("lab", "wild")}, "stage2": {"steps": 4}},
-            "run": {"log_every": 5},
-            "last_stage": 2,
-        }
-    )
+    tree = presets.experiment(2, "tiny")
     tree.update_from_flattened_dict(changes)
     return tree
 
@@ -39,8 +30,8 @@ def test_a_directory_is_claimed_by_its_config(tmp_path):
     claim_directory(tmp_path / "stage1", config(), 1)
     claim_directory(tmp_path / "stage1", config(), 1)
     saved = json.loads((tmp_path / "stage1" / "config.json").read_text())
-    assert saved["model"] == {"features": 8}
-    assert read_config(tmp_path / "stage1").stages.stage1.steps == 3
+    assert saved["model"]["features"] == 64
+    assert read_config(tmp_path / "stage1").stages.stage1.steps == 3000
 
 
 @pytest.mark.parametrize(
@@ -67,20 +58,28 @@ def test_a_stage_that_two_methods_have_in_common_serves_both(tmp_path):
         claim_directory(tmp_path / "2", of_method("3D/w geo"), 2)
 
 
-def test_a_run_of_before_initial_networks_goes_on(tmp_path):
+def test_a_run_of_an_older_version_resumes(tmp_path):
+    """Its config lacks keys that came later."""
     tree = stage_config(config(), 1)
-    del tree["initial_network"]
+    del tree["initial_network"], tree["optimizer"]["flatten"], tree["model"]["stem_features"]
     (tmp_path / CONFIG_FILE).write_text(json.dumps(tree))
     claim_directory(tmp_path, config(), 1)
     with pytest.raises(UserError, match="initial_network is '' there, 'open' here"):
         claim_directory(tmp_path, config(initial_network="open"), 1)
 
 
+def test_bone_lengths_of_the_data_are_not_compared(tmp_path):
+    claim_directory(tmp_path, config(**{"data.bone_length_sum": 4300.0}), 1)
+    claim_directory(tmp_path, config(), 1)
+    with pytest.raises(UserError, match=r"data\.bone_length_sum is 4300\.0 there, 4400\.0 here"):
+        claim_directory(tmp_path, config(**{"data.bone_length_sum": 4400.0}), 1)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.features": 9}, "model.features is 8 there, 9 here"),
-        ({"stages.stage1.steps": 5}, "stages.stage1.steps is 3 there, 5 here"),
+        ({"model.features": 9}, "model.features is 64 there, 9 here"),
+        ({"stages.stage1.steps": 5}, "stages.stage1.steps is 3000 there, 5 here"),
     ],
 )
 def test_another_config_is_refused_with_what_differs(tmp_path, changes, message):
@@ -97,7 +96,7 @@ def test_a_directory_without_config_is_no_stage(tmp_path):
 def test_a_config_that_cannot_be_read_for_now_needs_no_copy(tmp_path, monkeypatch):
     (tmp_path / CONFIG_FILE).touch()
 
-    def fail(path):
+    def fail(path, **_):
         raise OSError(errno.ESTALE, "Stale file handle")
 
     monkeypatch.setattr("pose3d_jax.training.directory.read_json", fail)
@@ -126,6 +125,7 @@ def test_a_file_that_is_no_config_is_one_sentence(tmp_path, text):
         ("data.bone_length_sum", -4000.0),
         ("data.bone_length_sum", float("inf")),
         ("data.bone_length_sum", None),
+        ("seed", 2**32),
         ("data.lab.name", 3),
         ("stages.stage2.learning_rate", 10**400),
         ("stages.stage2.domains", ["sea"]),

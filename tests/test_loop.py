@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import FrozenConfigDict
 
 from pose3d_jax import presets
 from pose3d_jax.checkpoints.stage import StageCheckpoints
@@ -49,8 +50,9 @@ def iterated(monkeypatch, tmp_path):
     config = presets.experiment(1, "tiny")
     config.stages.stage1.steps = STEPS
     config.run.update({"evaluate_every": 2, "save_every": 2, "log_every": 1})
+    config = FrozenConfigDict(config)
     stage = get_stage(config, 1)
-    run = Run(config, tmp_path, {}, 64, None, None, None)
+    run = Run(config, (stage,), tmp_path, {}, 64, None, None)
     scalars = {"loss": np.float32(1), "update_norm": np.float32(1)}
     monkeypatch.setattr(loop, "replicate", lambda state: state)
     monkeypatch.setattr(loop, "split_over_devices", lambda batch: batch)
@@ -135,8 +137,8 @@ def test_a_signal_is_remembered_and_a_second_one_acts_as_usual(number):
 def test_no_depth_of_a_wild_record_is_trained_on(split, monkeypatch, tmp_path):
     record = {"has_3d": True, "joints_3d": np.ones((16, 3), np.float32)}
     domains = {name: Domain(name, [record], [record], 64, 4000.0) for name in ("lab", "wild")}
-    config = presets.experiment(3, "tiny")
-    run = Run(config, tmp_path, domains, 64, None, None, None)
+    config = FrozenConfigDict(presets.experiment(3, "tiny"))
+    run = Run(config, (), tmp_path, domains, 64, None, None)
     monkeypatch.setattr(loop, "training_batches", lambda sources, **_: iter(sources))
     lab, wild = (source[0] for source in batches(run, get_stage(config, 3), split))
     assert lab["has_3d"] and lab["joints_3d"].all()
@@ -153,9 +155,10 @@ def test_a_mean_is_of_the_batches_that_have_the_scalar():
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_records(tmp_path):
     config = presets.experiment(1, "tiny")
     config.data.batch_size = 2
+    config = FrozenConfigDict(config)
     stage = get_stage(config, 1)
     records = [{"image_id": f"wild {i}".encode()} for i in range(4)]
-    run = Run(config, tmp_path, {"wild": SimpleNamespace(train=records)}, 64, None, None, None)
+    run = Run(config, (stage,), tmp_path, {"wild": SimpleNamespace(train=records)}, 64, None, None)
     pending = [{"loss": jnp.float32(loss), "update_norm": jnp.float32(1)} for loss in (1, np.nan)]
     checkpoints = Mock(spec=StageCheckpoints, steps=lambda: [4], directory=tmp_path)
     with pytest.raises(UserError) as caught:

@@ -8,6 +8,7 @@ import pytest
 from pose3d_jax import presets
 from pose3d_jax.errors import UserError
 from pose3d_jax.stages import METHODS, get_stage, method_directory, same_stages
+from pose3d_jax.training.state import learning_rate
 
 LAB, WILD = "lab", "wild"
 
@@ -27,7 +28,7 @@ def test_the_papers_schedule(paper):
     rates = {(1, 0): 2.5e-4, (1, 239_999): 2.5e-4, (2, 159_999): 2.5e-4, (2, 160_000): 2.5e-5,
              (2, 199_999): 2.5e-5, (3, 0): 2.5e-5}  # fmt: skip
     for (number, step), rate in rates.items():
-        assert stages[number - 1].learning_rate(step) == pytest.approx(rate)
+        assert float(learning_rate(stages[number - 1])(step)) == pytest.approx(rate)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_warm_up_and_cosine():
     config = presets.experiment(1, "tiny")
     config.stages.stage1.update({"steps": 100, "warmup_steps": 10, "learning_rate": 1.0})
     stage = get_stage(config, 1)
-    rates = [stage.learning_rate(step) for step in range(100)]
+    rates = [float(learning_rate(stage)(step)) for step in range(100)]
     assert rates[:3] == pytest.approx([0.1, 0.2, 0.3], rel=0.01)
     assert max(rates) == pytest.approx(1, abs=0.03) and rates[50] == pytest.approx(0.5)
     assert rates[99] < 0.001 and rates[10:] == sorted(rates[10:], reverse=True)
@@ -79,13 +80,13 @@ def test_trapezoid():
         steps=100, learning_rate=1.0, warmup_steps=10, decay_steps=20
     )
     stage = get_stage(config, 1)
-    rates = [stage.learning_rate(step) for step in range(100)]
+    rates = [float(learning_rate(stage)(step)) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
     assert rates[10:81] == [1.0] * 71
     assert rates[80:] == pytest.approx([0.05 * left for left in range(20, 0, -1)])
     config.stages.stage1.steps = 200
     longer = get_stage(config, 1)
-    assert [longer.learning_rate(step) for step in range(80)] == rates[:80]
+    assert [float(learning_rate(longer)(step)) for step in range(80)] == rates[:80]
 
 
 def test_directories_of_methods_are_plain_names_and_different():

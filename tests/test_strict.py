@@ -38,7 +38,7 @@ def test_strict_promotion_and_guarded_transfers_allow_training_and_prediction():
     }
     mesh = Mesh(np.asarray(jax.local_devices()), (AXIS,))
     graphdef, variables = make_network(config)
-    optimizer = make_optimizer(config)
+    optimizer = make_optimizer(config, stage)
     state = replicate(initial_state(variables, optimizer))
     with (
         jax.numpy_dtype_promotion("strict"),
@@ -49,7 +49,7 @@ def test_strict_promotion_and_guarded_transfers_allow_training_and_prediction():
         batch = jax.device_put(
             split_over_devices(records), NamedSharding(mesh, PartitionSpec(AXIS))
         )
-        hyper = jax.device_put(hyperparameters(stage, 0), NamedSharding(mesh, PartitionSpec()))
+        hyper = jax.device_put(hyperparameters(stage), NamedSharding(mesh, PartitionSpec()))
         state, metrics = step(state, batch, hyper)
         predict = jax.jit(functools.partial(inference.predict, graphdef, scales=(0.9, 1.0)))
         images = jax.device_put((records["image"], records["box"]), jax.devices()[0])

@@ -19,8 +19,8 @@ from pose3d_jax.data.sources import Domain
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import published
 from pose3d_jax.models.variables import flatten
-from pose3d_jax.programs.built_in import prepare_if_built_in
 from pose3d_jax.programs.run import config_mistake
+from pose3d_jax.stages import planned_stages
 from pose3d_jax.training import run
 from pose3d_jax.training.directory import owned
 from pose3d_jax.training.run import initial_network, set_up
@@ -235,12 +235,15 @@ BAD = {
     "data set not prepared": ("data.wild.name=mpii", "python -m tfds_builders.prepare mpii"),
     "batch and devices": ("data.batch_size=7", "not divisible"),
     "input side": ("model.input_side=100", "divisible by"),
-    "no input": ("model.input_side=0", "input_side in the config is 0, and must be a whole number"),
-    "no such stage": ("last_stage=4", "last_stage in the config is 4, and must be 1, 2 or 3"),
+    "no input": ("model.input_side=0", "model.input_side is 0, and must be a whole number"),
+    "no such stage": ("last_stage=4", "last_stage is 4, and must be a whole number from 1 to 3"),
     "colours": ("augmentation.colour_range=(1.4, 0.6)", "two numbers from 0 up, the lower first"),
-    "not a number": ("stages.stage2.lambda_reg=nan", "lambda_reg in the config is not a number"),
-    "targets": ("targets.lab_joints=perspective", "projection, weak_perspective"),
-    "nothing to train": ("stages.stage3.steps=0", "stage3, has no iterations: give it some with"),
+    "not a number": ("stages.stage2.lambda_reg=nan", "lambda_reg is not a number"),
+    "targets": ("targets.lab_joints=perspective", "'projection' or 'weak_perspective'"),
+    "nothing to train": (
+        "stages.stage3.steps=0",
+        "stage3, has 0 steps. Set --config.stages.stage3.steps=N",
+    ),
     "no initial network": ("initial_network=opn", "opn is no stage of a run"),
     "another initial network": ("initial_network=open", "open cannot be trained further by this"),
 }
@@ -257,12 +260,13 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(name, data_dir, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_lab_without_an_average_skeleton_is_for_stage_1_alone(monkeypatch):
+def test_a_lab_without_an_average_skeleton_is_for_stage_1_alone():
     without = Domain("lsp", [], [], 64, bone_length_sum=0.0)
-    monkeypatch.setattr(run, "open_domain", lambda *_: without)
+    config = configured()
     with pytest.raises(UserError, match=r"lsp has no .* --config\.data\.bone_length_sum"):
-        run.open_domains(configured())
-    assert run.open_domains(configured("--config.last_stage=1"))["lab"] is without
+        run._resolve(config, planned_stages(config), without)
+    config = configured("--config.last_stage=1")
+    assert run._resolve(config, planned_stages(config), without).data.bone_length_sum == 0
 
 
 def test_an_unknown_preset_is_named():
@@ -292,18 +296,18 @@ def test_a_config_that_is_not_there_is_a_sentence(data_dir, tmp_path):
     assert "The config cannot be loaded" in output and "'nothing.py'" in output
 
 
-def test_data_that_are_not_built_in_are_missed_before_any_is_rendered(tmp_path):
+def test_missing_data_are_refused_before_anything_is_rendered(tmp_path):
     config = configured(f"--config.run.data_dir={tmp_path}", "--config.data.wild.name=lsp")
     with pytest.raises(UserError, match=r"python -m tfds_builders\.prepare lsp"):
-        prepare_if_built_in(config, prepare)
+        set_up(config, tmp_path / "run", prepare)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("setting", ["model.input_side=100", "initial_network=open"])
-def test_a_network_that_cannot_be_is_told_before_anything_is_rendered(setting, tmp_path):
+def test_an_impossible_network_is_refused_before_anything_is_rendered(setting, tmp_path):
     config = configured(f"--config.run.data_dir={tmp_path}", f"--config.{setting}")
     with pytest.raises(UserError, match=r"divisible by 32|cannot be trained further"):
-        prepare_if_built_in(config, prepare)
+        set_up(config, tmp_path / "run", prepare)
     assert not list(tmp_path.iterdir())
 
 

@@ -46,7 +46,7 @@ def compiled_step(synchronised=True):
     tree = config(synchronised)
     stage = get_stage(tree, 3)
     graphdef, variables = make_network(tree)
-    optimizer = make_optimizer(tree)
+    optimizer = make_optimizer(tree, stage)
     step = make_train_step(tree, graphdef, optimizer, stage)
     state = replicate(initial_state(variables, optimizer))
     count = jax.local_device_count() * PER_DEVICE
@@ -58,7 +58,7 @@ def compiled_step(synchronised=True):
         "joints_3d": np.zeros((count, 16, 3), np.float32),
         "has_3d": np.arange(count) % 2 == 0,
     }
-    arguments = (state, split_over_devices(batch), hyperparameters(stage, 0))
+    arguments = (state, split_over_devices(batch), hyperparameters(stage))
     return step.lower(*arguments).compile(), sum(p.size for p in jax.tree.leaves(variables.params))
 
 

@@ -4,7 +4,7 @@ Unfinished work is in one hidden directory beside the data sets, `.preparing/NAM
 set appears in its place by one rename. The same command resumes after an interruption.
 """
 
-import pose3d_jax.programs.needs_train  # noqa: F401  # isort: skip
+import pose3d_jax.programs.start  # noqa: F401  # isort: skip
 
 import argparse
 import collections

@@ -17,9 +17,9 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save
 
-from pose3d_jax import config_values
 from pose3d_jax.errors import UserError
 from pose3d_jax.files import written_whole
+from pose3d_jax.presets.checks import check_values, complete
 from pose3d_jax.untrusted import check_file, reason
 
 SUFFIX = ".safetensors"
@@ -97,8 +97,8 @@ def read_packed(
     if _digest(tree, stored) != expected:
         raise UserError(f"{path} is damaged: its SHA-256 differs from the recorded one.")
     try:  # A hostile file can have a valid SHA-256.
-        config_values.check(tree)
-        config = ml_collections.ConfigDict(tree)
+        check_values(tree)
+        config = ml_collections.ConfigDict(complete(tree))
         arrays = {name: np.asarray(array, np.float32) for name, array in stored.items()}
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} cannot be used: {reason(error)}.") from error

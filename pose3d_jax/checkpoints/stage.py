@@ -128,7 +128,7 @@ class StageCheckpoints:
             names = (f"damaged-{step}{suffix}" for suffix in ("", *(f"-{i}" for i in range(2, 99))))
             free = next(name for name in names if not (self.directory / name).exists())
             (self.directory / CHECKPOINTS / str(step)).rename(self.directory / free)
-        hosts.meet(f"{self.directory.name} {step} renamed")
+        hosts.barrier(f"{self.directory.name} {step} renamed")
         self._manager.reload()
 
 

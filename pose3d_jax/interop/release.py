@@ -18,6 +18,7 @@ from pose3d_jax.interop.torch_files import read_tensors
 from pose3d_jax.models.network import STRIDE
 from pose3d_jax.models.variables import abstract_network, unflatten
 from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
+from pose3d_jax.stages import get_stage
 from pose3d_jax.training.directory import claim_directory
 from pose3d_jax.training.state import initial_state, make_optimizer
 from pose3d_jax.untrusted import reason
@@ -68,7 +69,9 @@ def convert(weights: str | os.PathLike, directory: str | os.PathLike) -> None:
         why = f"it has no {why}" if isinstance(error, LookupError) else why
         raise UserError(f"{weights} is of another network than the paper's: {why}.") from error
     _, shapes = abstract_network(config)
-    state = initial_state(unflatten(arrays, shapes), make_optimizer(config))
+    state = initial_state(
+        unflatten(arrays, shapes), make_optimizer(config, get_stage(config, STAGE))
+    )
     state = state._replace(step=np.int32(config.stages[f"stage{STAGE}"].steps))
 
     partial = directory.with_name(f".{directory.name}.partial")

@@ -1,4 +1,4 @@
-"""The curriculum: everything that a run depends on, in one tree (Secs. 3.4 and 4.1 of the paper).
+"""Presets: complete configs of a run (Secs. 3.4 and 4.1 of the paper).
 
 Four presets:
 
@@ -8,8 +8,8 @@ Four presets:
 - `open`: photographs of Leeds Sports Pose and rendered people; hours on a CPU.
 
 Every value can be changed on the command line (`--config.model.features=128`); `official.py`
-names and explains them all. The section `run` holds what does not change the result; a work
-directory may be continued with another `run`.
+lists and explains all of them. The section `run` does not change the result; a run may be resumed
+with other values there.
 """
 
 import ml_collections

@@ -1,4 +1,4 @@
-"""The paper's own experiment, which the other presets start from; every value is explained here."""
+"""The paper's own experiment, on which the other presets are based; all values are explained."""
 
 import ml_collections
 
@@ -6,11 +6,11 @@ from pose3d_jax.stages import METHODS
 
 
 def paper() -> ml_collections.ConfigDict:
-    """Human3.6M and MPII as in the paper; the numbers that it leaves out are the release's.
+    """Human3.6M and MPII as in the paper; numbers that it does not give are the release's.
 
     For a GPU or a TPU: 480,000 iterations of 6 images, 97 GFLOP an image. This project has not
-    trained it to its end; the paper reaches 64.9 mm on Human3.6M. docs/paper-preset.md puts it
-    beside the release.
+    trained it to its end; the paper reaches 64.9 mm on Human3.6M. docs/paper-preset.md compares it
+    with the release.
 
         python -m tfds_builders.prepare human36m --manual_dir DIR
         python -m tfds_builders.prepare mpii --manual_dir DIR
@@ -19,14 +19,14 @@ def paper() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.method = METHODS[-1]
-    # Whose weights training starts from: a name, a packed file or a stage's directory, as for
-    # `--checkpoint`; empty for random ones.
+    # Initial weights: a name, a packed file or a stage's directory, as for `--checkpoint`; empty
+    # for random ones.
     config.initial_network = ""
 
     config.model = ml_collections.ConfigDict(
         {
             "input_side": 256,  # px
-            "stem": "conv",  # or "patch"
+            "stem": "conv",  # the paper's; or "patch", which is faster on a CPU
             "stem_features": 0,  # of the convolutional stem's first layer; 0: `features` / 4
             "stacks": 2,
             "modules": 2,
@@ -47,7 +47,8 @@ def paper() -> ml_collections.ConfigDict:
     config.precision = ml_collections.ConfigDict(
         {
             # Or "bfloat16", or "auto": bfloat16 on CPUs that multiply it fast (`models.precision`).
-            # Parameters, statistics and losses stay float32.
+            # Parameters, statistics and losses stay float32. On GPUs and TPUs float32 is full
+            # precision, without TF32 or bfloat16 products.
             "compute": "float32",
         }
     )
@@ -87,8 +88,8 @@ def paper() -> ml_collections.ConfigDict:
 
     config.loss = ml_collections.ConfigDict(
         {
-            # Heat-maps of joints without annotation: "empty" teaches that they are nowhere, as in
-            # the release; "ignored" leaves them out.
+            # Unlabelled joints: "empty" is an empty target map, as in the release; "ignored" leaves
+            # their maps out of the loss.
             "unlabelled_joints": "empty",
         }
     )
@@ -98,6 +99,7 @@ def paper() -> ml_collections.ConfigDict:
             "momentum": 0.0,  # decay of Adam's mean gradient
             "decay": 0.99,  # of the mean square
             "epsilon": 1e-8,
+            "flatten": True,  # one vector of all parameters: compiles faster
             "sync_batch_norm": True,  # batch statistics over all devices
         }
     )
@@ -140,15 +142,27 @@ def stage(
     """One stage of the curriculum.
 
     Args:
-        steps: iterations; 0 leaves the stage out.
-        domains: what its batches take records from, in turn; see `stages.Stage`.
+        steps: iterations; 0 skips the stage.
+        domains: data sets from which batches take records in turn; see `stages.Stage`.
         learning_rate: the optimizer's.
         warmup_steps: over which the learning rate rises linearly from 0.
         drop_at: iteration from which the learning rate is a tenth; 0 for never.
         cosine: the learning rate falls to 0 over the stage, along half a cosine.
-        decay_steps: the learning rate falls linearly to 0 over so many last iterations; 0 for
-            none. A checkpoint from before them can be trained longer.
-        lambda_reg: λ_reg of Eq. 2; 0 in every term of Eq. 2 leaves out the depth module.
+        decay_steps: number of last iterations over which the learning rate falls linearly to 0; 0
+            for none. Training can be extended from a checkpoint before them.
+        lambda_reg: λ_reg of Eq. 2. The depth module is trained if it or λ_geo is above 0.
         lambda_geo: λ_geo of Eq. 2.
     """
-    return ml_collections.ConfigDict(dict(locals()))
+    return ml_collections.ConfigDict(
+        {
+            "steps": steps,
+            "domains": domains,
+            "learning_rate": learning_rate,
+            "warmup_steps": warmup_steps,
+            "drop_at": drop_at,
+            "cosine": cosine,
+            "decay_steps": decay_steps,
+            "lambda_reg": lambda_reg,
+            "lambda_geo": lambda_geo,
+        }
+    )

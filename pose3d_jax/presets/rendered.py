@@ -8,8 +8,7 @@ from pose3d_jax.presets.official import paper, stage
 def synthetic() -> ml_collections.ConfigDict:
     """The built-in synthetic benchmark at full size: the paper's network, one GPU.
 
-    The numbers of its training are those that `tiny` needed, scaled to a larger network; they have
-    not been tuned on a GPU, and what they reach is not known.
+    The schedule is `tiny`'s, scaled to a larger network. It has not been tuned or run to its end.
 
         python -m pose3d_jax.train --config configs/stage3.py:synthetic
     """
@@ -38,12 +37,11 @@ def synthetic() -> ml_collections.ConfigDict:
 def tiny() -> ml_collections.ConfigDict:
     """The built-in synthetic benchmark with a small network: ten minutes on two CPU cores.
 
-    What differs from the paper, and why: a stem without convolutions at high resolution, because
-    those dominate on a CPU; lab images augmented too, because five subjects in one room are soon
-    known by heart; outputs that start at zero and are scaled down, without which so short a
-    training ends where it started; a warm-up, because RMSprop's first steps are ten times too
-    long; a learning rate that falls to zero within each stage; and a third of λ_reg, because
-    narrower heat-maps have a third of the loss (docs/results.md compares both, and other widths).
+    Differences from the paper: the stem has no convolutions at high resolution, which dominate on a
+    CPU; lab images are augmented, because the network overfits five subjects in one room; outputs
+    start at zero and are scaled down, or so short a training makes no progress; a warm-up, because
+    RMSprop's first steps are ten times too long; the learning rate falls to zero in each stage; and
+    λ_reg is a third, because narrower heat-maps have a third of the loss (docs/results.md).
 
     It reaches about 106 mm MPJPE in the lab and 222 mm in the wild (docs/results.md).
 

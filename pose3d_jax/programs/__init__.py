@@ -1,1 +1,1 @@
-"""What the command-line programs share: how they start, end, and read their flags."""
+"""Start, end and flags of the command-line programs."""

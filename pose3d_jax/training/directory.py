@@ -1,7 +1,7 @@
-"""A run's directories: which config they belong to, and which process.
+"""The directories of a run: their configs, and the lock of the process that trains.
 
 A stage's directory holds `config.json`, with a checksum of its values. A process that trains holds
-a lock in the work directory; the system releases it however the process ends.
+a lock in the work directory; the system releases it when the process ends.
 """
 
 import contextlib
@@ -14,26 +14,26 @@ from typing import Any
 import jax
 import ml_collections
 
-from pose3d_jax import config_values
 from pose3d_jax.errors import UserError
 from pose3d_jax.files import differences, locked, read_json, remove_leftovers, write_json
+from pose3d_jax.presets.checks import check_values, complete
 from pose3d_jax.stages import same_stages
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
 
-#: Sections of a config that do not change what a stage computes.
+#: Keys of a config that do not change what a stage computes.
 OPERATIONAL = ("run", "last_stage")
 
 
 @contextlib.contextmanager
 def owned(workdir: Path) -> Iterator[None]:
-    """Makes a work directory this process's own; and removes what killed ones left unfinished.
+    """Locks a work directory, and removes unfinished files of killed processes.
 
-    The first of several hosts owns it for all.
+    The first of several hosts holds the lock for all.
 
     Raises:
-        UserError: another process owns it.
+        UserError: another process holds the lock.
     """
     if jax.process_index() != 0:
         yield
@@ -51,7 +51,7 @@ def owned(workdir: Path) -> Iterator[None]:
 
 
 def stage_config(config: ml_collections.ConfigDict, number: int) -> dict[str, Any]:
-    """The part of a config that decides what stages 1 … `number` compute, as plain JSON values."""
+    """The part of a config that determines stages 1 to `number`, as plain JSON values."""
     tree = json.loads(config.to_json_best_effort())
     tree["stages"] = {f"stage{i}": tree["stages"][f"stage{i}"] for i in range(1, number + 1)}
     return {name: value for name, value in tree.items() if name not in OPERATIONAL}
@@ -60,10 +60,10 @@ def stage_config(config: ml_collections.ConfigDict, number: int) -> dict[str, An
 def claim_directory(
     directory: str | os.PathLike, config: ml_collections.ConfigDict, number: int
 ) -> None:
-    """Writes a stage's config into its directory, or checks that it is the one already there.
+    """Writes a stage's config into its directory, or checks the one that is there.
 
     Raises:
-        UserError: the directory was made by another config; the message says what differs.
+        UserError: the directory was made by another config; the message names the differences.
     """
     check_directory(directory, config, number)
     path = Path(directory) / CONFIG_FILE
@@ -75,10 +75,12 @@ def claim_directory(
 def check_directory(
     directory: str | os.PathLike, config: ml_collections.ConfigDict, number: int
 ) -> None:
-    """Checks that a stage's directory was made by a config, or not yet.
+    """Checks that a stage's directory was made by this config, or does not exist.
+
+    `data.bone_length_sum` 0 stands for the value of the data, and is not compared.
 
     Raises:
-        UserError: it was made by another; the message says what differs.
+        UserError: it was made by another config; the message names the differences.
     """
     if not Path(directory, CONFIG_FILE).exists():
         return
@@ -90,10 +92,10 @@ def check_directory(
 
 
 def check_shared(directory: Path) -> None:
-    """Checks that a directory that host 0 has made is on this host, too.
+    """Checks that this host sees a directory that host 0 has made.
 
     Raises:
-        UserError: it is not.
+        UserError: it does not.
     """
     if not (directory / CONFIG_FILE).exists():
         raise UserError(
@@ -105,37 +107,36 @@ def check_shared(directory: Path) -> None:
 def config_differences(
     directory: str | os.PathLike, config: ml_collections.ConfigDict, number: int
 ) -> list[str]:
-    """What in a config differs from the one that made a directory of stage `number`.
+    """Differences between a config and the one that made a directory of stage `number`.
 
-    A stage that another method has trained will do, where both methods' stages so far are the same.
+    Two methods that share stages 1 to `number` do not differ.
     """
-    there, wanted = read_config(directory), stage_config(config, number)
-    if "initial_network" not in there:  # As in runs of before there was a choice.
-        there.initial_network = ""
-    if there.get("method") != wanted.get("method") and same_stages(
-        there, ml_collections.ConfigDict(wanted), number
-    ):
-        there.method = wanted["method"]
-    return list(differences(there.to_dict(), wanted))
+    saved, wanted = read_config(directory), stage_config(config, number)
+    there = stage_config(saved, number)
+    if there["method"] != wanted["method"] and same_stages(saved, config, number):
+        there["method"] = wanted["method"]
+    if not wanted["data"]["bone_length_sum"]:
+        wanted["data"]["bone_length_sum"] = there["data"]["bone_length_sum"]
+    return list(differences(there, wanted))
 
 
 def read_config(directory: str | os.PathLike) -> ml_collections.ConfigDict:
-    """The config of a stage's directory.
+    """The config of a stage's directory; keys that an older version lacks are filled in.
 
     Raises:
-        UserError: there is none, it cannot be read, or it is not as it was written.
+        UserError: there is none, it cannot be read, or it was changed.
     """
     path = Path(directory) / CONFIG_FILE
     try:
-        tree = read_json(path)
-        config_values.check(tree)
-        return ml_collections.ConfigDict(tree)
+        tree = read_json(path, null=None)
+        check_values(tree)
+        return ml_collections.ConfigDict(complete(tree))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{directory} is no stage of a run: it has no {CONFIG_FILE}. Stages are directories "
             "like runs/tiny/3D+2D-w-geo/stage3."
         ) from None
-    except OSError as error:  # Which may be passing: nothing is wrong with the file.
+    except OSError as error:  # It may be transient: the file may be sound.
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     except (TypeError, ValueError) as error:
         reason = str(error).rstrip(".")

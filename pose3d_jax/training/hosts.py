@@ -1,224 +1,131 @@
-"""Several hosts as one run: whichever of them fails, all end within a minute, with the reason.
+"""Several hosts as one run, by `jax.distributed`.
 
-A host that fails leaves its reason in the key-value store of JAX's coordination service, where the
-others look every second. Each also counts up a number there; a host whose number stands still was
-killed, stopped or cut off. Hosts end without JAX's own farewell, which waits for all of them.
+Hosts send JAX heartbeats. When one dies or stops, the others end within `TIMEOUT`: a collective
+operation fails, or JAX ends the process because a heartbeat is missing.
 """
 
-import ctypes
+import faulthandler
 import functools
-import itertools
 import json
 import os
-import signal
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax._src import distributed  # Its client has no public name; Orbax takes it from here too.
+import numpy as np
+from jax.experimental import multihost_utils
 
 from pose3d_jax.errors import Interrupted, UserError
 from pose3d_jax.files import differences
 
-#: Seconds that the hosts that are there wait for the others to start.
+#: Seconds to wait for the other hosts to start.
 ARRIVAL = 300
-#: Seconds of silence after which a host is given up.
-SILENCE = 30
-#: What the store holds, by host.
-_BEATS, _REASONS, _VALUES = "pose3d_jax/beats", "pose3d_jax/reasons", "pose3d_jax/values"
-_AGAIN = "Rerun the command on all hosts to resume."
-_A_DAY = 24 * 3600 * 1000
-
-_joined, _finished = threading.Event(), threading.Event()
-_ending = threading.Lock()
+#: Seconds without a heartbeat after which JAX gives up a host.
+TIMEOUT = 40
+#: Largest size of what hosts compare, as JSON.
+_BYTES = 2**16
+_LOST = (
+    "error: Another host is gone: it failed, was killed or stopped, or the network failed. See the "
+    "output of the other hosts, and rerun the command on all of them to resume."
+)
 
 
 def join(coordinator: str | None, count: int | None, number: int | None) -> None:
-    """Joins the other hosts, and watches them from now on.
+    """Joins the other hosts.
 
     Args:
         coordinator: host:port of host 0; None where JAX detects the cluster.
-        count: how many hosts.
-        number: of this one.
+        count: number of hosts.
+        number: number of this host.
 
     Raises:
-        UserError: they do not come together.
+        UserError: the hosts do not come together within `ARRIVAL` s.
     """
-    apart = (
-        f"The hosts did not come together within {ARRIVAL} s. Start all of them, with the same "
-        "--coordinator and --num_hosts, and with numbers --host from 0 up."
-    )
-    _end_if_aborted(apart)
+    faulthandler.disable()  # JAX ends this process with a sentence; a stack trace would hide it.
     try:
         jax.distributed.initialize(
             coordinator,
             count,
             number,
             initialization_timeout=ARRIVAL,
-            # Longer than SILENCE, because JAX ends a process with a stack trace.
-            heartbeat_timeout_seconds=3 * SILENCE,
+            heartbeat_timeout_seconds=TIMEOUT,
+            shutdown_timeout_seconds=TIMEOUT,
         )
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{apart} JAX says: {str(error).strip().splitlines()[0]}") from error
-    _end_if_aborted(_gone("Another host", "is gone"))
-    if jax.process_count() > 1:
-        _joined.set()
-        news: set[int] = set()
-        for work in (_tell, _judge):
-            threading.Thread(target=work, args=(news,), daemon=True).start()
+        raise UserError(
+            f"The hosts did not come together within {ARRIVAL} s. Start all of them, with the same "
+            "--coordinator and --num_hosts, and with --host from 0 up. JAX says: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
 
 
 def end_together(main: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
-    """A program that ends on all hosts when it fails on one."""
+    """A program that ends on all hosts when it fails on one.
+
+    A failing host exits without JAX's shutdown, which would wait for the others. Its connections
+    close, and the next collective operation of the others fails.
+    """
 
     @functools.wraps(main)
     def program(argv: Sequence[str]) -> None:
         try:
             main(argv)
-        except Interrupted:
-            meet("interrupted")  # All hosts stop after the same iteration.
-            _finished.set()
+        except Interrupted:  # All hosts stop after the same iteration.
+            barrier("interrupted")
             raise
         except BaseException as error:
-            if not _several():
+            if jax.process_count() == 1:
                 raise
-            if _is_of_the_connection(error):
-                time.sleep(2 * SILENCE)  # `_judge` knows who is gone, and ends this process.
-            if not isinstance(error, UserError):
+            if isinstance(error, UserError):
+                print(f"error: {error}", file=sys.stderr, flush=True)
+            elif _is_lost_connection(error):
+                print(_LOST, file=sys.stderr, flush=True)
+            else:
                 traceback.print_exc()
-            _end(str(error) or type(error).__name__, f"host {jax.process_index()}: ")
-        meet("finished")
-        _finished.set()
+            sys.stdout.flush()
+            os._exit(1)
+        barrier("finished")
 
     return program
 
 
-def meet(name: str) -> None:
-    """Waits until all hosts are here."""
-    if _several():
-        _client().wait_at_barrier(f"pose3d_jax/{name}", _A_DAY)
+def barrier(name: str) -> None:
+    """Waits until all hosts call this with the same name."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
 
 
 def agree(name: str, value: Any) -> None:
-    """Makes sure that all hosts have the same value.
+    """Checks that all hosts have the same value.
 
     Args:
-        name: what it is; no name may come twice in a run.
-        value: plain JSON values.
+        name: of the value, for the message.
+        value: plain JSON values, at most `_BYTES` of JSON.
 
     Raises:
-        UserError: a host has another; the message says what differs.
+        UserError: a host has another value; the message names the difference.
     """
-    if not _several():
+    if jax.process_count() == 1:
         return
-    mine = json.loads(json.dumps(value))
-    client, me = _client(), jax.process_index()
-    client.key_value_set(f"{_VALUES}/{name}/{me}", json.dumps(mine))
-    for other in range(jax.process_count()) if me == 0 else (0,):
-        there = json.loads(client.blocking_key_value_get(f"{_VALUES}/{name}/{other}", _A_DAY))
-        if found := list(differences(there, mine)):
-            raise UserError(
-                f"Host {other} has another {name} than host {me}: {'; '.join(found)}. Start all "
-                "hosts with the same command and the same data."
-            )
+    text = json.dumps(value).encode()
+    first = multihost_utils.broadcast_one_to_all(np.frombuffer(text.ljust(_BYTES), np.uint8))
+    found = list(differences(json.loads(bytes(np.asarray(first))), json.loads(text)))
+    elsewhere = multihost_utils.process_allgather(np.int32(len(found)))
+    if elsewhere.any():
+        which = f"Host {int(np.argmax(elsewhere > 0))} has another {name} than host 0"
+        raise UserError(
+            f"{which}{': ' if found else ''}{'; '.join(found)}. Start all hosts with the same "
+            "command and the same data."
+        )
 
 
-def _several() -> bool:
-    return _joined.is_set()
-
-
-def _client() -> Any:
-    return distributed.global_state.client
-
-
-def _tell(news: set[int]) -> None:
-    """Tells the others that this host is there, and collects whose number has changed."""
-    before: dict[str, str] = {}
-    for number in itertools.count():
-        try:
-            _client().key_value_set(
-                f"{_BEATS}/{jax.process_index()}", str(number), allow_overwrite=True
-            )
-            for key, reason in _client().key_value_dir_get(_REASONS):
-                if not key.endswith(f"/{jax.process_index()}"):
-                    _end(reason, "")
-            for key, beat in _client().key_value_dir_get(_BEATS):
-                if before.get(key) != beat:
-                    news.add(int(key.rpartition("/")[2]))
-                    before[key] = beat
-        except (RuntimeError, ValueError, AttributeError):
-            pass  # Host 0 does not answer, or this process is ending: `_judge` counts.
-        time.sleep(1)
-
-
-def _judge(news: set[int]) -> None:
-    """Ends this process when a host has been silent for too long.
-
-    Rounds are counted, not the clock: a process that was stopped itself must not blame the others.
-    """
-    silent = dict.fromkeys(range(jax.process_count()), 0)
-    while not _finished.wait(1):
-        heard = {news.pop() for _ in range(len(news))}
-        # Whoever does not hear itself does not reach host 0, which has the store.
-        missing = {0} if jax.process_index() not in heard else silent.keys() - heard
-        for host in silent:
-            silent[host] = silent[host] + 1 if host in missing else 0
-            if silent[host] >= SILENCE:
-                _end(_gone(f"Host {host}", f"has been silent for {SILENCE} s"), "")
-
-
-def _gone(host: str, what: str) -> str:
-    return (
-        f"{host} {what}: it was killed or stopped, or the network failed. See its own "
-        f"output. {_AGAIN}"
-    )
-
-
-def _is_of_the_connection(error: BaseException | None) -> bool:
-    """Whether an exception only shows that another host is gone."""
+def _is_lost_connection(error: BaseException | None) -> bool:
+    """Whether an exception shows that another host is gone."""
+    words = ("Gloo", "NCCL", "oordination", "UNAVAILABLE", "heartbeat")
     while error is not None:
-        text = str(error)
-        if any(word in text for word in ("Gloo", "NCCL", "oordination", "UNAVAILABLE: ")):
+        if any(word in str(error) for word in words):
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _end(reason: str, origin: str) -> None:
-    """Leaves the reason for the others, and ends this process."""
-    if not _ending.acquire(blocking=False):
-        threading.Event().wait()  # Another thread does, for another reason.
-    print(f"error: {reason}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-
-    def leave_reason():
-        try:
-            me = jax.process_index()
-            _client().key_value_set(f"{_REASONS}/{me}", origin + reason, allow_overwrite=True)
-        except (RuntimeError, ValueError, AttributeError):
-            pass  # Host 0 is gone, and the store with it.
-
-    # Where host 0 is stopped, the store does not answer.
-    writer = threading.Thread(target=leave_reason, daemon=True)
-    writer.start()
-    writer.join(5)
-    if jax.process_index() == 0:
-        time.sleep(5)  # With this process the store ends: the others must have read it.
-    os._exit(1)
-
-
-def _end_if_aborted(reason: str) -> None:
-    """Adds a sentence where JAX aborts the process, as it does when host 0's connection breaks."""
-    message = f"error: {reason}\n".encode()
-
-    @ctypes.CFUNCTYPE(None, ctypes.c_int)
-    def end(number):
-        os.write(sys.stderr.fileno(), message)
-        os._exit(1)
-
-    _end_if_aborted.handler = end  # C keeps no reference.
-    ctypes.CDLL(None).signal(signal.SIGABRT, end)

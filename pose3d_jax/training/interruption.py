@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that the training loop asks between steps."""
+"""Ctrl-C and SIGTERM as a flag that the training loop reads between iterations."""
 
 import signal
 
@@ -8,7 +8,7 @@ from jax.experimental import multihost_utils
 
 
 class Interruption:
-    """Remembers a signal instead of dying of it; a second one acts as usual."""
+    """Context manager that records the first signal; a second one terminates."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -18,25 +18,25 @@ class Interruption:
     def __enter__(self):
         self._previous = {number: signal.getsignal(number) for number in self.SIGNALS}
         for number in self.SIGNALS:
-            signal.signal(number, self._remember)
+            signal.signal(number, self._record)
         return self
 
     def __exit__(self, *exception):
-        self._give_back()
+        self._restore_handlers()
 
-    def _give_back(self):
+    def _restore_handlers(self):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _remember(self, number, frame):
+    def _record(self, number, frame):
         self._number = number
-        self._give_back()
+        self._restore_handlers()
 
     def asked(self, *, collectively: bool) -> int:
-        """The signal that came, or 0.
+        """The number of the recorded signal, or 0.
 
-        Several hosts must stop at the same step: there the answer is 0 unless all of them ask
-        `collectively`, and then it is the same on all.
+        Several hosts must stop after the same iteration. With several, the answer is the same on
+        all if all of them ask `collectively`, and 0 otherwise.
         """
         if jax.process_count() == 1:
             return self._number

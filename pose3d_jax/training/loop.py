@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import ml_collections
 import numpy as np
-import optax
 from flax import nnx
+from ml_collections import FrozenConfigDict
 
 from pose3d_jax.checkpoints.stage import StageCheckpoints
 from pose3d_jax.data.loader import batch_ids, training_batches
@@ -24,6 +23,8 @@ from pose3d_jax.training.state import (
     Metrics,
     TrainState,
     hyperparameters,
+    learning_rate,
+    make_optimizer,
     replicate,
     split_over_devices,
 )
@@ -33,28 +34,38 @@ log = logging.getLogger(__name__)
 
 #: Held-out batches on which eval mode is compared with train mode after a stage.
 COMPARED_BATCHES = 20
-#: The scalar that tells of it.
+#: Name of the scalar that compares them.
 MODES = "evaluation_to_training_mode"
 
-#: How far the wild images' ratio of 3D to 2D bone lengths may leave the lab's, as a factor: healthy
+#: Largest factor between the ratios of 3D to 2D bone lengths of wild and of lab images. Healthy
 #: runs of the built-in synthetic benchmark stay within 1.19, collapsed ones reach 1.21 to 1.31
 #: (docs/results.md).
 BONE_RATIO_DRIFT = 1.2
 
 
 class Run(NamedTuple):
-    """What all stages of a run share."""
+    """What all stages of a run share.
 
-    config: ml_collections.ConfigDict
+    Attributes:
+        config: complete and read-only.
+        stages: of the run, in order.
+        workdir: holds a directory for each stage.
+        domains: the data sets "lab" and "wild".
+        image_side: side of the largest image, px.
+        graphdef: structure of the network.
+        variables: that training starts from.
+    """
+
+    config: FrozenConfigDict
+    stages: tuple[Stage, ...]
     workdir: Path
     domains: dict[str, Domain]
     image_side: int
     graphdef: nnx.GraphDef
     variables: Variables
-    optimizer: optax.GradientTransformation
 
 
-#: Scores a run's network after an iteration of a stage, and logs it.
+#: Scores a run's network after an iteration of a stage, and logs the scores.
 Validate = Callable[[Run, Stage, TrainState, int, MetricsLog], None]
 
 
@@ -69,8 +80,8 @@ def iterate(
 ) -> None:
     """The training loop: from a state to the stage's last iteration.
 
-    What the state's own iteration owes, because a run ended between saving it and scoring it, is
-    done first. What is there already is not done again.
+    An evaluation that was interrupted after its checkpoint is run first. What `metrics` and the
+    stage's directory have already is not computed again.
 
     Args:
         run: what all stages share.
@@ -80,29 +91,29 @@ def iterate(
         metrics: the stage's scalars.
         interruption: asked between iterations.
         validate: scores the network on held-out records, every `run.evaluate_every` iterations and
-            after the last; what `metrics` and the stage's directory have already, it leaves out.
+            after the last.
 
     Raises:
         Interrupted: a signal came; the state is saved.
         UserError: the loss is not finite.
     """
     settings = run.config.run
-    train_step = make_train_step(run.config, run.graphdef, run.optimizer, stage)
+    train_step = make_train_step(run.config, run.graphdef, make_optimizer(run.config, stage), stage)
+    rate, hyper = learning_rate(stage), hyperparameters(stage)
     start = int(state.step)
     state = replicate(state)
     pace = Pace(stage.steps, start, run.config.data.batch_size)
     pending: list[Metrics] = []
 
-    def score(done: int) -> None:
+    def evaluate(done: int) -> None:
         if done and (done == stage.steps or done % settings.evaluate_every == 0):
             validate(run, stage, state, done, metrics)
         if done == stage.steps and not metrics.has(done, MODES):
             compare_modes(run, stage, state, metrics)
 
-    score(start)
+    evaluate(start)
     for step, batch in zip(range(start, stage.steps), batches(run, stage, "train", start)):
-        batch = split_over_devices(batch)
-        state, scalars = train_step(state, batch, hyperparameters(stage, step))
+        state, scalars = train_step(state, split_over_devices(batch), hyper)
         pending.append(scalars)
         done = step + 1
         if done == start + 1:
@@ -114,13 +125,14 @@ def iterate(
         stop = interruption.asked(collectively=reports)
         saves = last or stop or done % settings.save_every == 0
         if reports or saves:
-            # Here the host waits for the devices, and only here.
+            # The host waits for the devices here, and nowhere else.
             means = collect(run, stage, pending, done, checkpoints)
             pending.clear()
-            metrics.write(done, {**means, "learning_rate": stage.learning_rate(step)})
+            metrics.write(done, {**means, "learning_rate": float(rate(step))})
             summary = " · ".join(f"{name} {value:.4g}" for name, value in means.items())
             log.info("%s %d/%d · %s · %s", stage.name, done, stage.steps, summary, pace.text(done))
-            warn_of_collapse(means)
+            if stage.lambda_geo:
+                warn_of_collapse(means)
         if saves:
             checkpoints.save(done, state)
         if stop:
@@ -130,17 +142,17 @@ def iterate(
                 f"stopped after iteration {done} of {stage.name}, which is saved; "
                 "rerun the command to resume",
             )
-        score(done)
+        evaluate(done)
         if last or done % settings.evaluate_every == 0:
             pace.restart(done)
-    if stop := interruption.asked(collectively=True):  # It came during the last scores.
-        raise Interrupted(stop, f"stopped at the end of {stage.name}; rerun the command to go on")
+    if stop := interruption.asked(collectively=True):  # A signal during the last evaluation.
+        raise Interrupted(stop, f"stopped at the end of {stage.name}; rerun the command to resume")
 
 
 def batches(run: Run, stage: Stage, split: str, start: int = 0) -> Iterator[dict]:
-    """This host's batches of a stage, of its training records or of held-out ones like them."""
+    """This host's batches of a stage, from split "train" or "test"."""
     sources = [getattr(run.domains[name], split) for name in stage.domains]
-    # Wild records may carry the truth, as those of the built-in test do: it is not trained on.
+    # Wild records of the built-in benchmark have 3D labels; they are not trained on.
     sources = [
         WithoutDepth(source) if name == "wild" else source
         for name, source in zip(stage.domains, sources)
@@ -158,8 +170,8 @@ def batches(run: Run, stage: Stage, split: str, start: int = 0) -> Iterator[dict
 
 
 def stream_seed(run: Run, stage: Stage) -> int:
-    """The seed of a stage's order of records, with which its first epoch starts."""
-    return 1000 * run.config.seed + 10 * stage.number
+    """The seed of a stage's order of records in its first epoch; later epochs add to it."""
+    return (1000 * run.config.seed + 10 * stage.number) % 2**31
 
 
 def collect(
@@ -169,11 +181,11 @@ def collect(
     done: int,
     checkpoints: StageCheckpoints,
 ) -> dict[str, float]:
-    """Means of the scalars since the last call.
+    """Means of the pending scalars.
 
     Raises:
-        UserError: one is not finite; the message names the iteration, its records, and the last
-            good checkpoint.
+        UserError: a loss or an update is not finite; the message names the iteration, its records,
+            and the last good checkpoint.
     """
     fetched = jax.device_get(pending)
     for step, scalars in enumerate(fetched, done - len(fetched)):
@@ -196,9 +208,9 @@ def collect(
 
 
 def finite_means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The mean of each scalar over those that are finite, where there are any.
+    """The mean of the finite values of each scalar that has some.
 
-    A batch without a labelled bone of a domain has no ratio of its bones.
+    The bone ratio of a domain is NaN in a batch without a labelled bone of it.
     """
     columns = {name: np.array([scalars[name] for scalars in rows]) for name in rows[0]}
     return {
@@ -209,10 +221,10 @@ def finite_means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def warn_of_collapse(means: dict[str, float]) -> None:
-    """Warns where depths of wild images grow or vanish beside those of lab images.
+    """Warns if depths of wild images grow or vanish relative to those of lab images.
 
-    Eq. 3 has a degenerate minimum, in which every limb's bone has the same large depth difference:
-    symmetry improves while poses get worse.
+    Eq. 3 has a degenerate minimum, in which both bones of each limb have the same large depth
+    difference: symmetry improves while poses get worse.
     """
     if not {"bone_ratio_lab", "bone_ratio_wild"} <= means.keys():
         return
@@ -227,12 +239,12 @@ def warn_of_collapse(means: dict[str, float]) -> None:
 
 
 def compare_modes(run: Run, stage: Stage, state: TrainState, metrics: MetricsLog) -> None:
-    """Compares the loss with running statistics to that with the batches' own, on held-out data.
+    """Compares the held-out loss with running statistics and with those of each batch.
 
-    Running statistics that lag behind are the defect most reported of hourglass ports: a network
-    that trains well and predicts badly.
+    Running statistics that lag behind are the most reported defect of hourglass ports: the network
+    trains well and predicts badly.
     """
-    hyper = hyperparameters(stage, stage.steps - 1)
+    hyper = hyperparameters(stage)
     losses = []
     for running in (True, False):
         step = make_loss_step(run.config, run.graphdef, stage, running=running)

@@ -21,10 +21,10 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class MetricsLog:
-    """Scalars of one stage, one JSON line per step that has any, and the same for TensorBoard.
+    """Scalars of one stage, as one JSON line per step and for TensorBoard.
 
-    A resumed run writes some steps again: what the interrupted one wrote of them is dropped. The
-    first of several hosts writes for all.
+    A resumed run repeats some steps; their old lines are dropped. The first of several hosts
+    writes for all.
 
     Args:
         directory: the stage's.
@@ -49,21 +49,21 @@ class MetricsLog:
             self._board.close()
 
     def has(self, step: int, prefix: str) -> bool:
-        """Whether a scalar of a step, from where the run went on, has a name that begins so."""
+        """Whether a scalar whose name starts with `prefix` is logged at `step`."""
         return any(name.startswith(prefix) for name in self._names.get(step, ()))
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Writes scalars of a step; those that are not finite have no value and are left out.
+        """Writes the finite scalars of a step.
 
         Raises:
-            UserError: they could not be written.
+            UserError: writing failed.
         """
         finite = {name: float(value) for name, value in scalars.items() if math.isfinite(value)}
         self._names.setdefault(step, set()).update(finite)
         if not self._writes:
             return
         try:
-            # Opened anew: a file that stays open outlives a directory that somebody deletes.
+            # Opened each time: an open file would hide that its directory was deleted.
             with self._path.open("a") as file:
                 file.write(json.dumps({"step": step, **finite}) + "\n")
             with naming(self._path.parent / "tensorboard"):
@@ -73,7 +73,7 @@ class MetricsLog:
         except FileNotFoundError as error:
             raise UserError(
                 f"{self._path.parent} is gone: it was deleted or moved during the run. Rerun the "
-                "command to begin anew, or move it back first to resume."
+                "command to start again, or move it back first to resume."
             ) from error
         except OSError as error:
             where = error.filename or self._path
@@ -83,11 +83,11 @@ class MetricsLog:
 class _Board:
     """Scalars for TensorBoard, on disk when `write` returns.
 
-    A `SummaryWriter` would leave writing to a thread, which ends with a traceback where it fails.
+    A `SummaryWriter` writes in a thread, whose errors end in a traceback.
 
     Args:
-        directory: of the files, of which this makes one.
-        begins: the first step; later ones of other files count no more.
+        directory: gets one more file.
+        begins: the first step; TensorBoard discards later ones of the other files.
     """
 
     def __init__(self, directory: Path, begins: int):
@@ -102,7 +102,7 @@ class _Board:
         self._writer.flush()
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # Of what could not be flushed, and was told of.
+        with contextlib.suppress(OSError):  # `write` has raised it already.
             self._writer.close()
 
     def _add(self, event: Event) -> None:
@@ -130,7 +130,7 @@ def _lines_until(content: bytes, last: int, path: Path) -> tuple[bytes, dict[int
 
 
 class Pace:
-    """Rate and time left, over what was done since the last `restart`.
+    """Rate and time left, measured since the last `restart`.
 
     Args:
         total: steps of the whole.
@@ -143,7 +143,7 @@ class Pace:
         self.restart(done)
 
     def restart(self, done: int) -> None:
-        """Measures from here on: compiling and evaluating do not count."""
+        """Starts the measurement, after compiling or evaluating."""
         self._start, self._since = time.monotonic(), done
 
     def text(self, done: int) -> str:

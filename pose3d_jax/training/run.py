@@ -1,10 +1,11 @@
 """A run: its stages in order, each from the network of the one before.
 
-The first starts from random weights, or from those of `initial_network`.
+The first stage starts from random weights, or from those of `initial_network`.
 """
 
 import logging
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,122 +13,121 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 from flax import nnx
+from ml_collections import FrozenConfigDict
 
-from pose3d_jax import config_values
 from pose3d_jax.checkpoints import load
 from pose3d_jax.checkpoints.stage import StageCheckpoints, restore_variables
+from pose3d_jax.data.catalog import BUILT_IN, is_prepared, open_dataset
 from pose3d_jax.data.sources import Domain, evenly_spaced, open_domain
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import Variables, flatten, make_network, unflatten
-from pose3d_jax.stages import Stage, get_stage
+from pose3d_jax.presets.checks import check_values
+from pose3d_jax.stages import Stage, planned_stages
 from pose3d_jax.training import hosts
-from pose3d_jax.training.directory import check_directory, check_shared, claim_directory, owned
+from pose3d_jax.training.directory import (
+    check_directory,
+    check_shared,
+    claim_directory,
+    owned,
+    stage_config,
+)
 from pose3d_jax.training.interruption import Interruption
 from pose3d_jax.training.loop import Run, Validate, iterate
 from pose3d_jax.training.progress import MetricsLog
 from pose3d_jax.training.state import (
     TrainState,
     check_batch_size,
-    check_targets,
     initial_state,
     make_optimizer,
 )
 
 log = logging.getLogger(__name__)
 
+#: `tfds_builders.prepare.prepare`, given by the programs: the package imports no builders.
+Prepare = Callable[[str, str | None], Any]
 
-def train(
-    config: ml_collections.ConfigDict,
-    workdir: Path,
-    interruption: Interruption,
-    validate: Validate,
-) -> Run:
-    """Trains what is missing of a run's stages.
+
+def set_up(config: ml_collections.ConfigDict, workdir: Path, prepare: Prepare | None = None) -> Run:
+    """Checks everything, prepares built-in data, and builds the network.
 
     Args:
         config: the whole config.
-        workdir: holds a directory for each stage.
-        interruption: asked between iterations.
-        validate: see `loop.iterate`.
+        workdir: holds a directory for each stage; nothing is written there.
+        prepare: prepares the built-in data sets that are missing; None leaves them missing.
+
+    Returns:
+        The run, whose config is complete and read-only.
 
     Raises:
-        Interrupted: a signal came; the state is saved.
-        UserError: something is not as it should be.
-    """
-    run = set_up(config, workdir)
-    hosts.agree("data", {name: _summary(domain) for name, domain in run.domains.items()})
-    hosts.agree("initial network", _checksum(run.variables))
-    stages = planned_stages(config)
-    with owned(workdir):
-        for stage in stages:
-            claim_directory(workdir / stage.name, config, stage.number)
-        hosts.meet("directories claimed")
-        check_shared(workdir / stages[0].name)
-        trained = [train_stage(run, stage, interruption, validate) for stage in stages]
-    if not any(trained):
-        log.info("nothing left to do: %s has all of %s", workdir, ", ".join(s.name for s in stages))
-    return run
-
-
-def set_up(config: ml_collections.ConfigDict, workdir: Path) -> Run:
-    """Checks everything, opens the data, and builds the network; writes nothing.
-
-    Raises:
-        UserError: a data set, the work directory or the config is not as it should be.
+        UserError: a data set, the work directory or the config is wrong. Nothing is prepared then,
+            unless the fault is in the data.
     """
     stages = check_config(config)
+    hosts.agree("config", stage_config(config, config.last_stage))
     graphdef, variables = initial_network(config)
+    if prepare:
+        _prepare_built_in(config, prepare)
     domains = open_domains(config)
+    hosts.agree("data", {name: _summary(domain) for name, domain in domains.items()})
+    hosts.agree("initial network", _checksum(variables))
+    config = _resolve(config, stages, domains["lab"])
     for stage in stages:
         check_directory(workdir / stage.name, config, stage.number)
     return Run(
         config=config,
+        stages=stages,
         workdir=workdir,
         domains=domains,
         image_side=max(domain.image_side for domain in domains.values()),
         graphdef=graphdef,
         variables=variables,
-        optimizer=make_optimizer(config),
     )
 
 
-def check_config(config: ml_collections.ConfigDict) -> list[Stage]:
-    """Checks a config's values; returns the stages of the run.
+def train(run: Run, interruption: Interruption, validate: Validate) -> None:
+    """Trains the unfinished stages of a run.
+
+    Args:
+        run: from `set_up`.
+        interruption: asked between iterations.
+        validate: see `loop.iterate`.
 
     Raises:
-        UserError: a value is not as it should be.
+        Interrupted: a signal came; the state is saved.
+        UserError: the directory is in use, the disk is full, or the loss is not finite.
+    """
+    with owned(run.workdir):
+        for stage in run.stages:
+            claim_directory(run.workdir / stage.name, run.config, stage.number)
+        hosts.barrier("directories claimed")
+        check_shared(run.workdir / run.stages[0].name)
+        trained = [train_stage(run, stage, interruption, validate) for stage in run.stages]
+    if not any(trained):
+        names = ", ".join(stage.name for stage in run.stages)
+        log.info("nothing left to do: %s has all of %s", run.workdir, names)
+
+
+def check_config(config: ml_collections.ConfigDict) -> tuple[Stage, ...]:
+    """Checks the values of a config; returns the stages of the run.
+
+    Raises:
+        UserError: a value is impossible.
     """
     try:
-        config_values.check(config.to_dict())
+        check_values(config.to_dict())
     except ValueError as error:
-        raise UserError(f"{error}.".replace(" is ", " in the config is ", 1)) from error
+        raise UserError(f"{error}.") from error
     stages = planned_stages(config)
-    check_targets(**config.targets)
     for stage in stages:
         check_batch_size(config.data.batch_size, stage.domains)
     return stages
 
 
-def planned_stages(config: ml_collections.ConfigDict) -> list[Stage]:
-    """The stages of a run, without those of no iterations.
-
-    Raises:
-        UserError: the last has none.
-    """
-    stages = [get_stage(config, number) for number in range(1, config.last_stage + 1)]
-    if not stages[-1].steps:
-        raise UserError(
-            f"The last stage, {stages[-1].name}, has no iterations: give it some with "
-            f"--config.stages.{stages[-1].name}.steps=N, or name the config of an earlier stage."
-        )
-    return [stage for stage in stages if stage.steps]
-
-
 def initial_network(config: ml_collections.ConfigDict) -> tuple[nnx.GraphDef, Variables]:
-    """The network that training starts from: a trained one where the config names it.
+    """The network that training starts from: random, or the one that the config names.
 
     Raises:
-        UserError: the config describes no network, or another than the trained one.
+        UserError: the config describes no network, or another than the one it names.
     """
     try:
         graphdef, variables = make_network(config)
@@ -142,40 +142,62 @@ def initial_network(config: ml_collections.ConfigDict) -> tuple[nnx.GraphDef, Va
     except UserError as error:
         raise UserError(
             f"{config.initial_network} cannot be trained further by this config. {error} "
-            "Take the preset that it was made by, or its values of --config.model."
+            "Use the preset that it was made by, or its values of --config.model."
         ) from error
 
 
+def _prepare_built_in(config: ml_collections.ConfigDict, prepare: Prepare) -> None:
+    """Renders the built-in data sets of a config that are missing, on the first host."""
+    data_dir = config.run.data_dir or None
+    names = [config.data.lab.name, config.data.wild.name]
+    built_in = [name for name in names if name.split("/")[0] == BUILT_IN]
+    for name in names:
+        if name not in built_in:
+            open_dataset(name, data_dir)  # Fails before anything is rendered.
+    for name in built_in:
+        if jax.process_index() == 0 and not is_prepared(name, data_dir):
+            log.info("preparing %s", name)
+            prepare(name, data_dir)
+        hosts.barrier(f"prepared {name}")
+
+
 def open_domains(config: ml_collections.ConfigDict) -> dict[str, Domain]:
-    """Opens the data, and completes the config with it.
+    """Opens the two data sets of a config.
 
     Raises:
-        UserError: a data set is not prepared, has no records, or no size for what is learnt of it.
+        UserError: a data set is not prepared, or a split has no records.
     """
-    domains = {
-        name: open_domain(config.data[name], config.run.data_dir) for name in ("lab", "wild")
-    }
-    # What turns a prediction into mm belongs to the network that learnt from this data.
-    config.data.bone_length_sum = config.data.bone_length_sum or domains["lab"].bone_length_sum
-    if not config.data.bone_length_sum and any(s.with_depth for s in planned_stages(config)):
+    return {name: open_domain(config.data[name], config.run.data_dir) for name in ("lab", "wild")}
+
+
+def _resolve(
+    config: ml_collections.ConfigDict, stages: tuple[Stage, ...], lab: Domain
+) -> FrozenConfigDict:
+    """The config with `bone_length_sum` of the lab data, read-only.
+
+    A network keeps the bone lengths of its training data: they turn its predictions into mm.
+
+    Raises:
+        UserError: the lab data have no bone lengths, and a stage learns depth.
+    """
+    resolved = ml_collections.ConfigDict(config.to_dict())
+    resolved.data.bone_length_sum = config.data.bone_length_sum or lab.bone_length_sum
+    if not resolved.data.bone_length_sum and any(stage.with_depth for stage in stages):
         raise UserError(
-            f"{domains['lab'].name} has no average skeleton, so that depths learnt from it would "
-            "have no size: choose another data set of the lab, with 3D labels, or say the sum of "
-            "the 14 bones' lengths in mm with --config.data.bone_length_sum."
+            f"{lab.name} has no `bone_length_sum`, so depth cannot be converted to mm. Choose a "
+            "lab data set with 3D labels, or set the sum of the lengths of the 14 bones in mm with "
+            "--config.data.bone_length_sum."
         )
-    return domains
+    return FrozenConfigDict(resolved)
 
 
 def train_stage(run: Run, stage: Stage, interruption: Interruption, validate: Validate) -> bool:
-    """Trains one stage to its end.
-
-    Returns:
-        False where there was nothing left to do.
-    """
+    """Trains one stage to its end; returns False if it was finished before."""
     directory = run.workdir / stage.name
     settings = run.config.run
     with StageCheckpoints(directory, settings.keep_checkpoints, settings.keep_every) as checkpoints:
-        state = checkpoints.restore(fresh_state(run)) or starting_point(run, stage)
+        state = checkpoints.restore(_initial_state(run, stage, run.variables))
+        state = starting_point(run, stage) if state is None else state
         start = int(state.step)
         finished = start == stage.steps
         if finished:
@@ -188,7 +210,7 @@ def train_stage(run: Run, stage: Stage, interruption: Interruption, validate: Va
 
 
 def _summary(domain: Domain) -> dict[str, Any]:
-    """Enough of a data set to tell it from another of the same name."""
+    """Values that distinguish a data set from another of the same name."""
     records = [domain.train[int(i)] for i in evenly_spaced(len(domain.train), 8)]
     return {
         "name": domain.name,
@@ -204,15 +226,16 @@ def _checksum(variables: Variables) -> int:
     return zlib.crc32(b"".join(array.tobytes() for array in flatten(variables).values()))
 
 
-def fresh_state(run: Run) -> TrainState:
-    """The state of the network that training starts from."""
-    return initial_state(run.variables, run.optimizer)
-
-
 def starting_point(run: Run, stage: Stage) -> TrainState:
     """A stage's first state: the network of the stage before, with a fresh optimizer."""
-    before = [other for other in planned_stages(run.config) if other.number < stage.number]
-    if not before:
-        return fresh_state(run)
-    variables = restore_variables(run.workdir / before[-1].name, run.variables)
-    return initial_state(variables, run.optimizer)
+    before = [other for other in run.stages if other.number < stage.number]
+    variables = run.variables
+    if before:
+        variables = restore_variables(run.workdir / before[-1].name, run.variables)
+    return _initial_state(run, stage, variables)
+
+
+def _initial_state(run: Run, stage: Stage, variables: Variables) -> TrainState:
+    # A copy, because training steps consume their state, and the run keeps its variables.
+    state = initial_state(variables, make_optimizer(run.config, stage))
+    return jax.tree.map(jnp.copy, state)

@@ -1,5 +1,6 @@
 """The state of a training, its optimizer, and their placement on devices."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,6 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from pose3d_jax.data.examples import LAB_JOINTS
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import AXIS, Variables
 from pose3d_jax.stages import Stage
@@ -42,29 +42,45 @@ class TrainState(NamedTuple):
 
 
 class Hyperparameters(NamedTuple):
-    """The numbers of a step that may change without compiling it anew."""
+    """The numbers of a stage that its compiled step takes as arguments."""
 
     stage: int
-    learning_rate: float
     lambda_reg: float
     lambda_geo: float
 
 
-def hyperparameters(stage: Stage, step: int) -> Hyperparameters:
-    """The hyperparameters of iteration `step` of `stage`."""
+def hyperparameters(stage: Stage) -> Hyperparameters:
+    """The hyperparameters of `stage`."""
     return Hyperparameters(
-        np.int32(stage.number),
-        np.float32(stage.learning_rate(step)),
-        np.float32(stage.lambda_reg),
-        np.float32(stage.lambda_geo),
+        np.int32(stage.number), np.float32(stage.lambda_reg), np.float32(stage.lambda_geo)
     )
 
 
-def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """The release's RMSprop or Adam, for a learning rate of 1; `train_step` applies the real one.
+def learning_rate(stage: Stage) -> optax.Schedule:
+    """The learning rate of a stage by iteration, counted from 0."""
+    rate, warmup_steps, drop_at, cosine, decay_steps = stage.schedule
+    factors = [lambda step: np.full(step.shape, rate)]
+    if warmup_steps:
+        # The rate of the first iteration is one step of the rise, and not 0.
+        factors.append(optax.linear_schedule(1 / warmup_steps, 1.0, warmup_steps - 1))
+    if drop_at:
+        factors.append(optax.piecewise_constant_schedule(1.0, {drop_at: 0.1}))
+    if cosine:
+        factors.append(optax.cosine_decay_schedule(1.0, stage.steps))
+    if decay_steps:
+        start = stage.steps - decay_steps
+        factors.append(optax.linear_schedule(1.0, 0.0, decay_steps, transition_begin=start))
+    # In float32 the end of a cosine would have few correct digits.
+    with jax.enable_x64(True):
+        rates = math.prod(np.asarray(factor(np.arange(stage.steps))) for factor in factors)
+    return lambda step: jnp.asarray(rates)[step]
 
-    RMSprop's eps is outside the square root, as in Torch, and nothing corrects the bias of the mean
-    square, which starts at 0. Adam corrects it, and averages gradients (`momentum`).
+
+def make_optimizer(config: ml_collections.ConfigDict, stage: Stage) -> optax.GradientTransformation:
+    """The release's RMSprop or Adam, with the stage's learning rate.
+
+    RMSprop's eps is outside the square root, as in Torch, and the bias of the mean square, which
+    starts at 0, is not corrected. Adam corrects it, and averages gradients (`momentum`).
 
     Raises:
         UserError: the config names another optimizer.
@@ -76,22 +92,17 @@ def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransform
         scale = optax.scale_by_adam(b1=section.momentum, b2=section.decay, eps=section.epsilon)
     else:
         raise UserError(f"Unknown optimizer {section.name!r}; choose rmsprop or adam.")
-    return optax.chain(scale, optax.scale(-1.0))
+    optimizer = optax.chain(scale, optax.scale_by_learning_rate(learning_rate(stage)))
+    return optax.flatten(optimizer) if section.flatten else optimizer
 
 
 def initial_state(variables: Variables, optimizer: optax.GradientTransformation) -> TrainState:
-    """A stage's first state: fresh optimizer, step 0.
-
-    The optimizer sees all parameters as one vector, in the order of `ravel_pytree`: a step then
-    has one loop over it instead of three for each of several hundred arrays, which take longer to
-    compile than the network.
-    """
-    count = sum(parameter.size for parameter in jax.tree.leaves(variables.params))
+    """A stage's first state: fresh optimizer, step 0."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables.params,
         stats=variables.stats,
-        opt_state=optimizer.init(jnp.zeros(count)),
+        opt_state=optimizer.init(variables.params),
     )
 
 
@@ -108,20 +119,6 @@ def split_over_devices(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Splits a host's batch into a leading device axis."""
     devices = jax.local_device_count()
     return {k: v.reshape(devices, len(v) // devices, *v.shape[1:]) for k, v in batch.items()}
-
-
-def check_targets(sigma: float, lab_joints: str) -> None:
-    """Every value of the config's section `targets` must be one that `make_examples` knows.
-
-    Raises:
-        UserError: one is not.
-    """
-    if sigma <= 0:
-        raise UserError(f"The heat-maps' sigma must be positive, but targets.sigma is {sigma}.")
-    if lab_joints not in LAB_JOINTS:
-        raise UserError(
-            f"Unknown targets.lab_joints {lab_joints!r}; choose one of {', '.join(LAB_JOINTS)}."
-        )
 
 
 def check_batch_size(batch_size: int, domains: tuple[str, ...]) -> None:

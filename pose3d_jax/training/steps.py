@@ -163,11 +163,9 @@ def make_train_step(
             state.params, state.stats, graphdef, stage, example, hyper
         )
         gradients, stats, metrics = _average((gradients, stats, metrics))
-        gradient, restore = ravel_pytree(gradients)
-        update, opt_state = optimizer.update(gradient, state.opt_state)
-        update = hyper.learning_rate * update
-        metrics["update_norm"] = optax.global_norm(update)
-        params = optax.apply_updates(state.params, restore(update))
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        metrics["update_norm"] = optax.global_norm(updates)
+        params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, stats, opt_state), metrics
 
     program = jax.pmap(

@@ -1,4 +1,4 @@
-"""What an ablation compares: configs that differ in one thing, and share the stages before it."""
+"""The configs that an ablation compares: they differ in one value and share earlier stages."""
 
 import os
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from pose3d_jax.training.directory import CONFIG_FILE, config_differences
 Variants = dict[str, ml_collections.ConfigDict]
 
 
-def directory_of(place: Path, name: str, seed: int) -> Path:
-    """A variant's work directory."""
-    return place / f"seed-{seed}" / method_directory(name)
+def variant_directory(workdir: Path, name: str, seed: int) -> Path:
+    """The work directory of a variant."""
+    return workdir / f"seed-{seed}" / method_directory(name)
 
 
 def variants(config: ml_collections.ConfigDict, seed: int, weights: Sequence[float]) -> Variants:
-    """What is compared, by name: weights of the geometric loss, or else the methods."""
+    """The configs to compare, by name: the methods, or weights of the geometric loss if given."""
     chosen = {}
     for method in METHODS[-1:] if weights else METHODS:
         for weight in weights or [config.stages.stage3.lambda_geo]:
@@ -33,10 +33,10 @@ def variants(config: ml_collections.ConfigDict, seed: int, weights: Sequence[flo
 
 
 def parse_weights(texts: Sequence[str], last_stage: int) -> list[float]:
-    """The weights of the command line.
+    """The weights of the geometric loss on the command line.
 
     Raises:
-        UserError: one is not a number from 0 up, or there twice; or stage 3 is not trained.
+        UserError: one is not a number from 0 up, or is repeated; or stage 3 is not trained.
     """
     weights: list[float] = []
     for text in texts:
@@ -46,26 +46,26 @@ def parse_weights(texts: Sequence[str], last_stage: int) -> list[float]:
             weight = -1.0
         if not 0 <= weight < float("inf"):
             raise UserError(
-                f"--lambda_geo wants numbers from 0 up, as in 0,0.01,0.1; not {text!r}."
+                f"--lambda_geo takes numbers from 0 up, as in 0,0.01,0.1; not {text!r}."
             )
         if weight in weights:
             raise UserError(f"--lambda_geo has {text} twice.")
         weights.append(weight)
     if weights and last_stage != 3:
-        raise UserError("--lambda_geo compares stages 3: take --config configs/stage3.py.")
+        raise UserError("--lambda_geo compares stages 3: use --config stage3.")
     return weights
 
 
-def link_common_stages(place: Path, config: ml_collections.ConfigDict) -> None:
-    """Links to the stages that another variant of the same seed has in common with this one."""
-    place.mkdir(parents=True, exist_ok=True)
+def link_common_stages(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Links the stages that another variant of the same seed shares with this one."""
+    workdir.mkdir(parents=True, exist_ok=True)
     for number in range(1, config.last_stage + 1):
-        directory = place / f"stage{number}"
+        directory = workdir / f"stage{number}"
         if directory.exists():
             continue
-        for other in sorted(place.parent.glob(f"*/stage{number}")):
+        for other in sorted(workdir.parent.glob(f"*/stage{number}")):
             if not (other / CONFIG_FILE).exists():
                 continue
             if not config_differences(other, config, number):
-                directory.symlink_to(os.path.relpath(other.resolve(), place))
+                directory.symlink_to(os.path.relpath(other.resolve(), workdir))
                 break
