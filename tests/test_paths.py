@@ -5,13 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 from absl import flags
 
-from pose3d_jax.data.catalog import root
+from pose3d_jax.data.catalog import data_root
 from pose3d_jax.errors import UserError
-from pose3d_jax.files import local_path
 from pose3d_jax.programs import flags as shared
+from pose3d_jax.programs.run import configure_jax, expand_path
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
@@ -30,27 +31,29 @@ def test_remote_storage_is_refused_in_one_sentence(words, tmp_path):
     )  # fmt: skip
     assert process.returncode == 1
     (sentence,) = process.stderr.strip().splitlines()
-    assert sentence.startswith("error: ") and "is remote storage" in sentence
+    assert sentence.startswith("error: ") and "paths are not supported" in sentence
     assert not list(tmp_path.iterdir())
 
 
 def test_a_home_directory_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert local_path("~/x") == "/home/somebody/x"
-    assert root("~/data") == Path("/home/somebody/data")
+    assert expand_path("~/x", "--out") == "/home/somebody/x"
+    assert data_root("~/data") == Path("/home/somebody/data")
     values = flags.FlagValues()
-    flags.DEFINE(shared._PathParser(), "out", None, "", values)
+    flags.DEFINE(shared._PathParser("out"), "out", None, "", values)
     values(["program", "--out=~/x"])
     assert values.out == "/home/somebody/x"
-    for same in ("", "a/b", "/a", "c:x", "./~"):
-        assert local_path(same) == same
+    for same in ("", "a/b", "/a", "c:x", "./~", "open"):
+        assert expand_path(same, "--out") == same
 
 
 def test_without_a_home_directory_a_sentence_names_the_remedy(monkeypatch):
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # As for an unknown user id.
-    with pytest.raises(UserError, match="HOME is not set"):
-        local_path("~/x")
-    with pytest.raises(UserError, match="HOME is not set"):
-        root()
-    assert local_path("/x") == "/x"
+    with pytest.raises(UserError, match=r"--out ~/x: the home directory is unknown\. Set HOME"):
+        expand_path("~/x", "--out")
+    with pytest.raises(UserError, match="TFDS_DATA_DIR is not set"):
+        data_root()
+    before = jax.config.jax_compilation_cache_dir
+    configure_jax("~/.cache/pose3d_jax")
+    assert jax.config.jax_compilation_cache_dir == before
