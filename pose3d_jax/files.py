@@ -157,26 +157,26 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         file.write(text)
 
 
-def write_json(path: str | os.PathLike, tree: Any, *, sealed: bool = False) -> None:
+def write_json(path: str | os.PathLike, tree: Any, *, checksummed: bool = False) -> None:
     """Writes JSON atomically; numbers that are not finite become null.
 
     Args:
         path: of the file.
         tree: of dictionaries, sequences and plain values.
-        sealed: add a checksum of the content, which must be a dictionary.
+        checksummed: add a checksum of the content, which must be a dictionary.
     """
     tree = _map_leaves(tree, _finite)
-    if sealed:
+    if checksummed:
         tree[CHECKSUM] = _checksum(tree)
     write_text(path, json.dumps(tree, indent=2) + "\n")
 
 
-def read_json(path: str | os.PathLike, *, sealed: bool = False, null: Any = math.nan) -> Any:
+def read_json(path: str | os.PathLike, *, checksummed: bool = False, null: Any = math.nan) -> Any:
     """Reads what `write_json` wrote.
 
     Args:
         path: of the file.
-        sealed: refuse a file without checksum. One that is there must be right in any case.
+        checksummed: refuse a file without checksum. One that is there must be right in any case.
         null: value of null, which stands for numbers that are not finite.
 
     Raises:
@@ -185,7 +185,7 @@ def read_json(path: str | os.PathLike, *, sealed: bool = False, null: Any = math
     try:
         tree = json.loads(Path(path).read_text("utf-8"))
         checksum = tree.pop(CHECKSUM, None) if isinstance(tree, dict) else None
-        if checksum is None and sealed:
+        if checksum is None and checksummed:
             raise ValueError("it has no checksum")
         if checksum is not None and checksum != _checksum(tree):
             raise ValueError("its checksum differs: it was changed after it was written")

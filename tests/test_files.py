@@ -6,29 +6,29 @@ import pytest
 from pose3d_jax.files import differences, read_json, write_json
 
 
-@pytest.mark.parametrize("sealed", [False, True])
-def test_numbers_that_are_not_finite_are_valid_json(tmp_path, sealed):
+@pytest.mark.parametrize("checksummed", [False, True])
+def test_numbers_that_are_not_finite_are_valid_json(tmp_path, checksummed):
     path = tmp_path / "results.json"
-    write_json(path, {"a": [math.nan, {"b": (math.inf, 1.5)}]}, sealed=sealed)
+    write_json(path, {"a": [math.nan, {"b": (math.inf, 1.5)}]}, checksummed=checksummed)
 
     def refuse(name):
         raise AssertionError(name)
 
     json.loads(path.read_text(), parse_constant=refuse)
-    found = read_json(path, sealed=sealed)["a"]
+    found = read_json(path, checksummed=checksummed)["a"]
     assert math.isnan(found[0]) and found[1]["b"][1] == 1.5
 
 
-def test_a_sealed_file_tells_of_a_changed_digit(tmp_path):
+def test_a_checksum_detects_a_changed_digit(tmp_path):
     path = tmp_path / "results.json"
-    write_json(path, {"MPJPE": 61.25}, sealed=True)
-    assert read_json(path, sealed=True) == {"MPJPE": 61.25}
+    write_json(path, {"MPJPE": 61.25}, checksummed=True)
+    assert read_json(path, checksummed=True) == {"MPJPE": 61.25}
     path.write_text(path.read_text().replace("61.25", "31.25"))
     with pytest.raises(ValueError, match="checksum differs"):
         read_json(path)
     path.write_text('{"MPJPE": 31.25}')
     with pytest.raises(ValueError, match="no checksum"):
-        read_json(path, sealed=True)
+        read_json(path, checksummed=True)
 
 
 @pytest.mark.parametrize("data", [b"", b"[", b"\xff", b"[" * 100_000])

@@ -96,7 +96,7 @@ def evaluate(
                 draw_curves(place, {trained.config.method: poses}, labels, setting)
     if out:
         write_tables(out / TABLES_FILE, result_tables(results))
-        write_json(out / RESULTS_FILE, results, sealed=True)
+        write_json(out / RESULTS_FILE, results, checksummed=True)
     return results
 
 
@@ -172,7 +172,7 @@ def read_results(out: Path, splits: Sequence[Split], source: Mapping[str, Any]) 
         source: from `source_of`.
     """
     try:
-        results = read_json(out / RESULTS_FILE, sealed=True)
+        results = read_json(out / RESULTS_FILE, checksummed=True)
         digests = {name: result["records"] for name, result in results["data"].items()}
         if {name: results[name] for name in source} != dict(source):
             return None

@@ -69,7 +69,7 @@ def claim_directory(
     path = Path(directory) / CONFIG_FILE
     if jax.process_index() == 0 and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, stage_config(config, number), sealed=True)
+        write_json(path, stage_config(config, number), checksummed=True)
 
 
 def check_directory(
