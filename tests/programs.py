@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,17 @@ def metrics(workdir, stage: int) -> dict[int, dict[str, float]]:
         row = json.loads(line)
         merged.setdefault(row.pop("step"), {}).update(row)
     return merged
+
+
+def wait_until(process: subprocess.Popen, condition: Callable[[], bool]) -> bool:
+    """Waits for a condition; False if the process ends before."""
+    deadline = time.monotonic() + 600
+    while not condition():
+        if process.poll() is not None:
+            return False
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return True
 
 
 def wait_for_step(process: subprocess.Popen, workdir, stage: int, step: int) -> None:

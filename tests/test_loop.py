@@ -1,10 +1,11 @@
-"""What the training loop warns of, refuses, and owes."""
+"""The training loop: warnings, errors, and interrupted evaluations."""
 
 import logging
 import signal
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ml_collections import FrozenConfigDict
 
 from pose3d_jax import presets
 from pose3d_jax.checkpoints.stage import StageCheckpoints
+from pose3d_jax.data.loader import mixed_records
 from pose3d_jax.data.sources import Domain
 from pose3d_jax.errors import Interrupted, UserError
 from pose3d_jax.stages import get_stage
@@ -32,7 +34,7 @@ from pose3d_jax.training.state import TrainState
         ({"heatmap_loss": 0.001}, False),
     ],
 )
-def test_depths_that_leave_the_labs_are_warned_of(caplog, means, warns):
+def test_a_bone_ratio_far_from_the_labs_is_a_warning(caplog, means, warns):
     with caplog.at_level(logging.WARNING):
         warn_of_collapse(means)
     assert [("collapsing" in record.message) for record in caplog.records] == [True] * warns
@@ -54,6 +56,7 @@ def iterated(monkeypatch, tmp_path):
     stage = get_stage(config, 1)
     run = Run(config, (stage,), tmp_path, {}, 64, None, None)
     scalars = {"loss": np.float32(1), "update_norm": np.float32(1)}
+    scalars |= {"bone_ratio_lab": np.float32(1.1), "bone_ratio_wild": np.float32(1.6)}
     monkeypatch.setattr(loop, "replicate", lambda state: state)
     monkeypatch.setattr(loop, "split_over_devices", lambda batch: batch)
     monkeypatch.setattr(loop, "batches", lambda *_: iter([None] * STEPS))
@@ -81,32 +84,33 @@ def iterated(monkeypatch, tmp_path):
             scored.append(step)
             metrics.write(step, {"lab-test MPJPE": 1.0})
 
-    def go(start, interruption=None):
+    def go(start, interruption=None, lambda_geo=0.0):
         scored.clear(), compared.clear()
         state = TrainState(np.int32(start), None, None, None)
         with MetricsLog(tmp_path, start) as metrics:
             asked = interruption or Mock(spec=Interruption, asked=lambda collectively: 0)
-            iterate(run, stage, state, checkpoints, metrics, asked, validate)
+            chosen = stage._replace(lambda_geo=lambda_geo)
+            iterate(run, chosen, state, checkpoints, metrics, asked, validate)
         return list(scored), list(compared)
 
     return go
 
 
-def test_a_stage_is_scored_as_often_as_its_config_says(iterated):
+def test_a_stage_is_evaluated_at_the_configured_steps(iterated):
     assert iterated(0) == ([2, 4, 6], [6])
 
 
-def test_what_a_stage_owes_after_its_last_save_is_done_on_resume_and_once(iterated):
+def test_an_evaluation_interrupted_after_the_last_checkpoint_runs_once_on_resume(iterated):
     assert iterated(STEPS) == ([6], [6])
     assert iterated(STEPS) == ([], [])
 
 
-def test_what_a_save_in_mid_stage_owes_is_done_on_resume(iterated):
+def test_an_evaluation_interrupted_in_mid_stage_runs_on_resume(iterated):
     assert iterated(4) == ([4, 6], [6])
-    assert iterated(4) == ([6], [6])  # What came after the save is done again.
+    assert iterated(4) == ([6], [6])  # Steps after the checkpoint are repeated.
 
 
-def test_a_stop_at_a_scored_iteration_leaves_its_scores_to_the_next_run(iterated):
+def test_a_stop_before_an_evaluation_leaves_it_to_the_next_run(iterated):
     def asked(collectively):
         return signal.SIGTERM
 
@@ -115,7 +119,7 @@ def test_a_stop_at_a_scored_iteration_leaves_its_scores_to_the_next_run(iterated
     assert iterated(4) == ([4, 6], [6])
 
 
-def test_a_stop_during_the_last_scores_is_not_forgotten(iterated):
+def test_a_stop_during_the_last_evaluation_ends_the_run(iterated):
     answers = iter([0, signal.SIGTERM])
     asked = Mock(spec=Interruption, asked=lambda collectively: next(answers))
     with pytest.raises(Interrupted, match="stopped at the end of stage1"):
@@ -123,8 +127,24 @@ def test_a_stop_during_the_last_scores_is_not_forgotten(iterated):
     assert iterated(STEPS) == ([], [])
 
 
+@pytest.mark.parametrize("lambda_geo", [0.0, 0.01])
+def test_only_a_stage_with_the_geometric_loss_warns_of_its_collapse(iterated, caplog, lambda_geo):
+    iterated(STEPS - 1, lambda_geo=lambda_geo)
+    assert ("collapsing" in caplog.text) == (lambda_geo > 0)
+
+
+def test_the_largest_seed_is_a_seed_of_the_order_of_records(tmp_path):
+    config = presets.experiment(3, "tiny")
+    config.seed = 2**32 - 1
+    run = Run(FrozenConfigDict(config), (), tmp_path, {}, 64, None, None)
+    seed = loop.stream_seed(run, get_stage(config, 3))
+    records = mixed_records([[1, 2, 3], [4, 5, 6]], seed)
+    assert sorted(records[i] for i in range(6)) == [1, 2, 3, 4, 5, 6]
+    jax.random.key(config.seed)
+
+
 @pytest.mark.parametrize("number", Interruption.SIGNALS)
-def test_a_signal_is_remembered_and_a_second_one_acts_as_usual(number):
+def test_a_signal_is_recorded_and_a_second_one_terminates(number):
     before = signal.getsignal(number)
     with Interruption() as interruption:
         assert interruption.asked(collectively=False) == 0

@@ -29,7 +29,7 @@ from tfds_builders.prepare import prepare
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, data_dir):
-    """A work directory with all three stages, made by two calls, and what the last one said."""
+    """A work directory with all three stages, made by two calls, and the output of the second."""
     workdir = tmp_path_factory.mktemp("finished")
     programs.train(workdir, data_dir, stage=2)
     return workdir, programs.train(workdir, data_dir, stage=3)
@@ -87,11 +87,11 @@ def assert_nothing_unfinished(workdir):
     assert not [name for name in names if "partial" in name or "tmp" in name or name == ".lock"]
 
 
-def test_a_second_call_does_what_is_missing_and_trains_nothing(finished, data_dir, tmp_path):
+def test_a_second_call_completes_results_and_trains_nothing(finished, data_dir, tmp_path):
     workdir, first = finished
     again = tmp_path / "again"
     shutil.copytree(workdir, again)
-    # As after a kill between a stage's last save and its scores; a lost picture; a changed digit.
+    # A kill between a stage's last checkpoint and its scores; a lost picture; a changed digit.
     scalars = again / "stage2" / "metrics.jsonl"
     rows = scalars.read_text().splitlines(keepends=True)
     owed = [row for row in rows if "wild-test" in row or "evaluation_to" in row]
@@ -118,15 +118,25 @@ def test_a_second_call_does_what_is_missing_and_trains_nothing(finished, data_di
     assert_nothing_unfinished(again)
 
 
-def test_killed_and_restarted_ends_bit_identical(finished, data_dir, tmp_path):
+#: When a run is killed, one after another.
+KILLS = {
+    "a checkpoint is being written": lambda run: any(run.glob("stage1/checkpoints/*tmp*")),
+    "a stage begins": lambda run: (run / "stage2" / "config.json").exists(),
+    "in the middle of a stage": lambda run: 5 in programs.metrics(run, 2),
+    "final results are being written": lambda run: (run / "stage3" / "final").exists(),
+}
+
+
+def test_a_run_that_is_killed_again_and_again_ends_bit_identical(finished, data_dir, tmp_path):
     undisturbed, _ = finished
-    process = programs.start(programs.command(tmp_path, data_dir))
-    programs.wait_for_step(process, tmp_path, stage=2, step=5)
-    with pytest.raises(UserError, match=f"process {process.pid} on"), owned(tmp_path):
-        pass
-    programs.stop(process, signal.SIGKILL)
+    for now in KILLS.values():
+        process = programs.start(programs.command(tmp_path, data_dir))
+        if programs.wait_until(process, lambda now=now: now(tmp_path)):
+            with pytest.raises(UserError, match=f"process {process.pid} on"), owned(tmp_path):
+                pass
+        programs.stop(process, signal.SIGKILL)
     output = programs.train(tmp_path, data_dir)
-    assert "stage1: finished" in output
+    assert "stage1: finished" in output and "Traceback" not in output
     for stage, step in ((1, 6), (2, 8), (3, 4)):
         assert_same(
             programs.checkpoint(undisturbed, stage, step),
@@ -136,7 +146,7 @@ def test_killed_and_restarted_ends_bit_identical(finished, data_dir, tmp_path):
     assert_nothing_unfinished(tmp_path)
 
 
-def test_a_signal_saves_and_the_same_command_goes_on(finished, data_dir, tmp_path):
+def test_a_signal_saves_and_the_same_command_resumes(finished, data_dir, tmp_path):
     options = {"run__save_every": 1000, "stage": 1}
     process = programs.start(programs.command(tmp_path, data_dir, **options))
     programs.wait_for_step(process, tmp_path, stage=1, step=2)
@@ -148,7 +158,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(finished, data_dir, tmp_pat
     assert_same(programs.checkpoint(finished[0], 1, 6), programs.checkpoint(tmp_path, 1, 6))
 
 
-def test_training_goes_on_from_a_trained_network(finished, data_dir, tmp_path):
+def test_training_starts_from_a_trained_network(finished, data_dir, tmp_path):
     start = finished[0] / "stage3"
     output = programs.train(
         tmp_path,
@@ -161,7 +171,7 @@ def test_training_goes_on_from_a_trained_network(finished, data_dir, tmp_path):
     )
     assert "stage3: iterations 1 to 2" in output
     assert [path.name for path in tmp_path.iterdir()] == ["stage3"]
-    # At a rate of 0 its parameters stay what they were.
+    # At a learning rate of 0 the parameters do not change.
     still = programs.checkpoint(tmp_path, 3, 2)
     for name, array in programs.checkpoint(finished[0], 3, 4).items():
         if name.startswith("params"):
@@ -356,7 +366,7 @@ def test_the_papers_preset_trains_on_the_official_formats(tmp_path):
         assert sentence in end
 
 
-def test_ablate_trains_compares_and_goes_on(finished, data_dir, tmp_path):
+def test_ablate_trains_compares_and_resumes(finished, data_dir, tmp_path):
     """Here, because it runs the programs that the tests above have compiled."""
     words = programs.command(tmp_path, data_dir, "--seeds=1", "--lambda_geo=0,100")
     words[words.index("pose3d_jax.train")] = "pose3d_jax.ablate"
