@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from benchmarks.train_step import default_baseline
 from pose3d_jax.errors import UserError
+from pose3d_jax.models import precision
 from pose3d_jax.models.variables import Variables, make_network
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
@@ -63,11 +64,13 @@ def main() -> None:
 def as_trained(graphdef: nnx.GraphDef, variables: Variables) -> Callable[[Array], tuple]:
     """The network in evaluation mode, with batch normalisation."""
 
-    @jax.jit
     def apply(variables, images):
         model = nnx.merge(graphdef, *variables)
         model.eval()
         return model(images)
+
+    dtype = nnx.merge(graphdef, *variables).dtype
+    apply = jax.jit(apply, compiler_options=precision.compiler_options(dtype))
 
     on_device = jax.device_put(variables)
     return lambda images: apply(on_device, images)

@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default=loading.DEFAULT, help="a name, file or directory")
     parser.add_argument("--people", type=int, default=64, help="in a call with many")
     parser.add_argument("--rounds", type=int, default=20, help="calls of each kind, in turn")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--paper", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     if options.people < 2 or options.rounds < 1:
@@ -55,18 +56,21 @@ def main() -> None:
         if not measure.has(module):
             print(f"Left out for want of {module}: pip install 'pose3d_jax[{extra}]'.")
 
-    chosen = loading.load(options.checkpoint, compute="float32")
+    precision = options.precision
+    chosen = loading.load(options.checkpoint, compute=precision)
     rows = measure_network(options.checkpoint, chosen, (1, options.people), options.rounds)
     if options.paper:
         config = presets.experiment(3, "paper")
+        config.precision.compute = precision
         paper = loading.TrainedNetwork(
             config, *make_network(config, axis_name=None), with_depth=True
         )
         rows |= measure_network("paper", paper, (1,), options.rounds)
     machine = measure.machine()
-    print(f"\nside by side, float32\non {machine}\n")
+    print(f"\nside by side, {precision}\non {machine}\n")
     measure.print_table(rows)
     result = {"benchmark": "side by side", "machine": machine, "rounds": options.rounds}
+    result["precision"] = precision
     print("\n" + json.dumps(result | {"rows": rows}, ensure_ascii=False), flush=True)
 
 
@@ -82,7 +86,8 @@ def measure_network(
         bone_length_sum=chosen.config.data.bone_length_sum or HUMAN36M_BONE_LENGTH_SUM,
         batch_size=max(counts),
     )
-    programs = exported(predictor)
+    precision = chosen.config.precision.compute
+    programs = exported(predictor) if precision == "float32" else {}  # The form of exports.
     rows = {}
     for count in counts:
         crops = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
@@ -157,13 +162,13 @@ def to_maps(
     ours = "network alone"
     works = {ours: lambda: jax.block_until_ready(predictor.model(on_device))}
     for name, settings in measure.baseline_settings(
-        "both" if measure.has("torch") else "none", "float32"
+        "both" if measure.has("torch") else "none", chosen.config.precision.compute
     ):
         from benchmarks import torch_baseline, torch_network
 
         theirs = torch_network.make_network(chosen.variables, chosen.config.model)
         works[f"{ours}, {name}"] = torch_baseline.make_forward(theirs, images, settings)
-        forward.check(works[ours](), works[f"{ours}, {name}"](), "float32")
+        forward.check(works[ours](), works[f"{ours}, {name}"](), chosen.config.precision.compute)
     return works
 
 
