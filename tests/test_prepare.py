@@ -203,25 +203,6 @@ def test_tfrecord_needs_tensorflow(mpii, tmp_path, monkeypatch):
         prepare.prepare("mpii", tmp_path, manual_dir=mpii, file_format="tfrecord")
 
 
-def test_a_fingerprint_identifies_the_records_of_a_split(mpii, tmp_path):
-    """The same release gives the same one; one changed photograph, as many records, another."""
-    release = tmp_path / "release"
-    shutil.copytree(mpii, release)
-
-    def prepared():
-        place = prepare.prepare("mpii", tmp_path, manual_dir=release, workers=1, overwrite=True)
-        return {split: catalog.fingerprint(place, split) for split in ("train", "validation")}
-
-    first = prepared()
-    assert prepared() == first and first["train"] != first["validation"]
-    image = release / "mpii_human_pose_v1" / "images" / "000000000.jpg"  # Of a validation person.
-    Image.new("RGB", (720, 700)).save(image)
-    changed = prepared()
-    assert changed["train"] == first["train"] and changed["validation"] != first["validation"]
-    place = catalog.find_dataset("mpii", tmp_path)
-    assert catalog.fingerprint(place, "train[:2]") == changed["train"]
-
-
 def test_tfds_itself_gives_the_same_records(mpii, tmp_path):
     """What `tfds build` does: no plan, no pool, the builder alone."""
     prepare.prepare("mpii", tmp_path / "ours", manual_dir=mpii, workers=1)

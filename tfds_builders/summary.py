@@ -105,7 +105,7 @@ def _grouped(remarks: Iterable[work.Remark]) -> list[str]:
     if not groups:
         return []
     lines = ["Remarks:"]
-    for why, whats in groups.items():
-        more = f" and {len(whats) - 5:,} more" if len(whats) > 5 else ""
-        lines.append(f"  {why} ({len(whats):,}): {', '.join(whats[:5])}{more}")
+    for why, names in groups.items():
+        more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+        lines.append(f"  {why} ({len(names):,}): {', '.join(names[:5])}{more}")
     return [*lines, ""]

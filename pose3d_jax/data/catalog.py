@@ -1,11 +1,10 @@
-"""Prepared data sets by name: where they are, opening them, and their fingerprint.
+"""Prepared data sets by name: where they are and opening them.
 
 A name is a data set, `mpii`, or one of its configurations, `synthetic/lab`. `tfds_builders`
 prepares them.
 """
 
 import difflib
-import hashlib
 import logging
 import os
 import re
@@ -25,7 +24,6 @@ INFO_FILE = "dataset_info.json"
 #: Of several configurations, the one that a data set's name alone means.
 DEFAULT_CONFIG = "official"
 
-_METADATA_FILE = "metadata.json"
 #: TFDS's file formats: the one that training reads, and one for `tfds.load`.
 FILE_FORMAT = "array_record"
 FILE_FORMATS = (FILE_FORMAT, "tfrecord")
@@ -106,24 +104,6 @@ def prepared_names(data_dir: str | os.PathLike | None = None) -> list[str]:
     places = [path.parent.parent for path in root.glob(f"*/*/{INFO_FILE}")]
     places += [path.parent.parent for path in root.glob(f"*/*/*/{INFO_FILE}")]
     return sorted({path.relative_to(root).as_posix() for path in places})
-
-
-def fingerprint(directory: str | os.PathLike, split: str) -> str:
-    """Hash of the stored records and metadata of a split.
-
-    Results that were computed with one fingerprint do not hold for another. Preparing the same
-    files again, with the same code, gives the same fingerprint.
-
-    Args:
-        directory: of the data set, such as `builder.data_dir`.
-        split: name of the split; of a slice such as `train[900:]`, the hash is of the whole split.
-    """
-    directory, name = Path(directory), split.partition("[")[0]
-    digest = hashlib.sha256((directory / _METADATA_FILE).read_bytes())
-    for path in sorted(directory.glob(f"*-{name}.*-of-*")):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
 
 
 def open_dataset(
