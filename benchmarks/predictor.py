@@ -19,9 +19,7 @@ import jax
 import numpy as np
 
 from pose3d_jax import presets
-from pose3d_jax.images.boxes import as_people
 from pose3d_jax.models.variables import make_network
-from pose3d_jax.prediction.batches import Batch
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
 
@@ -29,7 +27,7 @@ PEOPLE = (1, 8, 64)
 PHOTO = (1000, 1000, 3)
 #: x, y, width and height, px: a large person, who is to be reduced by 7 for an input of 128 px.
 BOX = (100.0, 50.0, 700.0, 900.0)
-STAGES = ("cut", "pack", "programs")
+STAGES = ("crop",)
 
 
 def main() -> None:
@@ -82,20 +80,8 @@ def measure_calls(
         "call": lambda: predictor(photo, boxes),
     }
     if profile:
-        chosen = as_people([photo], boxes, 1.0, alone=True)
-        sizes = predictor.sizes(None, people)
-        own = predictor.batches
-        patches = own.cut([photo], chosen)
-        size = own.size_for(people)
-        parts = [slice(first, first + size) for first in range(0, people, size)]
-
-        def pack() -> list[Batch]:
-            return [own.pack(patches[part], sizes[part]) for part in parts]
-
-        batches = pack()
-        works["cut"] = lambda: own.cut([photo], chosen)
-        works["pack"] = pack
-        works["programs"] = lambda: [each.result() for each in list(map(own.start, batches))]
+        index, squares = np.zeros(people, np.int32), predictor.squares(photo, boxes)
+        works["crop"] = lambda: predictor.network.crop([photo], index, squares)
     seconds = measure.alternate(works, rounds, warm_up=1)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     network, call = medians.pop("network"), medians.pop("call")

@@ -137,7 +137,7 @@ def to_joints(predictor: Predictor, programs: dict, crops: UInt8[np.ndarray, "n 
     """
     ours = predictor(crops)
     # A crop is an image to the predictor, whose joints are px of the image.
-    expected = dict(zip(TOLERANCES, (ours.joints_2d, ours.joints_3d, ours.scores)))
+    expected = dict(zip(TOLERANCES, (ours.joints_2d, ours.joints_3d, ours.confidence)))
     works = {"`Predictor`": lambda: predictor(crops)}
     for name, program in programs.items():
         for (what, mine), other in zip(expected.items(), program(crops)):

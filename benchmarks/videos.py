@@ -34,8 +34,9 @@ from pose3d_jax import presets
 from pose3d_jax.drawing.skeletons import draw_people
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
-from pose3d_jax.prediction.jobs import Options, predict_video
-from pose3d_jax.prediction.outputs import Job
+from pose3d_jax.prediction.inputs import Input
+from pose3d_jax.prediction.outputs import Options
+from pose3d_jax.prediction.pipeline import predict_video
 from pose3d_jax.prediction.predictor import Predictor
 
 RATE = Fraction(25)
@@ -64,7 +65,8 @@ def main() -> None:
         write(short, max(options.frames // 10, 1), width, height)
 
         def predict(source: Path, **chosen) -> None:
-            predict_video(predictor, Job(source, Path(folder, "out")), Options(boxes=box, **chosen))
+            item = Input(source, Path(folder, "out"))
+            predict_video(predictor, item, Options(boxes=box, **chosen))
 
         predict(short)  # Compiles.
         memory = [peak_memory()]

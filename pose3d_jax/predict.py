@@ -2,112 +2,145 @@
 
 Every input gets a directory of its name below `--out`, with `poses.json`, the skeletons over the
 image (`overlay.png`) or video (`overlay.mp4`), and for an image the people in 3D (`figure.png`).
-docs/inference.md describes `poses.json`. An input that cannot be read is reported, and the rest
-goes on.
+docs/inference.md describes `poses.json`. An input that cannot be read is reported, and the others
+are predicted. `--webcam 0` shows the people before a camera instead.
 """
 
 import pose3d_jax.programs.start  # noqa: F401  # isort: skip  # first
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from absl import flags
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.images.boxes import InputError
-from pose3d_jax.prediction.finding import AUTO
-from pose3d_jax.prediction.inputs import list_jobs
-from pose3d_jax.prediction.jobs import Options, predict_files
-from pose3d_jax.prediction.predictor import Predictor
+from pose3d_jax.files import local_path
+from pose3d_jax.prediction import webcam
+from pose3d_jax.prediction.exports import FORMATS, parse_formats
+from pose3d_jax.prediction.inputs import list_inputs, parse_boxes, parse_numbers, read_boxes
+from pose3d_jax.prediction.outputs import Options
+from pose3d_jax.prediction.pipeline import predict_files
+from pose3d_jax.prediction.pose import JOINT_SETS
+from pose3d_jax.prediction.predictor import AUTO, Predictor
+from pose3d_jax.prediction.tracking import Tracker
 from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE, COMPUTE, FLIP, OUT
-from pose3d_jax.programs.run import configure_jax, expand_path, run_program
+from pose3d_jax.programs.run import configure_jax, run_program
 
 log = logging.getLogger(__name__)
 
-#: Where the results go without --out.
-PLACE = "predictions"
-_BOXES = flags.DEFINE_multi_string(
+#: Directory of the results without --out.
+DEFAULT_OUT = "predictions"
+_BOX = flags.DEFINE_multi_string(
     "box", [], "x,y,width,height of a person, px, in every input; may be repeated. Default: people "
-    "are looked for."
+    "are detected."
 )  # fmt: skip
-_FIND = flags.DEFINE_bool(
-    "find", True, "Look for people where there is no box; else the largest centred square is taken."
+_BOXES = flags.DEFINE_string(
+    "boxes", None, 'JSON file with the boxes of each input: {"photo.jpg": [[x, y, width, height]]}.'
+)
+_DETECT = flags.DEFINE_bool(
+    "detect", True, "Detect people where there is no box; else use the largest centred square."
+)
+flags.DEFINE_alias("find", "detect")
+_THRESHOLD = flags.DEFINE_float("threshold", None, "Confidence of a detected person, at least.")
+_MAX_PEOPLE = flags.DEFINE_integer(
+    "max_people", None, "Detected people per image or frame, at most.", lower_bound=1
 )
 _MARGIN = flags.DEFINE_float(
-    "margin", 1.0, "Factor on the boxes; 1.25 if they fit tightly.", lower_bound=0.01
+    "margin", 1.0, "Factor on given boxes; 1.25 for tight ones.", lower_bound=0.01
 )
 _SIZE = flags.DEFINE_float(
-    "bone_length_sum",
-    None,
-    "Sum of the person's 14 bones, mm. Default: the average skeleton's.",
-    lower_bound=1.0,
+    "bone_length_sum", None, "Sum of 14 bones, mm. Default: the average's.", lower_bound=1.0
 )
-_SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth videos over time (One-Euro filter).")
+_INTRINSICS = flags.DEFINE_list("intrinsics", None, "fx,fy,cx,cy of the camera, px.")
+_SCALES = flags.DEFINE_multi_float(
+    "scales", [1.0], "Average over crops this many times as large; may be repeated."
+)
+_SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth videos over time.")
 _OVERLAYS = flags.DEFINE_bool(
     "overlays", True, "Draw the skeletons over images and videos: half of a video's time."
 )
 _FIGURES = flags.DEFINE_bool(
-    "figures", True, "Draw the people of images in 3D: of a photo with a box the slowest part."
+    "figures", True, "Draw the people of images in 3D, the slowest part for a photo with a box."
 )
+_EXPORT = flags.DEFINE_list("export", [], f"Further files: {', '.join(FORMATS)}.")
+_JOINTS = flags.DEFINE_enum(
+    "joints", "mpii", ["mpii", *JOINT_SETS], "Joint set of poses.json, CSV and TRC."
+)
+_WEBCAM = flags.DEFINE_string("webcam", None, "Number of a camera to show people live, e.g. 0.")
+_PORT = flags.DEFINE_integer("port", 8000, "Port of the live page; 0 for any free one.")
 for _flag in (CHECKPOINT, OUT, BATCH_SIZE, FLIP, COMPUTE, COMPILATION_CACHE):
-    flags.declare_key_flag(_flag.name)  # Or --help would leave it out.
+    flags.declare_key_flag(_flag.name)  # --help lists key flags only.
 
 
 def main(argv: Sequence[str]) -> None:
     """The program."""
-    if len(argv) < 2:
+    if len(argv) < 2 and _WEBCAM.value is None:
         raise UserError("Usage: python -m pose3d_jax.predict IMAGE|VIDEO|FOLDER …")
-    boxes = parse_boxes(_BOXES.value)
-    if boxes is None and _FIND.value:
-        boxes = AUTO
-    jobs, problems = list_jobs(
-        [Path(expand_path(path, "predict")) for path in argv[1:]], Path(OUT.value or PLACE)
+    options = Options(
+        checkpoint=CHECKPOINT.value,
+        boxes=_boxes(),
+        margin=_MARGIN.value,
+        bone_length_sum=_SIZE.value,
+        threshold=_THRESHOLD.value,
+        max_people=_MAX_PEOPLE.value,
+        intrinsics=parse_numbers(_INTRINSICS.value, 4, "--intrinsics fx,fy,cx,cy"),
+        smooth=_SMOOTH.value,
+        overlays=_OVERLAYS.value,
+        figures=_FIGURES.value,
+        joint_set=None if _JOINTS.value == "mpii" else _JOINTS.value,
+        exports=parse_formats(_EXPORT.value),
     )
+    out = local_path(OUT.value, "--out") if OUT.value else Path(DEFAULT_OUT)
+    inputs, problems = list_inputs(argv[1:], out)
     for problem in problems:
         log.error("%s", problem)
     configure_jax(COMPILATION_CACHE.value)
     predictor = Predictor.from_checkpoint(
-        CHECKPOINT.value, batch_size=BATCH_SIZE.value, flip=FLIP.value, compute=COMPUTE.value
+        CHECKPOINT.value,
+        batch_size=BATCH_SIZE.value,
+        flip=FLIP.value,
+        scales=_SCALES.value,
+        compute=COMPUTE.value,
     )
+    if _WEBCAM.value is not None:
+        _show_camera(predictor, options)
+        return
 
-    options = Options(
-        checkpoint=CHECKPOINT.value,
-        boxes=boxes,
-        margin=_MARGIN.value,
-        bone_length_sum=_SIZE.value,
-        smooth=_SMOOTH.value,
-        overlays=_OVERLAYS.value,
-        figures=_FIGURES.value,
-    )
     failed = len(problems)
-    for number, (job, told) in enumerate(predict_files(predictor, jobs, options), 1):
-        if isinstance(told, UserError):
+    for number, (item, result) in enumerate(predict_files(predictor, inputs, options), 1):
+        if isinstance(result, UserError):
             failed += 1
-            # What is wrong with a box does not tell of which file.
-            name = f"{job.source}: " if isinstance(told, InputError) else ""
-            log.error("%d/%d %s%s", number, len(jobs), name, told)
+            log.error("%d/%d %s", number, len(inputs), result)
         else:
-            log.info("%d/%d %s: %s → %s", number, len(jobs), job.source, told, job.place)
+            log.info("%d/%d %s: %s → %s", number, len(inputs), item.source, result, item.directory)
     if failed:
-        total = len(jobs) + len(problems)
-        raise UserError(f"{failed} of {total} inputs failed, as said above.")
+        total = len(inputs) + len(problems)
+        raise UserError(f"{failed} of {total} inputs failed; the messages above say why.")
 
 
-def parse_boxes(texts: Sequence[str]) -> np.ndarray | None:
-    """The boxes of the command line; None without any.
+def _show_camera(predictor: Predictor, options: Options) -> None:
+    tracker = Tracker(
+        predictor,
+        threshold=options.threshold,
+        max_people=options.max_people,
+        bone_length_sum=options.bone_length_sum,
+    )
+    page = webcam.Page(_PORT.value)
+    with contextlib.closing(page), webcam.open_camera(_WEBCAM.value) as frames:
+        log.info("Open %s in a browser; Ctrl-C ends.", page.url)
+        webcam.show_live(frames, tracker, page)
 
-    Raises:
-        UserError: one is not four numbers.
-    """
-    try:
-        boxes = [[float(number) for number in text.split(",")] for text in texts]
-    except ValueError:
-        boxes = [[]]
-    if any(len(box) != 4 for box in boxes):
-        raise UserError("A box is four numbers: --box x,y,width,height, in px.")
-    return np.array(boxes) if boxes else None
+
+def _boxes() -> Any:
+    """The boxes that the flags ask for."""
+    if _BOX.value and _BOXES.value:
+        raise UserError("Give boxes by --box or by --boxes, not by both.")
+    if _BOXES.value:
+        return read_boxes(_BOXES.value)
+    return parse_boxes(_BOX.value) if _BOX.value or not _DETECT.value else AUTO
 
 
 if __name__ == "__main__":

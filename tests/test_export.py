@@ -57,7 +57,7 @@ def test_the_file_predicts_alone_what_the_predictor_does(predictor, tmp_path):
         expected = predictor(images, boxes)
         np.testing.assert_allclose(joints_2d, expected.joints_2d, atol=1e-3)
         np.testing.assert_allclose(joints_3d, expected.joints_3d, atol=1e-2)
-        np.testing.assert_allclose(scores, expected.scores, atol=1e-4)
+        np.testing.assert_allclose(scores, expected.confidence, atol=1e-4)
 
 
 def test_the_onnx_file_predicts_what_the_predictor_does(predictor, tmp_path):
@@ -71,7 +71,7 @@ def test_the_onnx_file_predicts_what_the_predictor_does(predictor, tmp_path):
         expected = predictor(crops)
         np.testing.assert_allclose(joints_2d, expected.joints_2d, atol=1e-3)
         np.testing.assert_allclose(joints_3d, expected.joints_3d, atol=1e-2)
-        np.testing.assert_allclose(scores, expected.scores, atol=1e-4)
+        np.testing.assert_allclose(scores, expected.confidence, atol=1e-4)
 
 
 def test_a_crops_program_is_the_boxes_program_on_crops(predictor):
@@ -81,7 +81,7 @@ def test_a_crops_program_is_the_boxes_program_on_crops(predictor):
     expected = predictor(crops)
     np.testing.assert_allclose(joints_2d, expected.joints_2d, atol=1e-3)
     np.testing.assert_allclose(joints_3d, expected.joints_3d, atol=1e-2)
-    np.testing.assert_allclose(scores, expected.scores, atol=1e-4)
+    np.testing.assert_allclose(scores, expected.confidence, atol=1e-4)
 
 
 @pytest.mark.parametrize("write", [export, export_onnx])

@@ -1,17 +1,20 @@
-"""Stages side by side: order, bounds, errors, and the same poses as without them."""
+"""Concurrent stages: order, bounds, errors, and the same poses as without them."""
 
 import itertools
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import small_checkpoint
+from PIL import Image
 from small_checkpoint import photo
 
-from pose3d_jax.errors import UserError
 from pose3d_jax.prediction import pipeline
-from pose3d_jax.prediction.pipeline import Frame, ahead, mapped, predict_frames
+from pose3d_jax.prediction.inputs import Input
+from pose3d_jax.prediction.outputs import Options
+from pose3d_jax.prediction.pipeline import ImageResult, parallel_map, predict_images, prefetch
 from pose3d_jax.prediction.predictor import Predictor
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
@@ -22,13 +25,17 @@ def predictor(compile_quickly) -> Predictor:
     return Predictor.from_checkpoint(small_checkpoint.directory(), batch_size=4)
 
 
-@pytest.mark.parametrize("stage", [ahead, lambda items: mapped(lambda item: item, items, 3)])
+@pytest.mark.parametrize(
+    "stage", [prefetch, lambda items: parallel_map(lambda item: item, items, 3)]
+)
 def test_a_stage_keeps_the_order_and_ends(stage):
     assert list(stage(iter(range(20)))) == list(range(20))
     assert list(stage([])) == []
 
 
-@pytest.mark.parametrize("stage", [ahead, lambda items: mapped(lambda item: item, items, 2)])
+@pytest.mark.parametrize(
+    "stage", [prefetch, lambda items: parallel_map(lambda item: item, items, 2)]
+)
 def test_a_stage_makes_no_more_than_a_few_before_they_are_asked_for(stage):
     made = []
     items = stage(made.append(number) or number for number in itertools.count())
@@ -39,8 +46,10 @@ def test_a_stage_makes_no_more_than_a_few_before_they_are_asked_for(stage):
     items.close()
 
 
-@pytest.mark.parametrize("stage", [ahead, lambda items: mapped(lambda item: item, items, 2)])
-def test_who_stops_asking_stops_what_comes_before(stage):
+@pytest.mark.parametrize(
+    "stage", [prefetch, lambda items: parallel_map(lambda item: item, items, 2)]
+)
+def test_closing_a_stage_closes_its_source(stage):
     stopped = threading.Event()
 
     def numbers():
@@ -55,11 +64,13 @@ def test_who_stops_asking_stops_what_comes_before(stage):
     assert stopped.is_set()
 
 
-@pytest.mark.parametrize("stage", [ahead, lambda items: mapped(lambda item: 1 // item, items, 2)])
+@pytest.mark.parametrize(
+    "stage", [prefetch, lambda items: parallel_map(lambda item: 1 // item, items, 2)]
+)
 def test_an_error_comes_after_what_was_before_it(stage):
     def numbers():
         yield from (1, 1)
-        yield 1 // (0 if stage is ahead else 1) - 1
+        yield 1 // (0 if stage is prefetch else 1) - 1
 
     items = stage(numbers())
     assert [next(items), next(items)] == [1, 1]
@@ -67,66 +78,70 @@ def test_an_error_comes_after_what_was_before_it(stage):
         next(items)
 
 
-def frames() -> list[Frame]:
-    """With a person, several, more than a batch holds, nobody; one broken, one with a bad box."""
+@pytest.fixture
+def files(tmp_path):
+    """Photos with one person, several, more than a batch, nobody; a damaged file; a bad box."""
+    boxes = {
+        "0.png": None,
+        "1.png": [(1, 2, 30, 40), (5, 5, 20, 10)],
+        "2.png": [(2, 2, 30, 30)] * 9,
+        "3.png": [],
+        "4.png": (0, 0, 30, 30),
+        "bad.png": (1, 1, 0, 5),
+        "broken.png": None,
+        "last.png": [],
+    }
+    for number, name in enumerate(boxes):
+        Image.fromarray(photo(40 + number, 50, seed=number)).save(tmp_path / name)
+    (tmp_path / "broken.png").write_text("no image")
+    return tmp_path, boxes
 
-    def broken():
-        raise UserError("no image")
 
-    boxes = [None, [(1, 2, 30, 40), (5, 5, 20, 10)], [(2, 2, 30, 30)] * 9, [], (0, 0, 30, 30), []]
-    pictures = [photo(40 + i, 50, seed=i) for i in range(len(boxes))]
-    good = [
-        Frame(lambda picture=picture: picture, own, note=number)
-        for number, (picture, own) in enumerate(zip(pictures, boxes))
-    ]
-    bad = [Frame(broken, None, note="broken"), Frame(good[0].load, (1, 1, 0, 5), note="bad")]
-    return [*good[:3], bad[0], *good[3:5], bad[1], good[5]]
-
-
-@pytest.mark.parametrize("budget", [0, 10_000, pipeline.BUDGET])
-def test_frames_get_their_own_peoples_poses_in_their_order(predictor, monkeypatch, budget):
-    monkeypatch.setattr(pipeline, "BUDGET", budget)
-    given = frames()
-    seen = list(predict_frames(predictor, given, margin=1.1, bone_length_sum=3900.0))
-    assert [one.note for one in seen] == [frame.note for frame in given]
-    for frame, one in zip(given, seen):
-        if isinstance(frame.note, str):
-            assert isinstance(one.pose, UserError) and one.picture is None
+@pytest.mark.parametrize("limit", [0, 10_000, pipeline.MAX_BYTES])
+def test_images_get_their_own_peoples_poses_in_their_order(predictor, files, monkeypatch, limit):
+    monkeypatch.setattr(pipeline, "MAX_BYTES", limit)
+    folder, boxes = files
+    options = Options(boxes=boxes, margin=1.1, bone_length_sum=3900.0)
+    given = [ImageResult(Input(folder / name, folder / "out")) for name in boxes]
+    results = list(predict_images(predictor, iter(given), options))
+    assert [result.input.source.name for result in results] == list(boxes)
+    for number, (name, result) in enumerate(zip(boxes, results)):
+        if name in ("bad.png", "broken.png"):
+            assert name in str(result.error) and result.pose is None
             continue
-        picture = frame.load()
-        expected = predictor(picture, frame.boxes, margin=1.1, bone_length_sum=3900.0)
-        assert one.size == picture.shape[1::-1] and len(one.pose) == len(expected)
-        np.testing.assert_array_equal(one.picture, picture)
-        np.testing.assert_allclose(one.pose.joints_2d, expected.joints_2d, atol=1e-3)
-        np.testing.assert_allclose(one.pose.joints_3d, expected.joints_3d, atol=1e-2)
-        np.testing.assert_array_equal(one.pose.image, 0)
+        picture = photo(40 + number, 50, seed=number)
+        expected = predictor(picture, boxes[name], margin=1.1, bone_length_sum=3900.0)
+        assert len(result.pose) == len(expected)
+        np.testing.assert_array_equal(result.image, picture)
+        np.testing.assert_allclose(result.pose.joints_2d, expected.joints_2d, atol=1e-3)
+        np.testing.assert_allclose(result.pose.joints_3d, expected.joints_3d, atol=1e-2)
+        np.testing.assert_array_equal(result.pose.image, 0)
 
 
-def test_batches_are_filled_across_frames(predictor, monkeypatch):
+def test_batches_are_filled_across_images(predictor, monkeypatch):
     counts = []
-    start = predictor.batches.start
+    predict_squares = predictor.predict_squares
     monkeypatch.setattr(
-        predictor.batches, "start", lambda batch: counts.append(batch.count) or start(batch)
+        predictor,
+        "predict_squares",
+        lambda images, squares, *more: (
+            counts.append(sum(map(len, squares))) or predict_squares(images, squares, *more)
+        ),
     )
-    picture = photo(40, 50)
-    list(predict_frames(predictor, [Frame(lambda: picture, [(2, 2, 30, 30)] * 3)] * 6))
-    assert counts == [4, 4, 4, 4, 2]
+    results = [ImageResult(Input(Path("a"), Path("b")), photo(40, 50)) for _ in range(6)]
+    list(predict_images(predictor, iter(results), Options(boxes=[(2, 2, 30, 30)] * 2)))
+    assert counts == [4, 4, 4]
 
 
-def test_frames_with_nobody_do_not_wait_for_a_batch(predictor, monkeypatch):
-    monkeypatch.setattr(pipeline, "BUDGET", 20_000)
+def test_memory_is_bounded_by_the_chunks(predictor):
     made = []
-    picture = photo(40, 50)
-    empty = (Frame(lambda: picture, [], note=made.append(i) or i) for i in itertools.count())
-    seen = predict_frames(predictor, empty)
+    results = (
+        ImageResult(Input(Path(str(n)), Path("b")), photo(40, 50))
+        for n in itertools.count()
+        if not made.append(n)
+    )
+    predicted = predict_images(predictor, results, Options(boxes=[]))
     for number in range(30):
-        assert next(seen).note == number
+        assert str(next(predicted).input.source) == str(number)
         assert len(made) < number + 30
-    seen.close()
-
-
-def test_pictures_are_reduced_when_people_are_cut_out(predictor):
-    picture = photo(80, 100)
-    (one,) = predict_frames(predictor, [Frame(lambda: picture, None, longest=50)])
-    assert one.picture.shape == (40, 50, 3) and one.size == (100, 80)
-    np.testing.assert_allclose(one.pose.joints_2d, predictor(picture).joints_2d, atol=1e-3)
+    predicted.close()

@@ -23,12 +23,12 @@ from small_checkpoint import photo
 from pose3d_jax import predict, skeleton
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
-from pose3d_jax.prediction import finding, outputs
-from pose3d_jax.prediction.inputs import list_jobs
-from pose3d_jax.prediction.jobs import Options, _smoother, predict_files
-from pose3d_jax.prediction.outputs import Job
-from pose3d_jax.prediction.pipeline import Seen
-from pose3d_jax.prediction.predictor import Pose, Predictor
+from pose3d_jax.prediction import detection, exports
+from pose3d_jax.prediction.inputs import Input, list_inputs, parse_boxes, read_boxes
+from pose3d_jax.prediction.outputs import Options
+from pose3d_jax.prediction.pipeline import ImageResult, _smoother, predict_files
+from pose3d_jax.prediction.pose import Pose
+from pose3d_jax.prediction.predictor import AUTO, Predictor
 from pose3d_jax.prediction.smoothing import OneEuro
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
@@ -62,7 +62,7 @@ def inputs(tmp_path_factory):
 def test_the_program_predicts_what_it_can(inputs, tmp_path):
     out = tmp_path / "out"
     checkpoint = small_checkpoint.directory()
-    said = run("--checkpoint", checkpoint, inputs, "--nofind", "--out", out, code=1)
+    said = run("--checkpoint", checkpoint, inputs, "--nodetect", "--out", out, code=1)
     assert "broken.jpg is not an image" in said and "1 of 4 inputs failed" in said
     produced = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     assert produced == {
@@ -78,7 +78,7 @@ def test_the_program_predicts_what_it_can(inputs, tmp_path):
     (person,) = content["people"]
     np.testing.assert_allclose(person["joints_2d"], expected.joints_2d[0], atol=1e-3)
     np.testing.assert_allclose(person["joints_3d"], expected.joints_3d[0], atol=1e-2)
-    np.testing.assert_allclose(person["scores"], expected.scores[0], atol=1e-3)
+    np.testing.assert_allclose(person["confidence"], expected.confidence[0], atol=1e-3)
     with Image.open(out / "photos" / "a.png" / "overlay.png") as overlay:
         assert overlay.size == (80, 60)
 
@@ -96,7 +96,7 @@ def predictor(compile_quickly):
 
 def predict_one(predictor, source, place, boxes=None, **options) -> str:
     """What is told of one input, or the error."""
-    ((_, told),) = predict_files(predictor, [Job(source, place)], Options(boxes=boxes, **options))
+    ((_, told),) = predict_files(predictor, [Input(source, place)], Options(boxes=boxes, **options))
     if isinstance(told, UserError):
         raise told
     return told
@@ -104,7 +104,9 @@ def predict_one(predictor, source, place, boxes=None, **options) -> str:
 
 def test_a_video_is_predicted_frame_by_frame(predictor, inputs, tmp_path):
     source = inputs / "walk.mp4"
-    assert predict_one(predictor, source, tmp_path, np.array([[5, 5, 40, 40]])) == "5 frames"
+    assert (
+        predict_one(predictor, source, tmp_path, np.array([[5, 5, 40, 40]])) == "5 frames, 1 person"
+    )
     content = json.loads((tmp_path / "poses.json").read_text())
     assert content["rate"] == 25
     assert [row["frame"] for row in content["frames"]] == list(range(5))
@@ -160,7 +162,7 @@ def test_ctrl_c_leaves_whole_results_and_no_traceback(inputs, tmp_path):
     (tmp_path / "many").mkdir()
     for number in range(200):
         shutil.copy(inputs / "a.png", tmp_path / "many" / f"{number}.png")
-    command = [sys.executable, "-m", "pose3d_jax.predict", "--compilation_cache=", "--nofind"]
+    command = [sys.executable, "-m", "pose3d_jax.predict", "--compilation_cache=", "--nodetect"]
     command += [f"--checkpoint={small_checkpoint.directory()}", f"--out={tmp_path / 'out'}"]
     process = subprocess.Popen(
         [*command, tmp_path / "many"],
@@ -212,7 +214,7 @@ def test_results_are_there_together_or_not_at_all(predictor, inputs, tmp_path, s
     place = tmp_path / "out"
     with monkeypatch.context() as patch:
         full = OSError(errno.ENOSPC, "No space left on device")
-        patch.setattr(outputs, "people", lambda *_: (_ for _ in ()).throw(full))
+        patch.setattr(exports, "write", lambda *_: (_ for _ in ()).throw(full))
         with pytest.raises(UserError, match=r"cannot be written: .*out: No space left"):
             predict_one(predictor, inputs / source, place)
     assert not place.exists()
@@ -250,21 +252,23 @@ def test_smoothing_stays_between_the_frames(predictor, inputs, tmp_path):
 
 
 def test_nobody_is_an_answer(predictor, inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr(finding, "THRESHOLD", np.inf)
-    said = predict_one(predictor, inputs / "a.png", tmp_path / "image", finding.AUTO)
-    assert "nobody found" in said
+    monkeypatch.setattr(detection, "THRESHOLD", np.inf)
+    said = predict_one(predictor, inputs / "a.png", tmp_path / "image", AUTO)
+    assert "nobody detected" in said
     content = json.loads((tmp_path / "image" / "poses.json").read_text())
     assert content["people"] == []
-    predict_one(predictor, inputs / "walk.mp4", tmp_path / "video", finding.AUTO)
+    predict_one(predictor, inputs / "walk.mp4", tmp_path / "video", AUTO)
     content = json.loads((tmp_path / "video" / "poses.json").read_text())
     assert [row["people"] for row in content["frames"]] == [[]] * 5
 
 
-def test_whoever_is_found_in_a_video_is_followed(predictor, inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr(finding, "THRESHOLD", -np.inf)  # The weights are random.
-    predict_one(predictor, inputs / "walk.mp4", tmp_path, finding.AUTO, smooth=True)
+def test_detected_people_of_a_video_are_tracked(predictor, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(detection, "THRESHOLD", -np.inf)  # The weights are random.
+    predict_one(predictor, inputs / "walk.mp4", tmp_path, AUTO, smooth=True)
     content = json.loads((tmp_path / "poses.json").read_text())
     assert len(content["frames"]) == 5 and all(row["people"] for row in content["frames"])
+    ids = [{person["id"] for person in row["people"]} for row in content["frames"]]
+    assert all(a & b for a, b in itertools.pairwise(ids))
 
 
 def test_a_broken_video_is_a_sentence(predictor, tmp_path):
@@ -275,32 +279,44 @@ def test_a_broken_video_is_a_sentence(predictor, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_smoothing_does_not_mix_people():
-    """The first of two leaves, and another comes, in the same frame."""
+def smoothed(smooth, time: float, places: dict[int, float], size: float = 1.0) -> Pose:
+    """The next frame of people, by identity, who stand at places along x."""
+    shape = np.random.default_rng(0).uniform(-40, 40, (16, 2))
+    joints = np.float32([size * (shape + place) for place in places.values()])
+    pose = Pose(
+        joints_2d=joints,
+        joints_3d=np.concatenate([joints, joints[..., :1]], axis=-1),
+        confidence=np.ones((len(places), 16), np.float32),
+        squares=np.full((len(places), 3), 100 * size, np.float32),
+        image=np.zeros(len(places), np.int32),
+        id=np.array(list(places), np.int32),
+    )
+    result = ImageResult(Input(Path("a.mp4"), Path("out")), time=time, pose=pose)
+    return smooth(result).pose
+
+
+def test_smoothing_keeps_people_apart():
     smooth = _smoother()
-    frames = itertools.count()
-    shape = np.random.default_rng(0).uniform(-40, 40, (16, 2)).astype(np.float32)
+    for frame in range(20):
+        smoothed(smooth, frame / 25, {0: 100, 1: 500})
+    # One leaves and another comes, in the same frame; the order changes.
+    expected = smoothed(_smoother(), 0, {2: 900, 1: 503})
+    found = smoothed(smooth, 20 / 25, {2: 900, 1: 503})
+    np.testing.assert_array_equal(found.joints_2d[0], expected.joints_2d[0])
+    assert (found.joints_2d[1] < expected.joints_2d[1] - 0.5).all()
+    assert found.id.tolist() == [2, 1]
+    # A person who returns after a while is not drawn to the old place.
+    later = smoothed(smooth, 5.0, {0: 300}).joints_2d
+    np.testing.assert_array_equal(later, smoothed(_smoother(), 0, {0: 300}).joints_2d)
 
-    def seen(*places):
-        joints = np.stack([shape + place for place in places]).astype(np.float32)
-        poses = Pose(
-            joints_2d=joints,
-            joints_3d=np.concatenate([joints, joints[..., :1]], axis=-1),
-            scores=np.ones((len(places), 16), np.float32),
-            squares=np.ones((len(places), 3), np.float32),
-            image=np.zeros(len(places), np.int32),
-        )
-        return Seen(next(frames) / 25, None, (0, 0), poses)
 
-    for _ in range(20):
-        smooth(seen(100, 500))
-    after = seen(503, 900)
-    found = smooth(after).pose
-    np.testing.assert_array_equal(found.joints_2d, after.pose.joints_2d)
-    np.testing.assert_array_equal(found.joints_3d, after.pose.joints_3d)
-    # Who stays is smoothed: three px in a frame become less.
-    moved = seen(506, 903)
-    assert (smooth(moved).pose.joints_2d < moved.pose.joints_2d - 0.5).all()
+def test_smoothing_does_not_depend_on_the_resolution():
+    tracks = []
+    for size in (0.5, 8.0):
+        smooth, jitter = _smoother(), np.random.default_rng(1).normal(size=30)
+        poses = [smoothed(smooth, n / 25, {0: 100 + x}, size) for n, x in enumerate(jitter)]
+        tracks.append(np.array([pose.joints_2d for pose in poses]) / size)
+    np.testing.assert_allclose(tracks[0], tracks[1], rtol=1e-4)
 
 
 def test_one_euro_follows_its_definition():
@@ -328,18 +344,19 @@ def test_inputs_have_places_of_their_own(tmp_path):
     for path in ("a/x.jpg", "b/x.jpg"):
         (tmp_path / path).touch()
     out = tmp_path / "out"
-    jobs, problems = list_jobs([tmp_path / "a", tmp_path / "b" / "x.jpg"], out)
+    jobs, problems = list_inputs([tmp_path / "a", tmp_path / "b" / "x.jpg"], out)
     assert not problems
-    assert [job.place for job in jobs] == [out / "a" / "x.jpg", out / "x.jpg"]
+    assert [job.directory for job in jobs] == [out / "a" / "x.jpg", out / "x.jpg"]
     with pytest.raises(UserError, match="same name"):
-        list_jobs([tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg"], out)
+        list_inputs([tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg"], out)
     # What is wrong with one input does not keep the others.
-    jobs, problems = list_jobs([tmp_path / "empty", tmp_path / "a" / "x.jpg"], out)
+    jobs, problems = list_inputs([tmp_path / "empty", tmp_path / "a" / "x.jpg"], out)
     assert len(jobs) == 1 and "no images or videos in" in str(*problems)
     x = tmp_path / "a" / "x.jpg"
-    assert len(list_jobs([x, tmp_path / "a" / ".." / "a" / "x.jpg"], out)[0]) == 1, "the same file"
+    same = tmp_path / "a" / ".." / "a" / "x.jpg"
+    assert len(list_inputs([x, same], out)[0]) == 1
     with pytest.raises(UserError, match=r"which is a file.*--out"):
-        list_jobs([x], tmp_path / "a")
+        list_inputs([x], tmp_path / "a")
 
 
 def test_results_are_no_inputs(tmp_path):
@@ -348,7 +365,7 @@ def test_results_are_no_inputs(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     for out in (tmp_path / "out", tmp_path, tmp_path / "another"):
-        jobs, problems = list_jobs([tmp_path], out)
+        jobs, problems = list_inputs([tmp_path], out)
         assert [job.source for job in jobs] == [tmp_path / "a.jpg"] and not problems
 
 
@@ -363,21 +380,74 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    jobs, problems = list_jobs([tmp_path, tmp_path / ("n" * 300)], tmp_path / "out")
+    jobs, problems = list_inputs([tmp_path, tmp_path / ("n" * 300)], tmp_path / "out")
     assert len(jobs) == 2 and str(*problems) == f"{tmp_path / 'closed'}: Permission denied."
+
+
+def test_remote_paths_and_home_directories(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.jpg").touch()
+    ((source, directory),), _ = list_inputs(["~/a.jpg"], tmp_path / "out")
+    assert source == tmp_path / "a.jpg" and directory == tmp_path / "out" / "a.jpg"
+    with pytest.raises(UserError, match="gs://"):
+        list_inputs(["gs://bucket/a.jpg"], tmp_path / "out")
+
+
+def test_linked_folders_are_followed_and_cycles_end(tmp_path):
+    (tmp_path / "photos" / "real").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "photos" / "real" / "a.jpg").touch()
+    (tmp_path / "elsewhere" / "b.jpg").touch()
+    (tmp_path / "photos" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos" / "real" / "cycle").symlink_to(tmp_path / "photos")
+    inputs, problems = list_inputs([tmp_path / "photos"], tmp_path / "out")
+    names = [str(item.source.relative_to(tmp_path / "photos")) for item in inputs]
+    assert names == ["link/b.jpg", "real/a.jpg"] and not problems
+
+
+def test_a_video_is_known_by_its_content(inputs, tmp_path):
+    shutil.copy(inputs / "walk.mp4", tmp_path / "recording")
+    shutil.copy(inputs / "a.png", tmp_path / "photo")
+    found, _ = list_inputs([tmp_path], tmp_path / "out")
+    assert [(item.source.name, item.is_video) for item in found] == [
+        ("photo", False), ("recording", True)
+    ]  # fmt: skip
+
+
+def test_boxes_of_a_file(predictor, inputs, tmp_path):
+    (tmp_path / "boxes.json").write_text(json.dumps({"a.png": [[5, 5, 40, 40], [1, 1, 9, 9]]}))
+    boxes = read_boxes(str(tmp_path / "boxes.json"))
+    assert predict_one(predictor, inputs / "a.png", tmp_path / "out", boxes) == "2 people"
+    with pytest.raises(UserError, match=r"walk\.mp4: the file of boxes has no entry 'walk.mp4'"):
+        predict_one(predictor, inputs / "walk.mp4", tmp_path / "out", boxes)
+    for text in ("[1, 2]", "{"):
+        (tmp_path / "boxes.json").write_text(text)
+        with pytest.raises(UserError, match=r"--boxes .*boxes\.json"):
+            read_boxes(str(tmp_path / "boxes.json"))
+
+
+def test_exports_and_joint_sets(predictor, inputs, tmp_path):
+    box = np.array([[5, 5, 40, 40]])
+    options = {"exports": ("csv", "trc", "bvh"), "joint_set": "h36m"}
+    predict_one(predictor, inputs / "walk.mp4", tmp_path, box, **options)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"poses.json", "overlay.mp4", "poses.csv", "poses.trc", "poses.bvh"}
+    content = json.loads((tmp_path / "poses.json").read_text())
+    assert len(content["joint_names"]) == 17
+    assert len(content["frames"][0]["people"][0]["joints_3d"]) == 17
 
 
 def test_no_place_is_outside(tmp_path):
     (tmp_path / "photos" / "more").mkdir(parents=True)
     (tmp_path / "photos" / "x.jpg").touch()
-    jobs, _ = list_jobs([tmp_path / "photos" / "more" / ".."], tmp_path / "out")
-    assert [job.place for job in jobs] == [tmp_path / "out" / "photos" / "x.jpg"]
+    jobs, _ = list_inputs([tmp_path / "photos" / "more" / ".."], tmp_path / "out")
+    assert [job.directory for job in jobs] == [tmp_path / "out" / "photos" / "x.jpg"]
 
 
 def test_folders_named_like_pictures_are_folders(tmp_path):
     (tmp_path / "predictions" / "a.jpg").mkdir(parents=True)
     (tmp_path / "b.jpg").touch()
-    jobs, _ = list_jobs([tmp_path], tmp_path / "out")
+    jobs, _ = list_inputs([tmp_path], tmp_path / "out")
     assert [job.source for job in jobs] == [tmp_path / "b.jpg"]
 
 
@@ -409,31 +479,31 @@ def test_a_video_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_boxes_are_four_numbers():
-    assert predict.parse_boxes([]) is None
-    np.testing.assert_array_equal(predict.parse_boxes(["1,2,3,4.5"]), [[1, 2, 3, 4.5]])
+    assert parse_boxes([]) is None
+    np.testing.assert_array_equal(parse_boxes(["1,2,3,4.5"]), [[1, 2, 3, 4.5]])
     for text in ("1,2,3", "a,b,c,d", ""):
-        with pytest.raises(UserError, match="four numbers"):
-            predict.parse_boxes([text])
+        with pytest.raises(UserError, match="takes 4 numbers"):
+            parse_boxes([text])
 
 
 def test_weights_that_give_no_numbers_are_a_sentence(predictor, inputs, tmp_path, monkeypatch):
     """Matplotlib refuses to draw them, and JSON has no word for them."""
-    to_pose = Predictor.to_pose
+    predict_squares = Predictor.predict_squares
 
     def damaged(self, *arguments):
-        pose = to_pose(self, *arguments)
+        pose = predict_squares(self, *arguments)
         return dataclasses.replace(
             pose,
             joints_2d=np.full_like(pose.joints_2d, np.nan),
             joints_3d=np.full_like(pose.joints_3d, np.inf),
         )
 
-    monkeypatch.setattr(Predictor, "to_pose", damaged)
+    monkeypatch.setattr(Predictor, "predict_squares", damaged)
     sources = [inputs / "a.png", inputs / "walk.mp4", inputs / "more" / "a.png"]
-    jobs = [Job(source, tmp_path / str(i)) for i, source in enumerate(sources)]
+    jobs = [Input(source, tmp_path / str(i)) for i, source in enumerate(sources)]
     for (job, told), source in zip(predict_files(predictor, jobs, Options()), sources, strict=True):
         assert job.source == source
-        assert isinstance(told, UserError) and f"{source}: the network's answer" in str(told)
+        assert isinstance(told, UserError) and f"{source}: the network's output" in str(told)
     assert not list(tmp_path.rglob("*"))
 
 

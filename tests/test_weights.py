@@ -91,7 +91,7 @@ def test_half_precision_costs_nothing(packed):
     ours = Predictor.from_checkpoint(packed)(image)
     theirs = Predictor.from_checkpoint(small_checkpoint.directory())(image)
     # Where peaks are close to each other, as random weights have them, another one may win.
-    np.testing.assert_allclose(ours.scores, theirs.scores, atol=0.02)
+    np.testing.assert_allclose(ours.confidence, theirs.confidence, atol=0.02)
 
 
 def test_a_name_is_a_network_of_the_package(package, tmp_path, monkeypatch):

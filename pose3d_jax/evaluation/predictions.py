@@ -26,8 +26,7 @@ from pose3d_jax.evaluation.protocols import (
     split_name,
 )
 from pose3d_jax.files import written_whole
-from pose3d_jax.images.boxes import Person
-from pose3d_jax.prediction.batches import Batches
+from pose3d_jax.prediction.batching import BatchedNetwork
 from pose3d_jax.training.progress import Pace
 
 log = logging.getLogger(__name__)
@@ -134,7 +133,9 @@ def predict_split(
         UserError: a label is not finite, or a box has no size.
     """
     setting = make_setting(trained.config, split.name, with_depth=trained.with_depth)
-    network = Batches(trained.graphdef, trained.variables, setting.side, batch_size, flip=flip)
+    network = BatchedNetwork(
+        trained.graphdef, trained.variables, setting.side, batch_size, flip=flip
+    )
     outputs, kept = [], []
     batches = evaluation_batches(
         split.source,
@@ -146,9 +147,9 @@ def predict_split(
     count = len(split.source)
     pace, logged = Pace(-(-count // batch_size), 0, batch_size), time.monotonic()
     for done, (batch, real) in enumerate(batches, 1):
-        people = [Person(number, square) for number, square in enumerate(batch["box"][:real])]
         sizes = np.full(real, setting.bone_length_sum, np.float32)
-        outputs.append(network(list(batch["image"]), people, sizes)._asdict())
+        index, squares = np.arange(real), batch["box"][:real]
+        outputs.append(network(list(batch["image"]), index, squares, sizes)._asdict())
         kept.append({name: batch[name][:real] for name in (*LABEL_FIELDS, *_ORIGIN_FIELDS)})
         if done == 1:
             pace.restart(done)  # The first batch includes compilation.

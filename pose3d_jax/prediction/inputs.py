@@ -1,78 +1,150 @@
-"""Which images and videos there are in what a user names."""
+"""The images and videos in the paths that a user names."""
 
 import collections
+import json
 import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
 
 from pose3d_jax.errors import UserError, system_error
-from pose3d_jax.images.media import is_input, walk
-from pose3d_jax.prediction.outputs import FIGURE, OVERLAY, POSES, VIDEO, Job
+from pose3d_jax.files import local_path
+from pose3d_jax.images.media import is_input, is_video, walk
 
 log = logging.getLogger(__name__)
 
+#: Names of the results. A folder that has `POSES` holds results of an earlier run.
+POSES, OVERLAY, FIGURE, VIDEO = "poses.json", "overlay.png", "figure.png", "overlay.mp4"
+EXPORTS = ("poses.csv", "poses.trc", "poses.bvh")
 
-def list_jobs(paths: Sequence[Path], out: Path) -> tuple[list[Job], list[UserError]]:
-    """Files, and what images and videos there are in folders, each with a place of its own.
+
+class Input(NamedTuple):
+    """An image or video file, and the directory of its results."""
+
+    source: Path
+    directory: Path
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the file is read as a video, see `media.is_video`."""
+        return is_video(self.source)
+
+
+def list_inputs(
+    paths: Sequence[str | os.PathLike], out: Path
+) -> tuple[list[Input], list[UserError]]:
+    """Files, and the images and videos in folders, each with a directory of its own.
 
     Args:
         paths: of files and folders.
-        out: directory of the results.
+        out: directory of all results.
 
     Returns:
-        The inputs, and what is wrong with the folders.
+        The inputs, and the errors of folders.
 
     Raises:
-        UserError: two inputs would share a place, or a place is a file.
+        UserError: a path is remote, two inputs would share a directory, or a directory is a file.
     """
-    jobs: dict[Path, Job] = {}
+    inputs: dict[Path, Input] = {}
     problems: list[UserError] = []
-    for path in paths:
-        if path.name == "..":  # Below its parent, by name, lies nothing but the parent.
+    for text in paths:
+        expanded = local_path(text, "The input")
+        path = expanded if str(text).startswith("~") else Path(text)
+        if path.name == "..":  # Without the real name, the results would be above `out`.
             path = path.resolve()
+        files = [path]
         if os.path.isdir(path):
-            files, more = _files_below(path)
-            problems += more
-        else:
-            files = [path]
+            files, errors = _files_below(path)
+            problems += errors
         for file in files:
-            place = out / file.relative_to(path.parent)
-            if os.path.isfile(place):
+            directory = out / file.relative_to(path.parent)
+            if os.path.isfile(directory):
                 raise UserError(
-                    f"The results of {file} go to a directory {place}, which is a file. Choose "
-                    "another --out."
+                    f"The results of {file} go to a directory {directory}, which is a file. "
+                    "Choose another --out."
                 )
-            if place not in jobs:
-                jobs[place] = Job(file, place)
-            elif os.path.realpath(file) != os.path.realpath(jobs[place].source):
+            if directory not in inputs:
+                inputs[directory] = Input(file, directory)
+            elif os.path.realpath(file) != os.path.realpath(inputs[directory].source):
                 raise UserError(
-                    f"{file} and {jobs[place].source} have the same name; name their folder "
+                    f"{file} and {inputs[directory].source} have the same name; name their folder "
                     "instead, or predict one at a time."
                 )
-    return list(jobs.values()), problems
+    return list(inputs.values()), problems
 
 
 def _files_below(folder: Path) -> tuple[list[Path], list[UserError]]:
-    """The images and videos, and what could not be read; a line tells what was left out.
-
-    What is hidden, its name beginning with a dot, is left out silently.
-    """
+    """The images and videos in a folder without hidden files and earlier results, and errors."""
     found: list[Path] = []
     problems: list[UserError] = []
     others: collections.Counter[str] = collections.Counter()
-
     for root, names in walk(folder, lambda e: problems.append(UserError(system_error(e)))):
-        # The results of an earlier run are pictures, too.
-        results = (POSES, OVERLAY, FIGURE, VIDEO) if POSES in names else ()
+        results = {POSES, OVERLAY, FIGURE, VIDEO, *EXPORTS} if POSES in names else set()
         for path in (Path(root, name) for name in names if name not in results):
             if is_input(path):
                 found.append(path)
             else:
                 others[path.suffix.lower() or "without suffix"] += 1
     if others:
-        some = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
-        log.info("%s: other files are left out (%s)", folder, some)
+        most = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
+        log.info("%s: other files are skipped (%s)", folder, most)
     if not found and not problems:
         problems.append(UserError(f"There are no images or videos in {folder}."))
     return sorted(found), problems
+
+
+def parse_boxes(texts: Sequence[str]) -> Float[np.ndarray, "n 4"] | None:
+    """The boxes of the command line; None without any.
+
+    Raises:
+        UserError: one is not four numbers.
+    """
+    name = "--box x,y,width,height"
+    boxes = [parse_numbers(text.split(","), 4, name) for text in texts]
+    return np.array(boxes) if boxes else None
+
+
+def parse_numbers(texts: Sequence[str] | None, count: int, name: str) -> tuple[float, ...] | None:
+    """Numbers of the command line; None for None.
+
+    Args:
+        texts: the numbers.
+        count: of numbers.
+        name: of the flag and its numbers, for the message.
+
+    Raises:
+        UserError: they are not so many numbers.
+    """
+    if texts is None:
+        return None
+    try:
+        numbers = tuple(map(float, texts))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count:
+        raise UserError(f"{name} takes {count} numbers, in px.")
+    return numbers
+
+
+def read_boxes(path: str) -> dict[str, Any]:
+    """The boxes of a JSON file: `{"photo.jpg": [[x, y, width, height], …], …}`, px.
+
+    Keys are the inputs' paths or names. Invalid boxes are reported with their input.
+
+    Raises:
+        UserError: the file cannot be read, or is not an object.
+    """
+    file = local_path(path, "--boxes")
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"--boxes {file} cannot be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f'--boxes {file} must be an object: {{"photo.jpg": [[x, y, width, height], …], …}}.'
+        )
+    return content

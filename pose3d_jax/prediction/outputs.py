@@ -1,11 +1,12 @@
-"""What `pose3d_jax.predict` writes of an input: numbers, pictures, a video."""
+"""The results of an input: numbers, pictures, a video, and files for other programs."""
 
 import contextlib
 import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,132 +18,176 @@ from pose3d_jax.drawing.axes import figure_3d
 from pose3d_jax.drawing.skeletons import draw_people
 from pose3d_jax.errors import UserError
 from pose3d_jax.files import uninterrupted
-from pose3d_jax.prediction.predictor import Pose
-from pose3d_jax.skeleton import JOINT_NAMES
+from pose3d_jax.images import videos
+from pose3d_jax.images.files import reduce_image
+from pose3d_jax.prediction import exports
+from pose3d_jax.prediction.inputs import FIGURE, OVERLAY, POSES, VIDEO, Input
+from pose3d_jax.prediction.pose import Pose
 
-POSES, OVERLAY, FIGURE, VIDEO = "poses.json", "overlay.png", "figure.png", "overlay.mp4"
+#: Pictures of larger images are reduced to this side, px.
+MAX_PICTURE = 2048
 
 
-class Job(NamedTuple):
-    """An input and the directory of its results."""
+class Options(NamedTuple):
+    """How to predict, and what to write.
 
-    source: Path
-    place: Path
+    Attributes:
+        checkpoint: as given; for `poses.json`.
+        boxes: of people in every input, px; `AUTO` to detect them, None for the centred square; or
+            a mapping from files' names to their boxes.
+        margin: factor on the boxes.
+        bone_length_sum: everyone's, mm; None for the average skeleton's.
+        threshold: of detection; None for the default.
+        max_people: detected or tracked, at most; None for no limit.
+        intrinsics: of the camera: fx, fy, cx, cy, px; None if unknown.
+        smooth: whether to smooth videos over time.
+        overlays: whether to draw the skeletons over images and videos.
+        figures: whether to draw the people of images in 3D.
+        joint_set: of `poses.json`, CSV and TRC; None for MPII's, see `Pose.to`.
+        exports: of `exports.FORMATS`.
+    """
+
+    checkpoint: str = ""
+    boxes: Float[np.ndarray, "n 4"] | str | Mapping[str, Any] | None = None
+    margin: float = 1.0
+    bone_length_sum: float | None = None
+    threshold: float | None = None
+    max_people: int | None = None
+    intrinsics: tuple[float, ...] | None = None
+    smooth: bool = False
+    overlays: bool = True
+    figures: bool = True
+    joint_set: str | None = None
+    exports: tuple[str, ...] = ()
+
+    def boxes_of(self, item: Input) -> Any:
+        """The boxes of an input: those of its path or, failing that, of its name.
+
+        Raises:
+            UserError: the mapping lacks the input.
+        """
+        if not isinstance(self.boxes, Mapping):
+            return self.boxes
+        for key in (str(item.source), item.source.name):
+            if key in self.boxes:
+                return self.boxes[key]
+        raise UserError(f"{item.source}: the file of boxes has no entry {item.source.name!r}.")
+
+
+def write_photo(
+    item: Input, image: UInt8[np.ndarray, "h w 3"], pose: Pose, options: Options
+) -> None:
+    """Writes the results of an image.
+
+    Raises:
+        UserError: one of them cannot be written; then none is.
+    """
+    with _directory(item) as folder:
+        content = _head(item, image.shape[1::-1], options) | _converted(pose, options).to_dict()
+        (folder / POSES).write_text(json.dumps(content) + "\n")
+        picture, factors = reduce_image(image, MAX_PICTURE)
+        joints, confidence = pose.joints_2d * factors, pose.person_confidence
+        if options.overlays:
+            Image.fromarray(draw_people(picture, joints, pose.person_confidence)).save(
+                folder / OVERLAY
+            )
+        if options.figures:
+            confidence = pose.person_confidence
+            figure_3d(picture, joints, pose.joints_3d, confidence).savefig(folder / FIGURE)
+        exports.write(folder, options.exports, [0.0], [pose], options.joint_set)
 
 
 @contextlib.contextmanager
-def results(job: Job) -> Iterator[Path]:
-    """A directory to write an input's results into; they appear in the job's place together.
+def open_video_results(
+    item: Input, size: tuple[int, int], rate: Fraction, options: Options
+) -> Iterator[Callable[[float, Pose, UInt8[np.ndarray, "h w 3"]], None]]:
+    """Opens the results of a video; frames go to the files at once.
+
+    Args:
+        item: the video.
+        size: width and height, px.
+        rate: frames per second, on average.
+        options: what to write.
+
+    Yields:
+        A function that adds a frame: its time in s, its people, and its picture for the overlay.
 
     Raises:
-        UserError: one cannot be written; none of them is left.
+        UserError: one of the results cannot be written; then none is.
     """
-    partial = job.place / ".partial"
+    times: list[float] = []
+    poses: list[Pose] = []
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(_directory(item))
+        add_picture = None
+        if options.overlays:
+            add_picture = stack.enter_context(videos.write_video(folder / VIDEO, rate))
+        file = stack.enter_context((folder / POSES).open("w"))
+        head = _head(item, size, options) | _converted(_NOBODY, options).to_dict()
+        del head["people"]
+        file.write(json.dumps(head | {"rate": float(rate)})[:-1] + ', "frames": [')
+
+        def add(time: float, pose: Pose, picture: np.ndarray) -> None:
+            people = _converted(pose, options).to_dict()["people"]
+            row = {"frame": len(times), "time": round(time, 6), "people": people}
+            file.write((", " if times else "") + json.dumps(row))
+            times.append(time)
+            if options.exports:
+                poses.append(pose)
+            if add_picture is not None:
+                add_picture(picture, time)
+
+        yield add
+        file.write("]}\n")
+        exports.write(folder, options.exports, times, poses, options.joint_set)
+
+
+_NOBODY = Pose(
+    *(np.zeros((0, *shape), np.float32) for shape in ((16, 2), (16, 3), (16,), (3,))),
+    np.zeros(0, np.int32),
+)
+
+
+def _converted(pose: Pose, options: Options) -> Pose:
+    return pose if options.joint_set is None else pose.to(options.joint_set)
+
+
+def _head(item: Input, size: tuple[int, int], options: Options) -> dict[str, Any]:
+    """The beginning of `poses.json`."""
+    return {
+        "source": str(item.source),
+        "checkpoint": str(options.checkpoint),
+        "width": size[0],
+        "height": size[1],
+    }
+
+
+@contextlib.contextmanager
+def _directory(item: Input) -> Iterator[Path]:
+    """A directory to write results into; they appear in the input's directory together.
+
+    Raises:
+        UserError: one cannot be written; then none is.
+    """
+    target, partial = item.directory, item.directory / ".partial"
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
-        found = {file: job.place / file.name for file in partial.iterdir()}
-        for target in found.values():
-            if target.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+        files = {file: target / file.name for file in partial.iterdir()}
+        for file in files.values():
+            if file.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
         with uninterrupted():
-            for file, target in found.items():
-                file.replace(target)
+            for file, place in files.items():
+                file.replace(place)
     except OSError as error:
-        where, reason = error.filename or job.place, error.strerror or error
+        where, reason = error.filename or target, error.strerror or error
         raise UserError(
-            f"The results of {job.source} cannot be written: {where}: {reason}."
+            f"The results of {item.source} cannot be written: {where}: {reason}."
         ) from error
     finally:
         with uninterrupted():
             shutil.rmtree(partial, ignore_errors=True)
-            with contextlib.suppress(OSError):  # Of what is not empty.
-                job.place.rmdir()
-
-
-def write_photo(
-    folder: Path,
-    head: dict[str, Any],
-    picture: UInt8[np.ndarray, "h w 3"],
-    pose: Pose,
-    *,
-    overlay: bool,
-    figure: bool,
-) -> None:
-    """Writes the results of an image.
-
-    Args:
-        folder: for them.
-        head: from `describe`, of the image as it was.
-        picture: RGB, perhaps reduced: it is to be looked at.
-        pose: the people, in px of the image as it was.
-        overlay: whether to draw their skeletons over it.
-        figure: whether to draw them in 3D as well, which takes longest.
-    """
-    factors = np.divide(picture.shape[1::-1], (head["width"], head["height"]))
-    joints = pose.joints_2d * factors
-    if overlay:
-        Image.fromarray(draw_people(picture, joints)).save(folder / OVERLAY)
-    if figure:
-        figure_3d(picture, joints, pose.joints_3d).savefig(folder / FIGURE)
-    (folder / POSES).write_text(json.dumps(head | {"people": people(pose)}) + "\n")
-
-
-@contextlib.contextmanager
-def write_frames(
-    folder: Path, head: dict[str, Any], rate: float
-) -> Iterator[Callable[[Pose, float], None]]:
-    """Opens a video's `poses.json`; calling what it gives adds a frame's people and its time, s.
-
-    Frames go to the file at once: there may be more than the memory holds.
-
-    Args:
-        folder: for the results.
-        head: from `describe`.
-        rate: frames per second, on average.
-    """
-    count = 0
-    with (folder / POSES).open("w") as file:
-        file.write(json.dumps(head | {"rate": rate})[:-1] + ', "frames": [')
-
-        def add(pose: Pose, time: float) -> None:
-            nonlocal count
-            row = {"frame": count, "time": round(time, 6), "people": people(pose)}
-            file.write((", " if count else "") + json.dumps(row))
-            count += 1
-
-        yield add
-        file.write("]}\n")
-
-
-def describe(job: Job, checkpoint: str, size: tuple[int, int]) -> dict[str, Any]:
-    """What `poses.json` begins with.
-
-    Args:
-        job: the input.
-        checkpoint: as given.
-        size: width and height, px.
-    """
-    return {
-        "source": str(job.source),
-        "checkpoint": str(checkpoint),
-        "width": size[0],
-        "height": size[1],
-        "joint_names": JOINT_NAMES,
-    }
-
-
-def people(pose: Pose) -> list[dict[str, Any]]:
-    """Poses as plain JSON values, rounded to what is meaningful."""
-
-    def rounded(values: Float[np.ndarray, "..."], digits: int) -> list:
-        return np.round(values.astype(np.float64), digits).tolist()
-
-    columns = {
-        "square": rounded(pose.squares, 2),
-        "joints_2d": rounded(pose.joints_2d, 4),
-        "joints_3d": rounded(pose.joints_3d, 3),
-        "scores": rounded(pose.scores, 4),
-    }
-    return [dict(zip(columns, row)) for row in zip(*columns.values())]
+            with contextlib.suppress(OSError):  # Not empty.
+                target.rmdir()

@@ -1,89 +1,83 @@
 """From a trained network to poses: `Predictor.from_pretrained()(image)`."""
 
-import dataclasses
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, UInt8
 
+from pose3d_jax import geometry
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.checkpoints import loading
 from pose3d_jax.errors import UserError
-from pose3d_jax.images import boxes as _boxes
+from pose3d_jax.images.boxes import InputError, check_image, to_squares
 from pose3d_jax.images.crop import out_of_square
+from pose3d_jax.images.files import read_image
 from pose3d_jax.models import precision
 from pose3d_jax.models.variables import Variables
-from pose3d_jax.prediction import finding
-from pose3d_jax.prediction.batches import Batches, Joints
+from pose3d_jax.prediction import detection
+from pose3d_jax.prediction.batching import BatchedNetwork
+from pose3d_jax.prediction.calibration import Calibration
+from pose3d_jax.prediction.pose import Pose
 
 log = logging.getLogger(__name__)
 
-
-@dataclasses.dataclass(frozen=True)
-class Pose:
-    """The poses of N people, in the order of their images and boxes.
-
-    Joints are MPII's sixteen, named in `skeleton.JOINT_NAMES`; "left" is the person's own.
-
-    *Root-relative mm* means: the pelvis (joint 6) is the origin, and the axes are the camera's, x
-    right, y down and z forward, away from the camera. One image does not tell whether somebody is
-    small or near, so each pose is scaled until its 14 bones (`skeleton.BONES`) sum to the average
-    skeleton's length, or to the `bone_length_sum` given to the call. Under weak perspective, x and
-    y are those of `joints_2d`, scaled.
-
-    Attributes:
-        joints_2d: px of the source image, continuous: pixel i covers [i, i + 1).
-        joints_3d: mm, root-relative.
-        scores: height of each heat-map's peak; about 1 where the network is sure, near 0 where it
-            sees no such joint. Not a probability.
-        squares: centre x, y and side of what the network saw, px of the source image.
-        image: index of each person's image.
-    """
-
-    joints_2d: Float[np.ndarray, "n 16 2"]
-    joints_3d: Float[np.ndarray, "n 16 3"]
-    scores: Float[np.ndarray, "n 16"]
-    squares: Float[np.ndarray, "n 3"]
-    image: Int[np.ndarray, "n"]
-
-    def __len__(self) -> int:
-        return len(self.joints_2d)
-
-    def of_image(self, index: int) -> "Pose":
-        """The people of one image, whose own index becomes 0."""
-        chosen = self.image == index
-        fields = {f.name: getattr(self, f.name)[chosen] for f in dataclasses.fields(self)}
-        return Pose(**(fields | {"image": np.zeros_like(fields["image"])}))
+#: As `boxes`: the people of the image are detected.
+AUTO = "auto"
+if TYPE_CHECKING:
+    Path = str | os.PathLike
+    #: One image: uint8 RGB of any size, or the path of an image file.
+    Image = UInt8[np.ndarray, "height width 3"] | Path
+    #: One or several images.
+    Images = Image | Sequence[Image] | UInt8[np.ndarray, "n height width 3"]
+    #: People of one image: boxes (x, y, width, height) in px, one or several; "auto" to detect
+    #: people; None for the largest centred square.
+    ImageBoxes = (
+        Float[np.ndarray, "n 4"]
+        | Sequence[Sequence[float]]
+        | Sequence[float]
+        | Literal["auto"]
+        | None
+    )
+    #: The same for one image, or a list with one entry per image.
+    Boxes = ImageBoxes | Sequence[ImageBoxes]
+    #: Bone-length sums in mm: one for all people, or one each; None for the average skeleton's.
+    Lengths = float | Sequence[float] | Float[np.ndarray, "n"] | None
+else:  # Checked when called, with messages that say what to change.
+    Images = Boxes = ImageBoxes = Lengths = Any
 
 
 class Predictor:
-    """Predicts poses from images; make one with `from_pretrained` or `from_checkpoint`.
+    """Predicts poses from images; made by `from_pretrained` or `from_checkpoint`.
 
     A program is compiled once for each power of two up to `batch_size`, whatever the sizes of the
-    images; while the device computes one batch, the host cuts out the next (`batches`).
+    images; the host crops one batch while the device computes another (`batching`).
 
     Args:
         graphdef: structure of the network.
         variables: parameters and statistics.
         input_side: of the network's input, px.
-        bone_length_sum: of the average skeleton, mm (`AvgSumLen` of the data it was trained on).
+        bone_length_sum: of the average skeleton, mm (`AvgSumLen` of the training data).
         batch_size: people predicted at once, at most.
         flip: average with the predictions of the mirror images: twice the work, fewer errors.
+        scales: average over crops this many times as large as the person's square.
+        calibration: from peak heights to probabilities; None for the peak heights themselves.
 
     Attributes:
         input_side: side of the network's input, px.
         bone_length_sum: of the average skeleton, mm.
-        batches: the network's predictions in batches.
+        network: the network, which predicts in batches.
 
     >>> predictor = Predictor.from_pretrained()
     >>> photo = np.zeros((240, 320, 3), np.uint8)
     >>> pose = predictor(photo, [(100, 20, 120, 200), (10, 10, 50, 90)])  # Two people.
-    >>> pose.joints_2d.shape, pose.joints_3d.shape, pose.scores.shape
+    >>> pose.joints_2d.shape, pose.joints_3d.shape, pose.confidence.shape
     ((2, 16, 2), (2, 16, 3), (2, 16))
+    >>> [len(person) for person in pose]
+    [1, 1]
     """
 
     def __init__(
@@ -95,12 +89,19 @@ class Predictor:
         bone_length_sum: float,
         batch_size: int = 32,
         flip: bool = False,
+        scales: Sequence[float] = (1.0,),
+        calibration: Calibration | None = None,
     ):
         if batch_size < 1:
             raise UserError(f"The batch size must be at least 1, but is {batch_size}.")
+        if not scales or not all(0.25 <= scale <= 4 for scale in scales):
+            raise UserError(f"Scales must be numbers from 0.25 to 4, but are {list(scales)}.")
         self.input_side = input_side
         self.bone_length_sum = bone_length_sum
-        self.batches = Batches(graphdef, variables, input_side, batch_size, flip=flip)
+        self.network = BatchedNetwork(
+            graphdef, variables, input_side, batch_size, flip=flip, scales=scales
+        )
+        self._calibration = calibration
 
     @classmethod
     def from_pretrained(
@@ -109,14 +110,16 @@ class Predictor:
         *,
         batch_size: int = 32,
         flip: bool = False,
+        scales: Sequence[float] = (1.0,),
         compute: str | None = "auto",
     ) -> "Predictor":
-        """Loads a network of this package; nothing is downloaded.
+        """Loads a bundled network; nothing is downloaded.
 
         Args:
-            name: of the network; `pose3d_jax/weights/README.md` tells of each what it can do.
-            batch_size: people predicted at once, at most; less needs less memory.
+            name: of the network; `pose3d_jax/weights/README.md` has a model card of each.
+            batch_size: people predicted at once, at most; a smaller one needs less memory.
             flip: average with the predictions of the mirror images: twice the work, fewer errors.
+            scales: average over crops this many times as large as the person's square.
             compute: type of the arithmetic: "float32", "bfloat16", "auto" for bfloat16 on CPUs that
                 multiply it fast and float32 elsewhere, or None for that of training.
 
@@ -124,7 +127,7 @@ class Predictor:
             UserError: there is no network of that name, or its file is damaged.
         """
         found = loading.load(loading.bundled_file(name), compute=compute)
-        return cls._from_trained(found, name, batch_size=batch_size, flip=flip)
+        return cls._from_trained(found, name, batch_size=batch_size, flip=flip, scales=scales)
 
     @classmethod
     def from_checkpoint(
@@ -133,15 +136,17 @@ class Predictor:
         *,
         batch_size: int = 32,
         flip: bool = False,
+        scales: Sequence[float] = (1.0,),
         compute: str | None = "auto",
     ) -> "Predictor":
-        """Loads the newest checkpoint of a stage, or whatever else a checkpoint argument names.
+        """Loads the newest checkpoint of a stage, or any other checkpoint argument.
 
         Args:
             path: a stage's directory (`runs/tiny/3D+2D-w-geo/stage3`), a converted one, a
-                `.safetensors` file, or the name of a network of this package.
-            batch_size: people predicted at once, at most; less needs less memory.
+                `.safetensors` file, or the name of a bundled network.
+            batch_size: people predicted at once, at most; a smaller one needs less memory.
             flip: average with the predictions of the mirror images: twice the work, fewer errors.
+            scales: average over crops this many times as large as the person's square.
             compute: type of the arithmetic: "float32", "bfloat16", "auto" for bfloat16 on CPUs that
                 multiply it fast and float32 elsewhere, or None for that of training.
 
@@ -149,32 +154,32 @@ class Predictor:
             UserError: there is no complete checkpoint.
         """
         found = loading.load(path, compute=compute)
-        return cls._from_trained(found, path, batch_size=batch_size, flip=flip)
+        return cls._from_trained(found, path, batch_size=batch_size, flip=flip, scales=scales)
 
     @classmethod
     def _from_trained(
-        cls, found: loading.TrainedNetwork, name: str | os.PathLike, *, batch_size: int, flip: bool
+        cls, found: loading.TrainedNetwork, name: str | os.PathLike, **options: Any
     ) -> "Predictor":
-        log.info("computing in %s", precision.resolve(found.config.precision.compute))
         if not found.with_depth:
             log.warning(
-                "%s is of a stage that trains no depth: 2D joints are predicted, but depths, and "
-                "so the 3D joints, mean nothing",
+                "%s is of a stage that does not train depth: 2D joints are predicted, but depths "
+                "and 3D joints are meaningless.",
                 name,
             )
+        log.info("computing in %s", precision.resolve(found.config.precision.compute))
         return cls(
             found.graphdef,
             found.variables,
             input_side=found.config.model.input_side,
             bone_length_sum=found.config.data.bone_length_sum,
-            batch_size=batch_size,
-            flip=flip,
+            calibration=Calibration.of_config(found.config),
+            **options,
         )
 
     def model(
         self, images: Float[AnyArray, "n s s 3"]
     ) -> tuple[list[Float[Array, "n s/4 s/4 16"]], Float[Array, "n 16"]]:
-        """The network itself, in eval mode.
+        """The network itself, in evaluation mode.
 
         Args:
             images: RGB in [0, 1], of side `input_side`.
@@ -183,109 +188,165 @@ class Predictor:
             The heat-maps of each stack, the last the best; and depths relative to the root, away
             from the camera, in half sides of the input (`geometry`).
         """
-        return self.batches.model(images)
+        return self.network.model(images)
 
     def __call__(
         self,
-        images: Any,
-        boxes: Any = None,
+        images: "Images",
+        boxes: "Boxes" = None,
         *,
         margin: float = 1.0,
-        bone_length_sum: Any = None,
+        bone_length_sum: "Lengths" = None,
+        threshold: float | None = None,
+        max_people: int | None = None,
+        intrinsics: Sequence[float] | None = None,
     ) -> Pose:
-        """Predicts the poses of everybody in one or several images.
+        """Predicts the poses of everyone in one or several images.
 
         Args:
-            images: uint8 RGB, any size: an array (height, width, 3), a list of such, or an array
-                (n, height, width, 3).
-            boxes: where people are, as (x, y, width, height) in px: one box or an array of several
-                for one image; a list with one such entry per image for several, in which None
-                stands for the largest centred square, and "auto" for a search (`find`). A box may
+            images: one image (uint8 RGB of any size, or the path of a file), several as a list, or
+                an array (n, height, width, 3).
+            boxes: where people are, as (x, y, width, height) in px: one box or several for one
+                image; "auto" detects people (`detect`); None is the largest centred square. For
+                several images: a list with one of these per image, or one word for all. A box may
                 reach beyond its image.
-            margin: factor on the boxes. The network expects the whole person with about a tenth
-                to spare on every side: 1 for such boxes, 1.25 for those that fit tightly.
+            margin: factor on given boxes. The network expects the whole person and about a tenth
+                more on every side: 1 for such boxes, 1.25 for tight ones. Detected boxes have this
+                margin already; the factor does not apply to them.
             bone_length_sum: the people's own bone-length sums in mm where they are known, a number
                 for all or one each; None for the average skeleton's.
+            threshold: of detection, see `detect`.
+            max_people: of detection, see `detect`.
+            intrinsics: focal lengths and principal point (fx, fy, cx, cy) of the camera, px, for
+                `Pose.joints_camera` (`geometry.to_camera`).
 
         Returns:
-            The poses of all boxes of all images; none for an empty list of boxes.
+            The poses of all boxes of all images; of length 0 for an empty list of boxes.
 
         Raises:
-            InputError: an image is not uint8 RGB, or a box is of no use (a `ValueError` as well).
+            InputError: an image is not uint8 RGB, or a box is invalid (a `ValueError` as well).
+            UserError: a file cannot be read.
         """
-        images, people = self.people(images, boxes, margin)
-        sizes = self.sizes(bone_length_sum, len(people))
-        return self.to_pose(people, self.batches(images, people, sizes))
+        images, per_image, names = _per_image(images, boxes)
+        squares = [
+            self.squares(image, own, margin, threshold, max_people, name)
+            for image, own, name in zip(images, per_image, names)
+        ]
+        return self.predict_squares(images, squares, bone_length_sum, intrinsics)
 
-    def people(
-        self, images: Any, boxes: Any = None, margin: float = 1.0
-    ) -> tuple[list[UInt8[np.ndarray, "_ _ 3"]], list[_boxes.Person]]:
-        """Images as a list, and who is to be predicted in them; takes what a call takes.
-
-        Raises:
-            InputError: an image is not uint8 RGB, or a box is of no use.
-        """
-        images, alone = _boxes.as_images(images)
-        boxes = finding.resolve(boxes, images, lambda image: self.find(image)[0], alone=alone)
-        return images, _boxes.as_people(images, boxes, margin, alone=alone)
-
-    def to_pose(self, people: Sequence[_boxes.Person], joints: Joints) -> Pose:
-        """The poses of people whose joints the network has told."""
-        squares = np.array([person.square for person in people]).reshape(-1, 3)
-        return Pose(
-            joints_2d=out_of_square(joints.crop, squares, self.input_side),
-            joints_3d=joints.millimetres,
-            scores=joints.scores,
-            squares=squares.astype(np.float32),
-            image=np.array([person.image for person in people], np.int32),
-        )
-
-    def find(
-        self, image: UInt8[np.ndarray, "h w 3"], threshold: float | None = None
-    ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
-        """Finds the people in an image; `boxes="auto"` predicts the poses of those.
+    def detect(
+        self,
+        image: UInt8[np.ndarray, "h w 3"],
+        *,
+        threshold: float | None = None,
+        max_people: int | None = None,
+    ) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, "n"]]:
+        """Detects the people in an image; `boxes="auto"` predicts their poses.
 
         Args:
             image: RGB.
-            threshold: on how sure a find is (`finding.sureness`); by default
-                `finding.THRESHOLD`.
+            threshold: on the confidence; by default `detection.THRESHOLD`.
+            max_people: keeps the most confident people; None keeps all.
 
         Returns:
-            Centre x, y and side of a square around each, px, the surest first; and how sure each
-            is.
+            Boxes as a call takes them, from the highest confidence; and the confidences.
         """
+        return detection.detect(
+            image,
+            self._joints_of,
+            self.input_side,
+            head=self.network.detect if self.network.has_detector else None,
+            threshold=threshold,
+            max_people=max_people,
+        )
 
-        def look(image, squares):
-            # Whole batches, so that one program does for all searches.
-            filler = -len(squares) % self.batches.size
-            people = [_boxes.Person(0, s) for s in np.pad(squares, ((0, filler), (0, 0)), "edge")]
-            joints = self.batches([image], people, self.sizes(None, len(people)))
-            count = len(squares)
-            return out_of_square(joints.crop[:count], squares, self.input_side), joints.scores[
-                :count
-            ]
+    def squares(
+        self,
+        image: UInt8[np.ndarray, "h w 3"],
+        boxes: "ImageBoxes" = None,
+        margin: float = 1.0,
+        threshold: float | None = None,
+        max_people: int | None = None,
+        name: str = "The image",
+    ) -> Float[np.ndarray, "n 3"]:
+        """The network's squares for people of one image: centre x, y and side, px.
 
-        threshold = finding.THRESHOLD if threshold is None else threshold
-        return finding.find_people(image, self.input_side, look, threshold)
-
-    def sizes(self, bone_length_sum: Any, count: int) -> Float[np.ndarray, "n"]:
-        """The bone-length sums of so many people, mm: those given, or the average skeleton's.
-
-        Args:
-            bone_length_sum: one number for all, as many numbers as people, or None.
-            count: of people.
+        The arguments are those of a call; `name` is the image's in messages.
 
         Raises:
-            InputError: they are no positive numbers, or not as many as people.
+            InputError: a box is invalid.
+        """
+        if isinstance(boxes, str) and boxes == AUTO:
+            boxes, _ = self.detect(image, threshold=threshold, max_people=max_people)
+            margin = 1.0
+        return to_squares(boxes, image, margin, name)
+
+    def predict_squares(
+        self,
+        images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+        squares: Sequence[Float[np.ndarray, "_ 3"]],
+        bone_length_sum: "Lengths" = None,
+        intrinsics: Sequence[float] | None = None,
+    ) -> Pose:
+        """Predicts the poses of people whose squares are known.
+
+        Args:
+            images: RGB.
+            squares: of each image's people: centre x, y and side, px.
+            bone_length_sum: see `__call__`.
+            intrinsics: see `__call__`.
+
+        Raises:
+            InputError: the intrinsics are invalid.
+        """
+        index = np.repeat(np.arange(len(images), dtype=np.int32), [len(own) for own in squares])
+        everyone = np.concatenate([np.zeros((0, 3)), *squares])
+        sizes = self._sizes(bone_length_sum, len(everyone))
+        joints = self.network(images, index, everyone, sizes)
+        joints_2d = out_of_square(joints.crop, everyone, self.input_side)
+        confidence = self._confidence(joints.confidence)
+        camera = None
+        if intrinsics is not None:
+            values = np.asarray(intrinsics, np.float32)
+            if values.shape != (4,) or not np.isfinite(values).all() or (values[:2] <= 0).any():
+                raise InputError(f"intrinsics must be fx, fy, cx, cy in px, but are {intrinsics}.")
+            weight = np.maximum(confidence, 1e-3)
+            camera = np.asarray(geometry.to_camera(joints_2d, joints.millimetres, values, weight))
+        return Pose(
+            joints_2d=joints_2d,
+            joints_3d=joints.millimetres,
+            confidence=confidence,
+            joints_camera=camera,
+            squares=everyone.astype(np.float32),
+            image=index,
+        )
+
+    def _joints_of(self, image, squares) -> tuple[np.ndarray, np.ndarray]:
+        """The network as `detection.Predict`."""
+        # Whole batches: one program is compiled for all detections.
+        padded = np.pad(squares, ((0, -len(squares) % self.network.size), (0, 0)), "edge")
+        index, sizes = np.zeros(len(padded), np.int32), self._sizes(None, len(padded))
+        joints = self.network([image], index, padded, sizes)
+        crop, confidence = joints.crop[: len(squares)], joints.confidence[: len(squares)]
+        return out_of_square(crop, squares, self.input_side), self._confidence(confidence)
+
+    def _confidence(self, peaks: Float[np.ndarray, "n 16"]) -> Float[np.ndarray, "n 16"]:
+        return peaks if self._calibration is None else self._calibration(peaks)
+
+    def _sizes(self, bone_length_sum: "Lengths", count: int) -> Float[np.ndarray, "n"]:
+        """The bone-length sums of `count` people, mm.
+
+        Raises:
+            InputError: they are not positive numbers, one for all or one each.
         """
         if bone_length_sum is None:
             bone_length_sum = self.bone_length_sum
         try:
             sizes = np.asarray(bone_length_sum, np.float32)
         except (TypeError, ValueError):
-            sizes = np.array(np.nan)  # Ragged, or no numbers.
+            sizes = np.array(np.nan)  # Ragged, or not numbers.
         if sizes.shape not in ((), (count,)) or not (np.isfinite(sizes) & (sizes > 0)).all():
-            raise _boxes.InputError(
+            raise InputError(
                 "bone_length_sum must be a positive number of mm, one for all or one for each of "
                 f"{count} people; it is {bone_length_sum}."
             )
@@ -294,14 +355,42 @@ class Predictor:
     @property
     def graphdef(self) -> nnx.GraphDef:
         """Structure of the network; batch normalisation is folded (`models.folding`)."""
-        return self.batches.graphdef
+        return self.network.graphdef
 
     @property
     def variables(self) -> Variables:
         """Parameters of the network, folded."""
-        return self.batches.variables
+        return self.network.variables
 
     @property
     def batch_size(self) -> int:
         """People predicted at once, at most."""
-        return self.batches.batch_size
+        return self.network.batch_size
+
+
+def _per_image(images: Any, boxes: Any) -> tuple[list[np.ndarray], list[Any], list[str]]:
+    """Images, boxes and names for messages, one of each per image.
+
+    Raises:
+        InputError: an image is invalid, or there are not as many boxes as images.
+    """
+    single = isinstance(images, str | os.PathLike) or (
+        not isinstance(images, list | tuple) and np.ndim(images) < 4
+    )
+    items = [images] if single else list(images)
+    names = ["The image"] if single else [f"Image {number}" for number in range(len(items))]
+    arrays = [
+        read_image(item) if isinstance(item, str | os.PathLike) else check_image(item, name)
+        for item, name in zip(items, names)
+    ]
+    if single:
+        return arrays, [boxes], names
+    if boxes is None or isinstance(boxes, str):
+        return arrays, [boxes] * len(arrays), names
+    if len(boxes) != len(arrays):
+        raise InputError(
+            f"A list of {len(arrays)} images needs a list of {len(arrays)} entries as boxes (each "
+            'one box, several, none, "auto", or None for the centred square), but has '
+            f"{len(boxes)}."
+        )
+    return arrays, list(boxes), names

@@ -12,7 +12,7 @@ from pose3d_jax import skeleton
 from pose3d_jax.drawing.skeletons import joint_colour
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.files import reduce_image
-from pose3d_jax.prediction.predictor import Pose
+from pose3d_jax.prediction.pose import Pose
 
 #: Beside each other people would stand inside one another: every pelvis is an origin. mm.
 SPACING = 1200.0
@@ -79,16 +79,17 @@ def view(image: UInt8[np.ndarray, "height width 3"], pose: Pose) -> Any:
 
 
 def _add_2d(figure, pose, person, lines, points, style) -> None:
-    joints, scores = pose.joints_2d[person], pose.scores[person]
+    joints, confidence = pose.joints_2d[person], pose.confidence[person]
     x, y = _path(joints, lines)
     style = style | {"showlegend": False, "row": 1, "col": 1}
     bones, dots = style | {"line": style["line"] | {"width": 3}}, style
     figure.add_scatter(x=x, y=y, mode="lines", hoverinfo="skip", **bones)
     figure.add_scatter(
         x=joints[points, 0], y=joints[points, 1], mode="markers",
-        text=[_title(pose, person, j) for j in points], customdata=scores[points],
+        text=[_title(pose, person, j) for j in points], customdata=confidence[points],
         hovertemplate=(
-            "<b>%{text}</b><br>x %{x:.1f}, y %{y:.1f} px<br>score %{customdata:.2f}<extra></extra>"
+            "<b>%{text}</b><br>x %{x:.1f}, y %{y:.1f} px<br>"
+            "confidence %{customdata:.2f}<extra></extra>"
         ),
         **dots,
     )  # fmt: skip

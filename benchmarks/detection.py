@@ -1,19 +1,19 @@
-"""How well people are found without boxes: `python -m benchmarks.finding [--checkpoint open]`.
+"""Detection in synthetic scenes: `python -m benchmarks.detection [--checkpoint open]`.
 
-Test photographs of Leeds Sports Pose, which `tfds_builders.prepare` has prepared, are pasted into
-larger pictures that show nobody: backgrounds of other photographs beside their person, enlarged and
-mirrored until they fill the picture, gradients, and noise. Each kind of scene tells
+Test photographs of Leeds Sports Pose (prepared by `tfds_builders.prepare`) are pasted into larger
+pictures without people: backgrounds of other photographs beside their person, enlarged and mirrored
+until they fill the picture, gradients, and noise. For each kind of scene:
 
 - PCK@0.2 of the torso over the 12 limb joints, with squares around the true joints × 1.3 and with
-  `boxes="auto"`, where a person who is not found has every joint wrong;
-- the share of people who are found: the boxes around the found and the true joints share
-  `OVERLAP` of their union;
-- finds per picture that are of nobody, others in the photographs among them;
-- the seconds of a picture, search and prediction.
+  `boxes="auto"`, where a person who is not detected has every joint wrong;
+- the share of detected people: the boxes around predicted and true joints share `OVERLAP` of their
+  union;
+- false positives per picture, other people in the photographs among them;
+- seconds per picture of detection and prediction.
 
-Then for several thresholds the share of one-person scenes in which the person is found, and of
-empty ones in which somebody is: `pose3d_jax.prediction.finding.THRESHOLD` is chosen by it. One line
-of JSON, with the machine in words, comes last.
+Then, for several thresholds, the share of one-person scenes in which the person is detected and of
+empty scenes with a detection. One line of JSON comes last. `benchmarks.everyday` does the same with
+photographs as they are.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.sources import evenly_spaced, open_source
 from pose3d_jax.images.crop import square_around
 from pose3d_jax.images.jpeg import decode_image
-from pose3d_jax.prediction.finding import MARGIN, THRESHOLD, as_boxes
+from pose3d_jax.prediction.detection import MARGIN, THRESHOLD, as_boxes
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import LEFT_SHOULDER, PCKH_GROUPS, RIGHT_HIP
 
@@ -48,11 +48,11 @@ SCENES = {
     "empty": (),
 }
 THRESHOLDS = np.round(np.arange(0.05, 0.8, 0.05), 2)
-#: Finds of a scene that are looked at, from the surest.
-MOST = 8
-#: From which overlap of boxes (intersection over union) on a find is of a person.
+#: Detections of a scene that are scored, from the highest confidence.
+MAX_DETECTIONS = 8
+#: Intersection over union of boxes from which a detection is of a person.
 OVERLAP = 0.3
-#: Darker than this is the black around a photograph, as JPEG leaves it.
+#: The black around a photograph is darker than this; JPEG leaves it not quite black.
 BLACK = 12
 
 
@@ -87,30 +87,30 @@ def main() -> None:
 
     predictor = Predictor.from_checkpoint(options.checkpoint)
     photographs = read_photographs(options.data_dir, 4 * options.scenes)
-    predictor.find(np.zeros((HEIGHT, WIDTH, 3), np.uint8))  # Compiles.
+    predictor.detect(np.zeros((HEIGHT, WIDTH, 3), np.uint8))  # Compiles.
     print(f"{options.checkpoint}, {options.scenes} scenes of each kind of {WIDTH} × {HEIGHT} px, "
           f"on {measure.machine()}\n")  # fmt: skip
-    columns = ("people", "PCK, true boxes", "PCK, auto", "found, %", "others", "s")
+    columns = ("people", "PCK, true boxes", "PCK, auto", "detected, %", "false", "s")
     print(f"| scenes | {' | '.join(columns)} |\n|{' --- |' * (1 + len(columns))}")
-    rows, sureness = {}, {}
+    rows, confidences = {}, {}
     for name in options.kinds:
         rng = np.random.default_rng(0)
         scenes = [make_scene(photographs, SCENES[name], rng) for _ in range(options.scenes)]
-        rows[name], sureness[name] = measure_scenes(predictor, scenes, options.threshold)
+        rows[name], confidences[name] = measure_scenes(predictor, scenes, options.threshold)
         cells = ("" if (x := rows[name][c]) is None else f"{x:.4g}" for c in columns)
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
     kinds = [name for name in options.kinds if len(SCENES[name]) < 2]
     print(f"\n| threshold | {' | '.join(kinds)} |\n| ---: |{' ---: |' * len(kinds)}")
     sweep = {
         str(threshold): {
-            kind: float(100 * np.mean(np.array(sureness[kind]) >= threshold)) for kind in kinds
+            kind: float(100 * np.mean(np.array(confidences[kind]) >= threshold)) for kind in kinds
         }
         for threshold in THRESHOLDS
     }
     for threshold, shares in sweep.items():
         print(f"| {threshold} | {' | '.join(f'{share:.1f}' for share in shares.values())} |")
     result = {
-        "benchmark": "finding",
+        "benchmark": "detection",
         "machine": measure.machine(),
         "checkpoint": options.checkpoint,
         "threshold": options.threshold,
@@ -170,7 +170,7 @@ def paste(pixels, photograph: Photograph, height: float, left: int, right: int, 
 
 
 def background(photographs: list[Photograph], rng: np.random.Generator) -> np.ndarray:
-    """Nobody: what is beside somebody, a gradient, or noise."""
+    """A picture without people: the surroundings of a person, a gradient, or noise."""
     kind = rng.integers(5)
     if kind == 3:
         corners = rng.integers(0, 256, (2, 2, 3)).astype(np.uint8)
@@ -206,40 +206,41 @@ def measure_scenes(
     """The row of a kind of scene.
 
     Returns:
-        The row, and of each scene the highest score of a find that is the person: of any find,
-        where there is nobody.
+        The row; and of each scene the highest confidence of a detection that is a person, or of any
+        detection in an empty scene.
     """
     correct = {"true": [], "auto": []}
-    found, others, sureness = [], 0, []
+    found, false, confidences = [], 0, []
     seconds = 0.0
     for scene in scenes:
         start = time.perf_counter()
-        squares, scores = (part[:MOST] for part in predictor.find(scene.pixels, threshold=-np.inf))
-        poses = predictor(scene.pixels, as_boxes(squares)).joints_2d
+        boxes, scores = predictor.detect(scene.pixels, threshold=-np.inf, max_people=MAX_DETECTIONS)
+        poses = predictor(scene.pixels, boxes).joints_2d
         seconds += time.perf_counter() - start
         hits = np.array([of_person(truth, poses) for truth in scene.joints]).reshape(-1, len(poses))
-        sureness.append(max(scores[hits.any(axis=0) if len(hits) else ...], default=-np.inf))
-        sure = scores >= threshold
-        poses, hits = poses[sure], hits[:, sure]
-        others += int((~hits.any(axis=0)).sum()) if len(hits) else int(sure.sum())
+        own_scores = scores[hits.any(axis=0) if len(hits) else ...]
+        confidences.append(max(own_scores, default=-np.inf))
+        kept = scores >= threshold
+        poses, hits = poses[kept], hits[:, kept]
+        false += int((~hits.any(axis=0)).sum()) if len(hits) else int(kept.sum())
         found += hits.any(axis=1).tolist()
         around = [square_around(truth, MARGIN) for truth in scene.joints]
         boxes = as_boxes(np.array([[*centre, side] for centre, side in around]).reshape(-1, 3))
         with_boxes = predictor(scene.pixels, boxes).joints_2d
         for truth, own, boxed in zip(scene.joints, hits, with_boxes):
             correct["true"].append(close(truth, boxed[None])[0])
-            # The surest find of this person counts.
+            # The most confident detection of this person counts.
             auto = close(truth, poses[own][:1])
             correct["auto"].append(auto[0] if len(auto) else np.zeros(len(LIMBS), bool))
     row = {
         "people": len(found) / len(scenes),
         "PCK, true boxes": _percent(correct["true"]),
         "PCK, auto": _percent(correct["auto"]),
-        "found, %": _percent(found),
-        "others": others / len(scenes),
+        "detected, %": _percent(found),
+        "false": false / len(scenes),
         "s": seconds / len(scenes),
     }
-    return row, sureness
+    return row, confidences
 
 
 def close(truth: np.ndarray, poses: np.ndarray) -> np.ndarray:
@@ -249,7 +250,7 @@ def close(truth: np.ndarray, poses: np.ndarray) -> np.ndarray:
 
 
 def of_person(truth: np.ndarray, poses: np.ndarray) -> np.ndarray:
-    """Which poses are of this person, by the boxes around their joints, (n,)."""
+    """Which poses show this person, by the boxes around their joints, (n,)."""
     low, high = truth.min(axis=0), truth.max(axis=0)
     lows, highs = poses.min(axis=1), poses.max(axis=1)
     shared = np.maximum(np.minimum(high, highs) - np.maximum(low, lows), 0).prod(-1)

@@ -1,0 +1,33 @@
+import ml_collections
+import numpy as np
+
+from pose3d_jax.prediction import calibration
+from pose3d_jax.prediction.calibration import Calibration
+
+
+def test_the_fit_finds_the_probabilities_that_made_the_data():
+    rng = np.random.default_rng(0)
+    truth = Calibration(6.0, 2.0, tuple(np.linspace(-5, -3, 16)))
+    peaks = rng.uniform(0, 1, (6000, 16)).astype(np.float32)
+    right = rng.uniform(size=peaks.shape) < truth(peaks)
+    labelled = rng.uniform(size=peaks.shape) < 0.9
+    fitted = calibration.fit(peaks, right, labelled)
+    np.testing.assert_allclose(fitted.peak, truth.peak, rtol=0.05)
+    np.testing.assert_allclose(fitted(peaks), truth(peaks), atol=0.06)
+    rows, error = calibration.reliability(fitted(peaks).ravel(), right.ravel())
+    assert rows[:, 2].sum() == right.size and error < 0.01
+    np.testing.assert_allclose(rows[:, 0], rows[:, 1], atol=0.03)
+
+
+def test_a_config_carries_the_calibration():
+    fitted = Calibration(1.0, 2.0, tuple(float(n) for n in range(16)))
+    config = ml_collections.ConfigDict({calibration.SECTION: fitted.to_config()})
+    assert Calibration.of_config(config) == fitted
+    assert Calibration.of_config(ml_collections.ConfigDict()) is None
+
+
+def test_separable_data_has_finite_parameters():
+    peaks = np.repeat([[0.1], [0.9]], 20, axis=0) * np.ones(16)
+    fitted = calibration.fit(peaks, peaks > 0.5, np.ones(peaks.shape, bool))
+    p = fitted(peaks)
+    assert np.isfinite([fitted.peak, fitted.person]).all() and p[0, 0] < 0.1 and p[-1, 0] > 0.9

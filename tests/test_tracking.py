@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from test_detection import network, square_of, stand
+
+from pose3d_jax.prediction import detection, tracking
+from pose3d_jax.prediction.pose import Pose
+from pose3d_jax.prediction.predictor import Predictor
+from pose3d_jax.prediction.tracking import Tracker
+
+RATE = 25.0
+
+
+class Scripted(Predictor):
+    """In place of a `Predictor`: the people of every frame are known."""
+
+    def __init__(self, people_of):
+        self.people_of, self.detections = people_of, 0
+
+    def detect(self, frame, *, threshold=None, max_people=None):
+        self.detections += 1
+        squares = [square_of(own) for own in self.people_of(int(frame[0, 0, 0]))]
+        squares = np.array(squares).reshape(-1, 3)
+        return detection.as_boxes(squares), np.ones(len(squares))
+
+    def predict_squares(self, frames, squares, **_):
+        (frame,), (squares,) = frames, squares
+        joints, confidence = network(self.people_of(int(frame[0, 0, 0])))(frame, squares)
+        shape = (len(squares), 16)
+        return Pose(
+            np.reshape(joints, (*shape, 2)).astype(np.float32),
+            np.zeros((*shape, 3), np.float32),
+            np.reshape(confidence, shape).astype(np.float32),
+            squares.astype(np.float32),
+            np.zeros(len(squares), np.int32),
+        )
+
+
+def track(people_of, count: int, **options) -> tuple[list[Pose], Scripted]:
+    scripted = Scripted(people_of)
+    tracker = Tracker(scripted, **options)
+    frames = [np.full((480, 640, 3), number, np.uint8) for number in range(count)]
+    return [tracker(frame, n / RATE) for n, frame in enumerate(frames)], scripted
+
+
+def test_people_who_pass_each_other_keep_their_identities():
+    def people(t):
+        return [stand(100 + 6 * t, 120, 200), stand(500 - 6 * t, 360, 150)]
+
+    poses, scripted = track(people, 60)
+    for t, pose in enumerate(poses):
+        assert sorted(pose.id.tolist()) == [0, 1]
+        order = np.argsort(pose.id)
+        if t:  # The first frame's squares are those of detection.
+            first = 0 if poses[0].joints_2d[poses[0].id == 0][0, 0, 0] < 300 else 1
+            np.testing.assert_allclose(pose.joints_2d[order[0]], people(t)[first], atol=1)
+    assert scripted.detections == pytest.approx(60 / RATE / tracking.INTERVAL, abs=1)
+
+
+def test_newcomers_are_found_within_a_second():
+    def people(t):
+        return [stand(100, 240, 200)] + [stand(450, 240, 200)] * (t >= 20)
+
+    poses, _ = track(people, 80)
+    counts = np.array([len(pose) for pose in poses])
+    assert (counts[:20] == 1).all() and (counts[20 + int(RATE) :] == 2).all()
+    assert {tuple(sorted(pose.id)) for pose in poses} == {(0,), (0, 1)}
+
+
+@pytest.mark.parametrize(("gap", "ids"), [(15, {0, 1}), (80, {0, 1, 2})])
+def test_identities_are_kept_through_short_gaps(gap, ids):
+    def people(t):
+        gone = 10 <= t < 10 + gap
+        return [stand(100, 240, 200)] + [stand(450, 240, 200)] * (not gone)
+
+    poses, _ = track(people, 60 + gap)
+    assert {number for pose in poses for number in pose.id.tolist()} == ids
+    assert len(poses[-1]) == 2 and len(poses[11]) == 1
+
+
+def test_empty_frames_and_max_people():
+    poses, scripted = track(lambda t: [], 60)
+    assert all(len(pose) == 0 for pose in poses) and scripted.detections <= 5
+    everyone = [stand(100, 240, 200), stand(300, 240, 190), stand(520, 240, 210)]
+    poses, _ = track(lambda t: everyone, 30, max_people=2)
+    assert all(len(pose) == 2 for pose in poses)
