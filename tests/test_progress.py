@@ -1,4 +1,4 @@
-"""What a stage's scalars survive, and what a run still owes."""
+"""The scalars of a stage: resuming, damaged lines, deleted directories."""
 
 import json
 
@@ -12,7 +12,7 @@ def rows(directory):
     return [json.loads(line) for line in (directory / METRICS_FILE).read_text().splitlines()]
 
 
-def test_what_an_interrupted_run_wrote_after_its_last_save_is_dropped(tmp_path):
+def test_lines_after_the_last_checkpoint_are_dropped_on_resume(tmp_path):
     with MetricsLog(tmp_path, 0) as metrics:
         for step in (1, 2, 3):
             metrics.write(step, {"loss": step / 2, "not finite": float("nan")})
@@ -33,7 +33,7 @@ def test_what_an_interrupted_run_wrote_after_its_last_save_is_dropped(tmp_path):
      '{"step": 2, "loss": "high"}', '{"step": 2, "loss": NaN}', "[" * 100_000,
      '{"step": 2, "loss": 1' + "0" * 400 + "}"],
 )  # fmt: skip
-def test_a_bad_line_is_dropped_and_named(tmp_path, caplog, line):
+def test_an_invalid_line_is_dropped_and_reported(tmp_path, caplog, line):
     text = f'{{"step": 1, "loss": 1.0}}\n{line}\n{{"step": 2, "loss": 2.0}}\n'
     (tmp_path / METRICS_FILE).write_bytes(text.encode("utf-8", "surrogateescape"))
     with MetricsLog(tmp_path, 2):
@@ -41,7 +41,7 @@ def test_a_bad_line_is_dropped_and_named(tmp_path, caplog, line):
     assert f"{METRICS_FILE}: line 2 holds no scalars" in caplog.text
 
 
-def test_nothing_is_written_where_nothing_is_owed(tmp_path):
+def test_opening_a_log_writes_nothing(tmp_path):
     with MetricsLog(tmp_path, 3):
         pass
     assert not list(tmp_path.iterdir())
@@ -55,7 +55,7 @@ def test_one_of_several_hosts_writes(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_directory_that_is_deleted_is_noticed_at_the_next_write(tmp_path):
+def test_a_deleted_directory_is_an_error_at_the_next_write(tmp_path):
     (place := tmp_path / "stage1").mkdir()
     with MetricsLog(place, 0) as metrics:
         metrics.write(1, {"loss": 1.0})

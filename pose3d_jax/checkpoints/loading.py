@@ -112,7 +112,8 @@ def _load_packed(path: Path, compute: str | None) -> TrainedNetwork:
         # Checked first: the time to build a network grows with the sizes in its config.
         if _fewest_arrays(config.model) > len(arrays):
             raise ValueError("its config describes more layers than it has tensors")
-        graphdef, shapes = _structure(config, compute)
+        config = _with_compute(config, compute)
+        graphdef, shapes = abstract_network(config)
         _ = config.data.bone_length_sum
         return TrainedNetwork(config, graphdef, unflatten(arrays, shapes), _with_depth(config))
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
@@ -138,18 +139,20 @@ def _load_stage(directory: Path, compute: str | None) -> TrainedNetwork:
             f"{directory} is no stage of a run: there is no such directory, and no bundled network "
             f"of that name ({_available()})."
         )
-    config = read_config(directory)
-    graphdef, shapes = _structure(config, compute)
+    config = _with_compute(read_config(directory), compute)
+    graphdef, shapes = abstract_network(config)
     variables = restore_variables(directory, shapes)
     return TrainedNetwork(config, graphdef, variables, _with_depth(config))
 
 
-def _structure(
+def _with_compute(
     config: ml_collections.ConfigDict, compute: str | None
-) -> tuple[nnx.GraphDef, Variables]:
+) -> ml_collections.ConfigDict:
+    """A copy of a config with another type of arithmetic, if one is given."""
+    changed = ml_collections.ConfigDict(config.to_dict())
     if compute:
-        config.precision.compute = precision.resolve(compute)
-    return abstract_network(config)
+        changed.precision.compute = precision.resolve(compute)
+    return changed
 
 
 def _with_depth(config: ml_collections.ConfigDict) -> bool:

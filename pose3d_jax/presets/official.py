@@ -82,7 +82,7 @@ def paper() -> ml_collections.ConfigDict:
             "colour_range": (0.6, 1.4),
             "shift_limit": 0.0,  # uniform; the paper shifts nothing
             "cut_probability": 0.0,  # of people cut off at a side (`data.framing`)
-            "empty_probability": 0.0,  # of squares that show nobody
+            "empty_probability": 0.0,  # of squares without a person
         }
     )
 

@@ -9,16 +9,15 @@ def open_data() -> ml_collections.ConfigDict:
     """Leeds Sports Pose and rendered people: a network for photographs, from free data.
 
     Stage 1 learns joints from photographs; stages 2 and 3 learn depth as well, from rendered people
-    of all poses (`synthetic/varied`). What differs from the paper, and why: the network is wide
-    where resolution is low, which costs a CPU little and is where left and right are told apart;
-    joints that nobody has labelled are left out of the loss; people are turned less, because most
-    are upright, and the extension's athletes are in all directions as they are; they are not always
-    in the middle of the square, because they are looked for with this network; three of four images
-    of stage 3 are photographs, which take longer to learn than the depth of rendered people; λ is
-    smaller, because narrower heat-maps have a smaller loss; Adam; and a learning rate that falls in
-    stage 3 alone, so that all losses take part in its fall, and that any checkpoint of stages 1 and
-    2 can be trained longer: copy it to `stageN/checkpoints` of a new work directory, and give the
-    new number of steps.
+    of all poses (`synthetic/varied`). Differences from the paper: the network is wide at low
+    resolution, which costs a CPU little and distinguishes left from right; unlabelled joints are
+    ignored in the loss; rotations are smaller, because most people are upright and the extension's
+    athletes have all directions already; crops are shifted, because the network also detects
+    people; three of four images of stage 3 are photographs, which take longer to learn than the
+    depth of rendered people; λ is smaller, because narrower heat-maps have a smaller loss; the
+    optimizer is Adam; and the learning rate falls in stage 3 only, with all losses. Training can
+    therefore be extended from any checkpoint of stages 1 and 2: copy it to `stageN/checkpoints` of
+    a new work directory, and set the new number of steps.
 
     3.6 million parameters; on two CPU cores about 68 images/s in stage 1 and 40 in stages 2 and 3,
     two hours in all at that rate. It reaches 66.7 % PCK@0.2 on the test photographs of Leeds Sports

@@ -56,7 +56,7 @@ def join(coordinator: str | None, count: int | None, number: int | None) -> None
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"The hosts did not come together within {ARRIVAL} s. Start all of them, with the same "
-            "--coordinator and --num_hosts, and with --host from 0 up. JAX says: "
+            "--coordinator and --num_hosts, and with --host from 0 up. JAX reports: "
             f"{str(error).strip().splitlines()[0]}"
         ) from error
 
