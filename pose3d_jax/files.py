@@ -24,7 +24,7 @@ CHECKSUM = "checksum"
 
 
 @contextlib.contextmanager
-def written_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
+def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     """Opens a file that is written atomically.
 
     The content goes to a hidden temporary file in the same directory, is flushed to the disk, and
@@ -153,7 +153,7 @@ def local_path(path: str | os.PathLike, flag: str) -> Path:
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file atomically."""
-    with written_whole(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.write(text)
 
 

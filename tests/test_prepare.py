@@ -379,7 +379,7 @@ def test_errors_of_items_are_all_told_and_the_rest_is_kept(mpii, tmp_path):
 @pytest.mark.parametrize(
     ("place", "error"),
     [
-        ((work, "written_whole"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+        ((work, "atomic_write"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
         # ArrayRecord's words, seen on a full disk.
         ((base.RecordBuilder, "download_and_prepare"),
          RuntimeError("write() failed: No space left on device; writing f")),

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import tqdm
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.files import write_text, written_whole
+from pose3d_jax.files import atomic_write, write_text
 
 
 class Remark(NamedTuple):
@@ -132,7 +132,7 @@ def run(process: Process, item: Item, cache: Path) -> CachedOutput:
     except UserError as error:
         output = Output([], errors=(str(error),))
     cache.mkdir(parents=True, exist_ok=True)
-    with written_whole(records_path) as file:
+    with atomic_write(records_path) as file:
         pickle.dump(output.records, file, protocol=pickle.HIGHEST_PROTOCOL)
     cached = CachedOutput(len(output.records), output.remarks, output.errors, str(records_path))
     write_text(summary_path, json.dumps(dataclasses.asdict(cached)))

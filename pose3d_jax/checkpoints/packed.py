@@ -18,7 +18,7 @@ import safetensors
 from safetensors.numpy import save
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.files import written_whole
+from pose3d_jax.files import atomic_write
 from pose3d_jax.presets.checks import check_values, complete
 from pose3d_jax.untrusted import check_file, reason
 
@@ -49,7 +49,7 @@ def write_packed(
     tree = json.loads(config.to_json_best_effort())
     text = json.dumps({"config": tree, "sha256": _digest(tree, stored)}, sort_keys=True)
     data = save(stored, metadata={_ENTRY: text})
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(data)
     return len(data)
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Real
 
 from pose3d_jax.evaluation.scores import RATIO, UNITS
-from pose3d_jax.files import written_whole
+from pose3d_jax.files import atomic_write
 from pose3d_jax.skeleton import BONE_GROUP_WEIGHTS, BONE_GROUPS, JOINT_NAMES
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ SHOWN_JOINTS = (9, 8, 7, 13, 12, 14, 11, 15, 10, 3, 2, 4, 1, 5, 0)
 
 def save(figure: "matplotlib.figure.Figure", path: str | os.PathLike) -> None:
     """Writes a figure as PNG, atomically."""
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         # The constrained layout may cut the last pixels of a label at the edge.
         figure.savefig(file, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.08)
 

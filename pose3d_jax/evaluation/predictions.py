@@ -25,7 +25,7 @@ from pose3d_jax.evaluation.protocols import (
     redefine_poses,
     split_name,
 )
-from pose3d_jax.files import written_whole
+from pose3d_jax.files import atomic_write
 from pose3d_jax.prediction.batching import BatchedNetwork
 from pose3d_jax.training.progress import Pace
 
@@ -188,7 +188,7 @@ def _concatenate(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def save_predictions(path: Path, predictions: Predictions) -> None:
     """Writes predictions and labels as `.npz`, for other metrics and for comparisons."""
     poses, labels = predictions.poses._asdict(), predictions.labels._asdict()
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         np.savez_compressed(
             file,
             image_id=predictions.image_ids,

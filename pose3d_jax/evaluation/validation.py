@@ -18,7 +18,7 @@ from pose3d_jax.evaluation.poses import Poses
 from pose3d_jax.evaluation.predictions import Split, predict_split
 from pose3d_jax.evaluation.protocols import make_setting, split_name
 from pose3d_jax.evaluation.tables import Results
-from pose3d_jax.files import written_whole
+from pose3d_jax.files import atomic_write
 from pose3d_jax.images.crop import out_of_square
 from pose3d_jax.models.variables import Variables
 from pose3d_jax.skeleton import NUM_JOINTS
@@ -50,7 +50,7 @@ def validate(run: Run, stage: Stage, state: TrainState, step: int, metrics: Metr
         if jax.process_index() == 0:
             path.parent.mkdir(exist_ok=True)
             sheet = prediction_sheet(split.source, predicted.poses, run.config.model.input_side)
-            with written_whole(path) as file:
+            with atomic_write(path) as file:
                 Image.fromarray(sheet).save(file, format="PNG")
         if not scored:
             metrics.write(step, {f"{name}-test {key}": value for key, value in row.items()})

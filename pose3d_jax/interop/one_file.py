@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, UInt8
 from pose3d_jax import geometry
 from pose3d_jax.checkpoints.packed import check_writable
 from pose3d_jax.errors import UserError
-from pose3d_jax.files import written_whole
+from pose3d_jax.files import atomic_write
 from pose3d_jax.models.inference import predict
 from pose3d_jax.prediction.predictor import Predictor
 
@@ -121,6 +121,6 @@ def export_onnx(predictor: Predictor, path: str | os.PathLike) -> int:
 
 def _write(path: Path, data: bytes | bytearray) -> int:
     """Writes a file atomically; returns its size."""
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(data)
     return len(data)

@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from pose3d_jax.errors import UserError, naming
-from pose3d_jax.files import written_whole
+from pose3d_jax.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class MetricsLog:
         lines, self._names = _lines_until(content, step, self._path)
         self._writes = jax.process_index() == 0
         if self._writes and lines != content:
-            with written_whole(self._path) as file:
+            with atomic_write(self._path) as file:
                 file.write(lines)
 
     def __enter__(self):
