@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from benchmarks.finding import LIMBS, Photograph, read_photographs
 from jaxtyping import Bool, Float, UInt8
 
 from benchmarks import measure
+from benchmarks.detection import LIMBS, Photograph, read_photographs
 from pose3d_jax import metrics
 from pose3d_jax.checkpoints import loading
 from pose3d_jax.images.files import read_image
