@@ -78,7 +78,7 @@ def main() -> None:
         "s per detection": float(np.median(seconds)),
     }
     print("\n".join(f"| {name} | {_format(value)} |" for name, value in rows.items()))
-    print("\n| threshold | detected, % | false per picture | pictures of nobody, % |")
+    print("\n| threshold | detected, % | false per picture | empty pictures, % |")
     print("| ---: | ---: | ---: | ---: |")
     sweep = {}
     for threshold in sorted({*np.round(np.arange(0.1, 0.95, 0.05), 2).tolist(), THRESHOLD}):
@@ -120,7 +120,7 @@ def score_detections(
     """Which detections show which eligible person, and which are outside every annotated box.
 
     Returns:
-        Hits, false positives, the confidences, and whether the picture shows nobody.
+        Hits, false positives, the confidences, and whether the picture shows no person.
     """
     eligible = [person for person in people if is_eligible(person)]
     hits = np.array([
@@ -137,11 +137,11 @@ def score_detections(
 def summarise(scored: list[tuple], threshold: float) -> tuple[float, float, float]:
     """Detected people in %, false positives per picture, and empty pictures with people in %."""
     found, outside, empty = [], 0, []
-    for hits, false, confidences, nobody in scored:
+    for hits, false, confidences, empty in scored:
         kept = confidences >= threshold
         found += hits[:, kept].any(axis=1).tolist()
         outside += int(false[kept].sum())
-        if nobody:
+        if empty:
             empty.append(kept.any())
     percent = [100 * float(np.mean(values)) if values else np.nan for values in (found, empty)]
     return percent[0], outside / len(scored), percent[1]

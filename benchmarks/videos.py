@@ -132,7 +132,7 @@ def write(path: Path, frames: int, width: int, height: int) -> np.ndarray:
     picture[:, left : left + photo.shape[1]] = photo[:, :width]
     with videos.write_video(path, RATE) as add:
         for number in range(frames):
-            # To and fro by a fiftieth of the width.
+            # Back and forth by a fiftieth of the width.
             add(np.roll(picture, int(0.02 * width * np.sin(number / 20)), axis=1))
     return scale * np.array([PERSON]) + [left, 0, 0, 0]
 

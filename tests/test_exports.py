@@ -65,9 +65,9 @@ def test_csv_has_a_row_per_frame_and_person(tmp_path):
 def test_trc_is_read_by_another_program(tmp_path):
     trc = pytest.importorskip("trc")
     joints = moving_skeleton()
-    nobody = pose_of(joints[0])[[]]
+    empty = pose_of(joints[0])[[]]
     poses = [pose_of(own) for own in joints]
-    exports.write_trc(tmp_path / "a.trc", TIMES, [*poses[:2], nobody, *poses[3:]], 0)
+    exports.write_trc(tmp_path / "a.trc", TIMES, [*poses[:2], empty, *poses[3:]], 0)
     data = trc.TRCData()
     data.load(str(tmp_path / "a.trc"))
     assert data["Markers"] == list(JOINT_NAMES) and data["Units"] == "mm"
@@ -125,6 +125,6 @@ def test_every_person_has_a_file(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {
         "poses.trc", "poses_7.trc", "poses.bvh", "poses_7.bvh"
     }  # fmt: skip
-    exports.write(tmp_path, ["trc", "bvh"], [0.0], [poses[0][[]]])  # Nobody, no file, no error.
+    exports.write(tmp_path, ["trc", "bvh"], [0.0], [poses[0][[]]])  # No person, no file, no error.
     with pytest.raises(UserError, match="csv, trc, bvh"):
         exports.parse_formats(["fbx"])

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 from pathlib import Path
 
@@ -74,6 +75,16 @@ def test_the_makefiles_commands_are_those_of_the_documents(name):
     assert found.stdout.startswith("python3 -m venv .venv && ") and found.returncode == 0
     documents = "".join((ROOT / file).read_text() for file in ("README.md", "CONTRIBUTING.md"))
     assert f"<!-- command: {name} -->\n```bash\n{found.stdout.strip()}\n```" in documents
+
+
+def test_each_journey_of_the_architecture_page_has_at_most_ten_files():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    journeys = page.split("## Four journeys")[1].split("### ")[1:]
+    assert len(journeys) == 4
+    for journey in journeys:
+        files = re.findall(r"^\d+\. `([^`]+)`", journey, flags=re.MULTILINE)
+        assert len(files) <= 10
+        assert files and all((ROOT / name).is_file() for name in files)
 
 
 @pytest.mark.parametrize(

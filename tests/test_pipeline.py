@@ -80,7 +80,7 @@ def test_an_error_comes_after_what_was_before_it(stage):
 
 @pytest.fixture
 def files(tmp_path):
-    """Photos with one person, several, more than a batch, nobody; a damaged file; a bad box."""
+    """Photos with one person, several, more than a batch, none; a damaged file; a bad box."""
     boxes = {
         "0.png": None,
         "1.png": [(1, 2, 30, 40), (5, 5, 20, 10)],

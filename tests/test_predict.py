@@ -254,7 +254,7 @@ def test_smoothing_stays_between_the_frames(predictor, inputs, tmp_path):
 def test_nobody_is_an_answer(predictor, inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(detection, "THRESHOLD", np.inf)
     said = predict_one(predictor, inputs / "a.png", tmp_path / "image", AUTO)
-    assert "nobody detected" in said
+    assert "no person detected" in said
     content = json.loads((tmp_path / "image" / "poses.json").read_text())
     assert content["people"] == []
     predict_one(predictor, inputs / "walk.mp4", tmp_path / "video", AUTO)

@@ -216,7 +216,7 @@ def _predict_photos(
 
 def _summary(people: int) -> str:
     if not people:
-        return "nobody detected; lower --threshold, give a --box, or use --nodetect"
+        return "no person detected; lower --threshold, give a --box, or use --nodetect"
     return f"{people} {'person' if people == 1 else 'people'}"
 
 
