@@ -1,6 +1,14 @@
 import ml_collections
 import numpy as np
+import pytest
+import small_checkpoint
+from small_checkpoint import photo
 
+from pose3d_jax import Predictor
+from pose3d_jax.checkpoints import loading
+from pose3d_jax.checkpoints.packed import write_packed
+from pose3d_jax.errors import UserError
+from pose3d_jax.models.variables import flatten
 from pose3d_jax.prediction import calibration
 from pose3d_jax.prediction.calibration import Calibration
 
@@ -24,6 +32,20 @@ def test_a_config_carries_the_calibration():
     config = ml_collections.ConfigDict({calibration.SECTION: fitted.to_config()})
     assert Calibration.of_config(config) == fitted
     assert Calibration.of_config(ml_collections.ConfigDict()) is None
+    with pytest.raises(UserError, match="16 biases"):
+        Calibration.of_config(ml_collections.ConfigDict({calibration.SECTION: {"peak": 1.0}}))
+
+
+def test_a_packed_network_carries_its_calibration(tmp_path):
+    network = loading.load(small_checkpoint.directory())
+    fitted = Calibration(5.0, 1.0, (-2.0,) * 16)
+    config = ml_collections.ConfigDict(network.config.to_dict())
+    config[calibration.SECTION] = fitted.to_config()
+    write_packed(tmp_path / "a.safetensors", config, flatten(network.variables))
+    image = photo(40, 40)
+    calibrated = Predictor.from_checkpoint(tmp_path / "a.safetensors", compute="float32")(image)
+    peaks = Predictor.from_checkpoint(small_checkpoint.directory(), compute="float32")(image)
+    np.testing.assert_allclose(calibrated.confidence, fitted(peaks.confidence), atol=0.02)
 
 
 def test_separable_data_has_finite_parameters():

@@ -13,6 +13,9 @@ import ml_collections
 import numpy as np
 from jaxtyping import Bool, Float
 
+from pose3d_jax.errors import UserError
+from pose3d_jax.skeleton import NUM_JOINTS
+
 #: Name of the config's section that holds the parameters.
 SECTION = "calibration"
 #: Steps of Newton's method; it converges in fewer.
@@ -36,11 +39,21 @@ class Calibration(NamedTuple):
 
     @classmethod
     def of_config(cls, config: ml_collections.ConfigDict) -> "Calibration | None":
-        """The calibration in a network's config; None without one."""
+        """The calibration in a network's config; None without one.
+
+        Raises:
+            UserError: the section lacks a value, or a bias.
+        """
         section = config.get(SECTION)
         if section is None:
             return None
-        return cls(float(section.peak), float(section.person), tuple(map(float, section.bias)))
+        values = [section.get(name) for name in cls._fields]
+        if None in values or len(values[2]) != NUM_JOINTS:
+            raise UserError(
+                f"The config's section {SECTION} needs {', '.join(cls._fields)}, and {NUM_JOINTS} "
+                "biases; run python -m benchmarks.calibration again."
+            )
+        return cls(float(values[0]), float(values[1]), tuple(map(float, values[2])))
 
     def to_config(self) -> dict[str, Any]:
         """The config's section."""

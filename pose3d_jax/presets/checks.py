@@ -28,7 +28,11 @@ RANGES = {
     "sigma": (1e-3, _LARGEST),
     **dict.fromkeys(("log_every", "save_every", "evaluate_every", "evaluate_images"), _FROM_1),
     **dict.fromkeys(("keep_checkpoints", "reading_threads"), _FROM_1),
+    **dict.fromkeys(("peak", "person", "bias"), (-1e4, 1e4)),
 }
+#: Section of networks with calibrated confidences (`prediction.calibration`); configs of trainings
+#: have none.
+CALIBRATION = {"calibration": {"peak": 0.0, "person": 0.0, "bias": (0.0,)}}
 #: Possible values by the last part of a name; the code that uses another name checks it.
 CHOICES = {
     "compute": ("auto", "float32", "bfloat16"),
@@ -37,7 +41,7 @@ CHOICES = {
     "domains": ("lab", "wild"),
 }
 #: Elements of lists; whole numbers where a list is not here.
-ELEMENTS = {"domains": "", "train": "", "colour_range": 0.0}
+ELEMENTS = {"domains": "", "train": "", "colour_range": 0.0, "bias": 0.0}
 NOT_EMPTY = ("domains", "train")
 
 
@@ -57,9 +61,10 @@ def check_values(tree: Any) -> None:
         if not isinstance(tree.get(name), Mapping):
             raise ValueError(f"the config has no section {name}")
     # A corrupted name of the checksum would leave a config unchecked.
-    if unknown := tree.keys() - _reference().keys():
+    reference = _reference() | CALIBRATION
+    if unknown := tree.keys() - reference.keys():
         raise ValueError(f"the config has an unknown section {min(unknown)}")
-    for name, value, like in _values(tree, _reference()):
+    for name, value, like in _values(tree, reference):
         if mistake := _mistake(name.rpartition(".")[2], value, like):
             shown = "not a number" if value != value else repr(value)[:50]
             raise ValueError(f"{name} is {shown}, and must be {mistake}")
