@@ -103,7 +103,7 @@ def measure_cut(
     flags = metrics.correct_joints(pose.joints_2d, joints, torso, visible, 0.2)
     correct, counted = (np.asarray(flag)[:, LIMBS] for flag in flags)
     outside = ~visible[:, LIMBS]
-    confidence = pose.scores[:, LIMBS]
+    confidence = pose.confidence[:, LIMBS]
     return {
         "people": len(crops),
         "visible limb joints": int(counted.sum()),
