@@ -201,7 +201,13 @@ def correct_joints(
 def torso_length(
     joints: Float[AnyArray, "n 16 2"], valid: Bool[AnyArray, "n 16"]
 ) -> Float[Array, "n"]:
-    """PCK's reference length: from left shoulder to right hip, px; 0 where not annotated."""
+    """PCK's reference length: from left shoulder to right hip, px; 0 where not annotated.
+
+    >>> joints = np.zeros((1, 16, 2))
+    >>> joints[0, LEFT_SHOULDER] = 30, 40
+    >>> float(torso_length(joints, np.ones((1, 16), bool))[0])
+    50.0
+    """
     annotated = valid[:, LEFT_SHOULDER] & valid[:, RIGHT_HIP]
     length = jnp.linalg.norm(joints[:, LEFT_SHOULDER] - joints[:, RIGHT_HIP], axis=-1)
     return jnp.where(annotated, length, 0.0)

@@ -172,3 +172,17 @@ def test_a_picture_without_people_is_shown():
     pytest.importorskip("plotly")
     empty = pose_of(np.zeros((0, 16, 2)), np.zeros((0, 16, 3)))
     assert len(viewer.view(small_checkpoint.photo(20, 20), empty).data) == 1
+
+
+def test_people_are_numbered_and_dimmed():
+    pytest.importorskip("plotly")
+    joints = np.random.default_rng(0).uniform(0, 20, (2, 16, 2))
+    pose = pose_of(joints, np.zeros((2, 16, 3)))
+    pose.confidence[1] = 0.1
+    figure = viewer.view(small_checkpoint.photo(20, 20), pose)
+    numbers = [(note.text, note.x, note.y) for note in figure.layout.annotations]
+    heads = pose.joints_2d[:, skeleton.HEAD_TOP].tolist()
+    assert numbers == [(str(person + 1), *heads[person]) for person in range(2)]
+    for kind in ("scatter", "scatter3d"):
+        first, second = (trace.opacity for trace in dots(figure, kind, "left"))
+        assert first == 1 and second < 0.5

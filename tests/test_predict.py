@@ -29,7 +29,6 @@ from pose3d_jax.prediction.outputs import Options
 from pose3d_jax.prediction.pipeline import ImageResult, _smoother, predict_files
 from pose3d_jax.prediction.pose import Pose
 from pose3d_jax.prediction.predictor import AUTO, Predictor
-from pose3d_jax.prediction.smoothing import OneEuro
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -317,25 +316,6 @@ def test_smoothing_does_not_depend_on_the_resolution():
         poses = [smoothed(smooth, n / 25, {0: 100 + x}, size) for n, x in enumerate(jitter)]
         tracks.append(np.array([pose.joints_2d for pose in poses]) / size)
     np.testing.assert_allclose(tracks[0], tracks[1], rtol=1e-4)
-
-
-def test_one_euro_follows_its_definition():
-    """Casiez et al. 2012, algorithm 1, for one number at a time."""
-    rate, least, beta = 50.0, 0.8, 0.02
-    samples = np.random.default_rng(0).normal(size=(40, 3)).cumsum(0) * 20
-    ours = OneEuro(min_cutoff=least, beta=beta)
-    filtered = np.array([ours(sample, 1 / rate) for sample in samples])
-
-    def weight(cutoff):
-        return 1 / (1 + rate / (2 * np.pi * cutoff))
-
-    for column in range(3):
-        value, speed = samples[0, column], 0.0
-        for i, sample in enumerate(samples[1:, column], 1):
-            speed = weight(1.0) * (sample - value) * rate + (1 - weight(1.0)) * speed
-            a = weight(least + beta * abs(speed))
-            value = a * sample + (1 - a) * value
-            np.testing.assert_allclose(filtered[i, column], value)
 
 
 def test_inputs_have_places_of_their_own(tmp_path):

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 
 class OneEuro:
@@ -26,7 +26,6 @@ class OneEuro:
         self,
         sample: Float[np.ndarray, "n ..."],
         seconds: float,
-        fresh: Bool[np.ndarray, "n"] | None = None,
         unit: Float[np.ndarray, "n"] | float = 1.0,
     ) -> Float[np.ndarray, "n ..."]:
         """Filters the next sample; the first one is returned unchanged.
@@ -34,17 +33,12 @@ class OneEuro:
         Args:
             sample: values of n people.
             seconds: since the previous sample, above 0.
-            fresh: people whose identity changed; their filters are reset.
             unit: of the speed, in the sample's unit: the size of each person, so that the filter
                 does not depend on the resolution (see `size_in_image`).
         """
         if self._value is None:
             self._value, self._speed = sample, np.zeros_like(sample)
             return sample
-        if fresh is not None and fresh.any():
-            chosen = fresh.reshape(-1, *[1] * (sample.ndim - 1))
-            self._value = np.where(chosen, sample, self._value)
-            self._speed = np.where(chosen, 0.0, self._speed)
         speed = (sample - self._value) / seconds
         self._speed = self._speed + _weight(self.speed_cutoff, seconds) * (speed - self._speed)
         unit = np.reshape(unit, (-1, *[1] * (sample.ndim - 1)))

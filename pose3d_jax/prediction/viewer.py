@@ -1,4 +1,4 @@
-"""The interactive view: skeletons on their image, and beside it in 3D, to be turned (Plotly)."""
+"""The interactive view with Plotly: skeletons on their image and, rotatable, in 3D."""
 
 import base64
 import io
@@ -9,26 +9,26 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from pose3d_jax import skeleton
-from pose3d_jax.drawing.skeletons import joint_colour
+from pose3d_jax.drawing.skeletons import joint_colour, opacity
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.files import reduce_image
 from pose3d_jax.prediction.pose import Pose
 
-#: Beside each other people would stand inside one another: every pelvis is an origin. mm.
+#: Distance between people in 3D, mm: poses are root-relative, and would overlap.
 SPACING = 1200.0
-#: Of 100, in Pillow's scale.
+#: In Pillow's scale of 100.
 JPEG_QUALITY = 90
-#: A larger image would make notebooks of many megabytes. px.
+#: Larger images are reduced to this side, px: they would make notebooks large.
 MAX_SIDE = 1024
 
 
 def view(image: UInt8[np.ndarray, "height width 3"], pose: Pose) -> Any:
     """Shows the people of one image, in 2D on it and in 3D beside it.
 
-    In a notebook, the result as a cell's last line is shown; elsewhere `.write_html(path)` makes a
-    page that works without a network. Axes are the camera's; people stand beside each other in the
-    order of their boxes, since how far apart they are is not known. A click on a side's name in
-    the legend hides that side.
+    A notebook displays the result if it is the last line of a cell; elsewhere `.write_html(path)`
+    writes a page that works offline. Axes are the camera's. In 3D, people are side by side in the
+    order of their numbers in the image, since their distances are unknown. Low confidence dims a
+    person. A click on a side's name in the legend hides that side.
 
     Args:
         image: RGB.
@@ -53,15 +53,23 @@ def view(image: UInt8[np.ndarray, "height width 3"], pose: Pose) -> Any:
         cols=2, specs=[[{"type": "xy"}, {"type": "scene"}]], horizontal_spacing=0.02
     )
     figure.add_trace(
-        # Plotly names pixels by their centres; ours cover [i, i + 1).
+        # Plotly's coordinates are those of pixel centres.
         go.Image(source=_data_uri(reduced), x0=dx / 2, dx=dx, y0=dy / 2, dy=dy,
                  zsmooth="fast", hoverinfo="skip"),
         row=1, col=1,
     )  # fmt: skip
+    opacities = opacity(pose.person_confidence)
     for person in range(len(pose)):
+        if len(pose) > 1:
+            x, y = pose.joints_2d[person, skeleton.HEAD_TOP].tolist()
+            figure.add_annotation(
+                x=x, y=y, text=str(person + 1), showarrow=False, yshift=14, row=1, col=1,
+                font={"color": "white"}, bgcolor="rgba(25, 25, 25, 0.7)",
+            )  # fmt: skip
         for side, (lines, points) in _parts().items():
             style = {
                 "legendgroup": side,
+                "opacity": float(opacities[person]),
                 "line": {"color": f"rgb{joint_colour(points[0])}"},
                 "marker": {"color": f"rgb{joint_colour(points[0])}"},
             }
@@ -116,7 +124,7 @@ def _add_3d(figure, pose, person, lines, points, style) -> None:
 
 
 def _scene(pose: Pose) -> dict[str, Any]:
-    """Axes, the same for every direction, and the camera's own view from a little above."""
+    """Axes of one scale, and the camera's view from slightly above."""
     people = len(pose)
     reach = 1.1 * float(np.abs(pose.joints_3d).max(initial=500.0))
     axis = {"dtick": 500, "tickfont": {"size": 10}, "range": [-reach, reach]}
@@ -151,19 +159,19 @@ def _title(pose: Pose, person: int, joint: int) -> str:
 
 
 def _parts() -> dict[str, tuple[list[tuple[int, int]], list[int]]]:
-    """Bones and joints of the person's right and left side and of the middle."""
+    """Bones and joints of the right side, the left side and the middle."""
     names, bones = skeleton.JOINT_NAMES, [tuple(bone) for bone in skeleton.BONES.tolist()]
     parts = {}
     for side in ("right", "left"):
         joints = [j for j, name in enumerate(names) if name.startswith(side)]
         parts[side] = ([b for b in bones if set(b) & set(joints)], joints)
-    # The thorax is on no bone.
+    # No bone contains the thorax.
     middle = [skeleton.PELVIS, skeleton.NECK, skeleton.HEAD_TOP]
     return parts | {"middle": ([b for b in bones if set(b) <= set(middle)], middle)}
 
 
 def _path(places: np.ndarray, bones: list[tuple[int, int]]) -> list[list[float | None]]:
-    """The coordinates of a pen that draws bones; None lifts it."""
+    """The coordinates of a line through all bones, interrupted by None."""
     path = [joint for bone in bones for joint in (*bone, None)]
     return [[None if j is None else float(along[j]) for j in path] for along in places.T]
 
