@@ -7,7 +7,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.programs.run import run_program
+from pose3d_jax.programs.run import configure_jax, run_program
 from pose3d_jax.training import hosts
 
 NUMBER, PORT, FAULT = int(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -15,6 +15,7 @@ NUMBER, PORT, FAULT = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 
 @hosts.end_together
 def main(argv):
+    configure_jax(compilation_cache="")
     hosts.TIMEOUT = 15
     if FAULT == "late":
         hosts.ARRIVAL = 5
