@@ -143,7 +143,7 @@ def open_domain(section: ml_collections.ConfigDict, data_dir: str | os.PathLike 
     builder = open_dataset(section.name, data_dir or None)
     several = [section.train] if isinstance(section.train, str) else list(section.train)
     for split in (*several, section.test):
-        if not _has_records(builder, split):
+        if not has_records(builder, split):
             raise UserError(
                 f"{section.name} has no records in the split {split!r}; it has "
                 f"{', '.join(builder.info.splits) or 'none'}."
@@ -159,7 +159,7 @@ def open_domain(section: ml_collections.ConfigDict, data_dir: str | os.PathLike 
     )
 
 
-def _has_records(builder: tfds.core.DatasetBuilder, split: str) -> bool:
+def has_records(builder: tfds.core.DatasetBuilder, split: str) -> bool:
     """Whether a split, or a slice such as `train[900:]`, has records."""
     try:
         return builder.info.splits[split].num_examples > 0

@@ -15,7 +15,7 @@ from pose3d_jax import processors
 from pose3d_jax.checkpoints import TrainedNetwork
 from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.loader import FIELDS, evaluation_batches
-from pose3d_jax.data.sources import Subset, open_source
+from pose3d_jax.data.sources import Subset, has_records, open_source
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation.poses import LABEL_FIELDS, Labels, Poses, as_poses, to_labels
 from pose3d_jax.evaluation.protocols import (
@@ -86,7 +86,7 @@ def open_split(name: str, data_dir: str | os.PathLike | None, limit: int | None 
     dataset, _, split = name.partition(":")
     builder = open_dataset(dataset, data_dir)
     split = split or protocol_of(dataset).test_split
-    if not builder.info.splits.get(split):
+    if not has_records(builder, split):
         splits = ", ".join(builder.info.splits) or "none"
         raise UserError(f"{dataset} has no records in the split {split!r}; it has {splits}.")
     return Split(
