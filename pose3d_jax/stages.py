@@ -60,6 +60,7 @@ class Stage(NamedTuple):
         lambda_geo: λ_geo of Eq. 2.
         geometric_on_3d: whether the geometric loss applies to 3D-labelled images too.
         schedule: of the learning rate.
+        depth_only: whether only the depth module is trained, on features that stay as they are.
     """
 
     number: int
@@ -69,6 +70,7 @@ class Stage(NamedTuple):
     lambda_geo: float
     geometric_on_3d: bool
     schedule: Schedule
+    depth_only: bool
 
     @property
     def name(self) -> str:
@@ -105,6 +107,7 @@ def get_stage(config: ml_collections.ConfigDict, number: int) -> Stage:
         lambda_geo=section.lambda_geo if method.geometric else 0.0,
         geometric_on_3d=lab_only and method.geometric and section.lambda_geo > 0,
         schedule=Schedule(**{name: section[name] for name in Schedule._fields}),
+        depth_only=number > 1 and section.depth_only,
     )
 
 

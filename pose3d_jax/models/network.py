@@ -279,8 +279,11 @@ class PoseNetwork(nnx.Module):
                 f"not {' × '.join(map(str, images.shape[1:]))}."
             )
         heatmaps, x = self.features(images)
-        depth = self.depth(x) * self.output_scale if with_depth else None
-        return heatmaps, depth
+        return heatmaps, self.predict_depth(x) if with_depth else None
+
+    def predict_depth(self, x: Float[Array, "b h w c"]) -> Float[Array, "b joints"]:
+        """Depths by the depth module, from its input (`features`)."""
+        return self.depth(x) * self.output_scale
 
     def features(
         self, images: Float[Array, "b h w 3"]

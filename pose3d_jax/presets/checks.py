@@ -21,7 +21,9 @@ RANGES = {
     **dict.fromkeys(
         ("stacks", "modules", "levels", "features", "depth_levels", "depth_modules"), _FROM_1
     ),
-    **dict.fromkeys(("level_features", "level_modules", "depth_features"), _FROM_1),
+    **dict.fromkeys(
+        ("level_features", "level_modules", "depth_features", "lifter_features"), _FROM_1
+    ),
     "batch_size": _FROM_1,
     **dict.fromkeys(("rotation_probability", "mirror_probability"), _SHARE),
     **dict.fromkeys(("cut_probability", "empty_probability", "momentum", "decay"), _SHARE),

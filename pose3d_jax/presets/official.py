@@ -37,6 +37,8 @@ def paper() -> ml_collections.ConfigDict:
             "depth_levels": 4,
             "depth_modules": 2,
             "depth_features": (),  # at each level of the depth module; empty for `features`
+            "detector_features": 0,  # channels of a detector (`train_heads`); 0 for none
+            "lifter_features": (),  # widths of a network from joints to depth; empty for none
             "depth_head": "flat",
             "init": "torch7",  # the release's; or "lecun"
             "zero_init_outputs": False,
@@ -138,6 +140,7 @@ def stage(
     decay_steps: int = 0,
     lambda_reg: float = 0.0,
     lambda_geo: float = 0.0,
+    depth_only: bool = False,
 ) -> ml_collections.ConfigDict:
     """One stage of the curriculum.
 
@@ -152,6 +155,8 @@ def stage(
             for none. Training can be extended from a checkpoint before them.
         lambda_reg: λ_reg of Eq. 2. The depth module is trained if it or λ_geo is above 0.
         lambda_geo: λ_geo of Eq. 2.
+        depth_only: only the depth module is trained, by the depth loss; stem and hourglasses stay
+            as they are, statistics included.
     """
     return ml_collections.ConfigDict(
         {
@@ -164,5 +169,6 @@ def stage(
             "decay_steps": decay_steps,
             "lambda_reg": lambda_reg,
             "lambda_geo": lambda_geo,
+            "depth_only": depth_only,
         }
     )

@@ -21,6 +21,7 @@ from pose3d_jax.data.catalog import BUILT_IN, is_prepared, open_dataset
 from pose3d_jax.data.sources import Domain, evenly_spaced, open_domain
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import Variables, flatten, make_network, unflatten
+from pose3d_jax.models.widening import widen
 from pose3d_jax.presets.checks import check_values
 from pose3d_jax.stages import Stage, planned_stages
 from pose3d_jax.training import hosts
@@ -126,6 +127,8 @@ def check_config(config: ml_collections.ConfigDict) -> tuple[Stage, ...]:
 def initial_network(config: ml_collections.ConfigDict) -> tuple[nnx.GraphDef, Variables]:
     """The network that training starts from: random, or the one that the config names.
 
+    A trained network may have fewer channels than the config's, or lack its optional heads.
+
     Raises:
         UserError: the config describes no network, or another than the one it names.
     """
@@ -137,8 +140,8 @@ def initial_network(config: ml_collections.ConfigDict) -> tuple[nnx.GraphDef, Va
         return graphdef, variables
     trained = load(config.initial_network)
     try:
-        restored = unflatten(flatten(trained.variables), variables)
-        return graphdef, jax.tree.map(jnp.asarray, restored)
+        arrays = widen(flatten(trained.variables), flatten(variables))
+        return graphdef, jax.tree.map(jnp.asarray, unflatten(arrays, variables))
     except UserError as error:
         raise UserError(
             f"{config.initial_network} cannot be trained further by this config. {error} "

@@ -66,7 +66,12 @@ def _loss(
     # A copy: NNX does not mutate variables that were created outside a transformation.
     model = nnx.merge(graphdef, params, stats, copy=True)
     model.eval() if running else model.train()
-    maps, depth = model(example.images, with_depth=stage.with_depth)
+    if stage.depth_only and not running:
+        model.eval()
+        model.depth.train()
+    maps, x = model.features(example.images)
+    x = jax.lax.stop_gradient(x) if stage.depth_only else x
+    depth = model.predict_depth(x) if stage.with_depth else None
     counted = {"empty": None, "ignored": example.known}[unlabelled_joints]
     metrics = {"heatmap_loss": losses.heatmap_loss(maps, example.heatmaps, counted)}
     metrics["loss"] = metrics["heatmap_loss"]
@@ -81,7 +86,8 @@ def _loss(
             hyper.lambda_geo,
             geometric_on_3d=stage.geometric_on_3d,
         )
-        metrics["loss"] += metrics["depth_loss"]
+        heatmap_loss = 0.0 if stage.depth_only else metrics["heatmap_loss"]
+        metrics["loss"] = heatmap_loss + metrics["depth_loss"]
         metrics |= depth_diagnostics(example, depth)
     return metrics["loss"], (metrics, nnx.state(model, nnx.BatchStat))
 
