@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_checkpoint
@@ -20,7 +21,7 @@ def test_a_widened_network_computes_the_same():
     small, variables = network(8, seed=0)
     wide, initial = network(12, seed=1)
     arrays = widen(flatten(variables), flatten(initial))
-    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8))
     for one, other in zip(
         predict(small, variables, images), predict(wide, unflatten(arrays, initial), images)
     ):
