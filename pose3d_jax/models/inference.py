@@ -65,7 +65,7 @@ def predict(
     model.eval()
     side = model.input_side
     if squares is None and tuple(scales) == (1.0,):
-        crops = images.astype(jnp.float32) / 255.0
+        crops = jnp.asarray(images, jnp.float32) / 255.0
     else:
         if squares is None:
             squares = jnp.broadcast_to(jnp.float32([side / 2, side / 2, side]), (len(images), 3))
