@@ -115,8 +115,10 @@ def test_the_open_preset_leaves_unlabelled_joints_out_and_augments_rendered_peop
     # The test half of Leeds Sports Pose is never trained on and selects nothing.
     splits = (*config.data.wild.train, config.data.wild.test)
     assert not any(split.startswith("test") for split in splits)
-    assert get_stage(config, 1).domains == ("wild",)
-    assert get_stage(config, 3).lambda_geo > 0
+    first, *others = (get_stage(config, number) for number in (1, 2, 3))
+    assert not first.with_depth and first.domains.count("wild") == 3
+    assert all(stage.with_depth and stage.depth_only for stage in others)
+    assert others[1].lambda_geo > 0
 
 
 def test_stages_are_the_same_only_if_all_earlier_ones_are():
