@@ -119,6 +119,9 @@ class StageCheckpoints:
         for step in reversed(self.steps()):
             arrays = _read(self.directory / CHECKPOINTS / str(step))
             if arrays is not None:
+                if "opt_state/0/nu" in arrays:
+                    # In older versions the optimizer did not count for its learning rate.
+                    arrays.setdefault("opt_state/1/count", arrays["step"])
                 return unflatten(arrays, like)
             self._rename_damaged(step)
         return None
