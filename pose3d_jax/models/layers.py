@@ -94,7 +94,7 @@ class NormRelu(nnx.Module):
         self.norm.var = RunningStatistic(self.norm.var[...])
 
     def __call__(
-        self, x: Float[Array, "*b c"], bias: Float[Array, "c"] | None = None
+        self, x: Float[Array, "*b c"], bias: Float[AnyArray, "c"] | None = None
     ) -> Float[Array, "*b c"]:
         """Normalises with the batch's statistics in training mode, else with the running ones.
 
