@@ -161,8 +161,8 @@ class BatchedNetwork:
         self, image: UInt8[np.ndarray, "h w 3"]
     ) -> tuple[Float[np.ndarray, "h/16 w/16"], Float[np.ndarray, "h/16 w/16 3"]]:
         """The network's detection head; see `inference.detect`."""
-        scores, squares = self._detect(self._variables, image[None])
-        return np.asarray(scores[0]), np.asarray(squares[0])
+        scores, squares = self._detect(self._variables, jax.device_put(image[None]))
+        return jax.device_get(scores)[0], jax.device_get(squares)[0]
 
     def programs(self) -> int:
         """The number of programs compiled for batches."""
@@ -177,9 +177,11 @@ class BatchedNetwork:
         )
         # The first batch of a size runs alone: several workers would compile the same program.
         with contextlib.nullcontext() if size in self._compiled else self._compiling:
-            outputs = self._predict(self._variables, pixels, np.float32(boxes), np.float32(sizes))
+            # Explicit transfers pass JAX's transfer guard.
+            inputs = jax.device_put((pixels, np.float32(boxes), np.float32(sizes)))
+            outputs = jax.device_get(self._predict(self._variables, *inputs))
             self._compiled.add(size)
-        return Joints(*(np.asarray(output)[:count] for output in outputs))
+        return Joints(*(output[:count] for output in outputs))
 
     def _size_for(self, count: int) -> int:
         """The batch size with the lowest latency: on a CPU, the workers share a call's people."""
