@@ -12,7 +12,7 @@ from pose3d_jax.prediction import webcam
 from pose3d_jax.prediction.pose import Pose
 
 
-def nobody(frame: np.ndarray, time: float) -> Pose:
+def no_people(frame: np.ndarray, time: float) -> Pose:
     shapes = ((0, 16, 2), (0, 16, 3), (0, 16), (0, 3))
     return Pose(*(np.zeros(shape, np.float32) for shape in shapes), np.zeros(0, np.int32))
 
@@ -26,7 +26,7 @@ def test_the_page_shows_the_cameras_pictures():
             yield picture
             time.sleep(0.01)
 
-    shown = threading.Thread(target=webcam.show_live, args=(camera(), nobody, page))
+    shown = threading.Thread(target=webcam.show_live, args=(camera(), no_people, page))
     shown.start()
     try:
         with urllib.request.urlopen(page.url, timeout=30) as response:

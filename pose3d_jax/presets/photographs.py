@@ -17,7 +17,7 @@ def open_data() -> ml_collections.ConfigDict:
     - Half of the photographs are Leeds Sports Pose's own, whose labels are careful; the other half
       are the extension's, with corrected labels (`lsp/corrected`). Unlabelled joints are ignored.
     - People are rotated less, because most are upright, and shifted, because detected boxes are.
-      Three of ten are cut off at a side, and one square of twelve shows nobody (`data.framing`).
+      Three of ten are cut off at a side, and one square of twelve shows no person (`data.framing`).
     - Adam, with a learning rate that falls to 0 once, at the end of stage 1. A checkpoint from
       before the fall can be trained longer: copy it to `stage1/checkpoints` of a new work directory
       and set more steps.
