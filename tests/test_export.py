@@ -32,7 +32,7 @@ for name in ("one", "three"):
 
 @pytest.fixture(scope="module")
 def predictor(compile_quickly) -> Predictor:
-    return Predictor.from_checkpoint(small_checkpoint.directory())
+    return Predictor.from_checkpoint(small_checkpoint.directory(), compute="float32")
 
 
 def test_the_file_predicts_alone_what_the_predictor_does(predictor, tmp_path):
