@@ -31,6 +31,8 @@ def config() -> ml_collections.ConfigDict:
             "levels": 1,
             "depth_levels": 1,
             "features": 8,
+            "detector_features": 8,
+            "lifter_features": (16,),
             "zero_init_outputs": False,
             "output_scale": 1.0,
         }

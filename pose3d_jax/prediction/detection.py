@@ -1,16 +1,11 @@
-"""Detection of people with the pose network alone, in one of two ways.
+"""Detection of people with the detector of the network, on an image pyramid.
 
-A network with a detection head (`models.detector`) is applied fully convolutionally to an image
-pyramid: three passes over the image.
+The detector (`models.detector`) proposes squares at three resolutions of the image. Overlapping
+proposals are suppressed, and the pose network predicts the rest: a person's confidence is the
+geometric mean of the detector's score and of the joints' confidence, because false positives rarely
+have both.
 
-Without one, the network scores squares, coarse to fine. A sparse grid of squares of several sizes
-goes through it. The best squares that show different people are moved to their own joints and
-predicted again. A person's confidence is the mean of the higher half of the joints' confidences,
-averaged over both predictions and reduced where few squares of the grid agree on the pose: false
-positives appear in one square and not in the next. People are detected from a quarter of the
-image's height to all of it.
-
-The module sees the network only as functions of arrays; `Predictor.detect` provides them.
+The module sees the networks only as two functions; `Predictor.detect` provides them.
 """
 
 from collections.abc import Callable
@@ -25,52 +20,37 @@ from pose3d_jax.skeleton import MIRROR_ORDER
 THRESHOLD = 0.38
 #: Side of a person's square in units of the joints' larger extent, as in training.
 MARGIN = 1.3
-#: Smallest and largest people of the grid, in image heights.
-SMALLEST, LARGEST = 0.25, 1.0
-#: Ratio between one size of the grid and the next; training scales people by up to √2 either way.
-SIZE_STEP = 1.6
-#: Steps between squares of one size in x and y, in sides. Upright people fill their square's
-#: height: a vertical offset moves joints out of the square sooner than a horizontal one.
-PLACE_STEPS = (0.5, 0.35)
-#: How far a square of the grid may reach outside the image, in sides.
-OVERHANG = 0.3
-#: Upper bound on the grid, reached in extreme panoramas; the smallest sizes are left out there.
-MAX_GRID = 2000
-#: Squares of the grid that are refined.
-CANDIDATES = 12
+#: Longer sides of the pyramid's images, px. At each, the detector finds people of 44 to 200 px.
+LEVELS = (128, 256, 512)
+#: Sides of squares that count at each level, px: those of the detector's training, and a little.
+SIDES = (40.0, 220.0)
+#: Proposals below this score are dropped, and at most this many are predicted.
+LOWEST_SCORE, CANDIDATES = 0.1, 16
+#: Two proposals are one person where their squares' intersection over union exceeds this.
+MAX_IOU = 0.5
 #: A joint belongs to its person's square where its confidence is at least this share of the mean.
 RELATIVE_CONFIDENCE = 0.5
-#: Agreeing squares of the grid at which a detection keeps half of its confidence.
-HALF_SUPPORT = 1.5
 #: Two poses are one person where `MATCHING_JOINTS` joints are within `NEAR` of the extent.
 NEAR, MATCHING_JOINTS = 0.15, 8
 #: A square whose side exceeds this many longer image sides is rejected.
 MAX_SIDE = 3.0
 
-#: Longest sides of the image pyramid for a detection head, px: one program is compiled for each.
-PYRAMID = (512, 256, 128)
-#: Sides of the head's squares that count at each level, px: those of its training, and a little.
-HEAD_SIDES = (40.0, 220.0)
-#: Squares of different people share at most this much of their union.
-MAX_OVERLAP = 0.4
-
+#: From a square image to scores and squares (centre x, y and side, px) of a grid of cells.
+Propose = Callable[
+    [UInt8[np.ndarray, "s s 3"]], tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w 3"]]
+]
 #: From squares (centre x, y and side, px) of an image to joints (px) and their confidences.
 Predict = Callable[
     [UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "n 3"]],
     tuple[Float[np.ndarray, "n 16 2"], Float[np.ndarray, "n 16"]],
 ]
-#: A detection head: from a square image to scores and squares (centre x, y and side, px) of cells.
-Head = Callable[
-    [UInt8[np.ndarray, "s s 3"]], tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w 3"]]
-]
 
 
 def detect(
     image: UInt8[np.ndarray, "h w 3"],
+    propose: Propose,
     predict: Predict,
-    input_side: int,
     *,
-    head: Head | None = None,
     threshold: float | None = None,
     max_people: int | None = None,
 ) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, "n"]]:
@@ -78,10 +58,8 @@ def detect(
 
     Args:
         image: RGB.
-        predict: the network, as a function of squares.
-        input_side: of the network, px: a larger image is reduced until the smallest squares of the
-            grid have that side.
-        head: of the network; None searches squares instead.
+        propose: the detector, as a function of images.
+        predict: the pose network, as a function of squares.
         threshold: on the confidence; by default `THRESHOLD`.
         max_people: keeps the most confident detections; None keeps all.
 
@@ -90,101 +68,55 @@ def detect(
         highest confidence; and the confidences.
     """
     threshold = THRESHOLD if threshold is None else threshold
-    if head is not None:
-        squares, confidences = search_pyramid(image, head)
-        kept = confidences >= threshold
-        return as_boxes(squares[kept][:max_people]), confidences[kept][:max_people]
-    smallest = search_grid(*image.shape[1::-1])[:, 2].min()
-    longest = int(np.ceil(max(image.shape[:2]) * min(1.0, input_side / smallest)))
-    reduced, factors = reduce_image(image, longest)
-    squares, confidences = search(reduced, predict)
-    kept = (confidences >= threshold) & plausible(squares, *reduced.shape[1::-1])
-    squares, confidences = squares[kept][:max_people], confidences[kept][:max_people]
-    return as_boxes(squares / (*factors, factors.mean())), confidences
-
-
-def search_pyramid(
-    image: UInt8[np.ndarray, "h w 3"], head: Head
-) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
-    """The squares that a detection head predicts at all levels, from the highest score."""
-    found, confidences = [np.zeros((0, 3))], [np.zeros(0)]
-    for longest in PYRAMID:
-        if max(image.shape[:2]) <= longest // 2:
-            continue  # The next level shows the same pixels.
-        reduced, factors = reduce_image(image, longest)
-        height, width = reduced.shape[:2]
-        padded = np.pad(reduced, ((0, longest - height), (0, longest - width), (0, 0)))
-        scores, squares = (np.asarray(part, np.float64) for part in head(padded))
-        sides = squares[..., 2]
-        kept = (scores > 0) & (sides >= HEAD_SIDES[0]) & (sides <= HEAD_SIDES[1])
-        kept[kept] = plausible(squares[kept], width, height)
-        found.append(squares[kept] / (*factors, factors.mean()))
-        confidences.append(scores[kept])
-    squares, scores = np.concatenate(found), np.concatenate(confidences)
-    left, chosen = np.argsort(-scores, kind="stable"), []
-    while len(left):
-        chosen.append(left[0])
-        left = left[1:][_overlap(squares[left[0]], squares[left[1:]]) <= MAX_OVERLAP]
-    chosen = np.array(chosen, int)
-    return squares[chosen], scores[chosen]
-
-
-def _overlap(square: Float[np.ndarray, "3"], others: Float[np.ndarray, "n 3"]):
-    """Intersection over union of a square and others."""
-    apart = np.abs(square[:2] - others[:, :2])
-    sides = (square[2] + others[:, 2:]) / 2 - apart
-    shared = np.clip(sides, 0, np.minimum(square[2], others[:, 2:])).prod(-1)
-    return shared / (square[2] ** 2 + others[:, 2] ** 2 - shared)
-
-
-def search(
-    image: UInt8[np.ndarray, "h w 3"], predict: Predict
-) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
-    """The best square of each possible person, and its confidence, from the highest."""
-    grid, peaks = predict(image, search_grid(*image.shape[1::-1]))
-    first = person_confidence(peaks)
-    chosen = distinct(grid, first, CANDIDATES)
-    squares = squares_around(grid[chosen], peaks[chosen])
+    squares, scores = proposals(image, propose)
+    if not len(squares):
+        return np.zeros((0, 4)), np.zeros(0)
     joints, peaks = predict(image, squares)
-    votes = same_person(grid[chosen], grid).sum(-1)
-    agreement = votes / (votes + HALF_SUPPORT)
-    confidences = agreement * (first[chosen] + person_confidence(peaks)) / 2
+    confidences = np.sqrt(scores * np.clip(person_confidence(peaks), 0.0, 1.0))
     kept = distinct(joints, confidences, alike=overlapping)
-    return squares_around(joints, peaks)[kept], confidences[kept]
+    kept = kept[confidences[kept] >= threshold][:max_people]
+    return as_boxes(squares[kept]), confidences[kept]
+
+
+def proposals(
+    image: UInt8[np.ndarray, "h w 3"], propose: Propose
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
+    """The detector's squares (centre x, y and side, px) and scores, from the highest score."""
+    squares, scores = [], []
+    for number, side in enumerate(LEVELS):
+        if number and max(image.shape[:2]) <= LEVELS[number - 1]:
+            break  # The image was not reduced at the level before.
+        reduced, factors = reduce_image(image, side)
+        canvas = np.zeros((side, side, 3), np.uint8)
+        canvas[: reduced.shape[0], : reduced.shape[1]] = reduced
+        score, square = propose(canvas)
+        sides = square[..., 2]
+        chosen = (score >= LOWEST_SCORE) & (sides >= SIDES[0]) & (sides <= SIDES[1])
+        scores.append(score[chosen])
+        squares.append(square[chosen] / (*factors, factors.mean()))
+    squares, scores = np.concatenate(squares), np.concatenate(scores)
+    inside = plausible(squares, *image.shape[1::-1])
+    squares, scores = squares[inside].astype(float), scores[inside].astype(float)
+    left, kept = np.argsort(-scores, kind="stable"), []
+    while len(left) and len(kept) < CANDIDATES:
+        kept.append(left[0])
+        left = left[1:][intersection_over_union(squares[left[0]], squares[left[1:]]) <= MAX_IOU]
+    return squares[kept], scores[kept]
+
+
+def intersection_over_union(
+    square: Float[np.ndarray, "3"], others: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "n"]:
+    """Intersection over union of a square (centre x, y and side) with others."""
+    reach = (square[2] + others[:, 2:]) / 2 - np.abs(others[:, :2] - square[:2])
+    shared = np.clip(reach, 0.0, np.minimum(square[2], others[:, 2:])).prod(-1)
+    return shared / (square[2] ** 2 + others[:, 2] ** 2 - shared)
 
 
 def person_confidence(confidence: Float[np.ndarray, "*n joints"]) -> Float[np.ndarray, "*n"]:
     """The mean of the higher half of the joints' confidences: half of a person may be hidden."""
     half = confidence.shape[-1] // 2
     return np.sort(confidence, axis=-1)[..., half:].mean(-1)
-
-
-def search_grid(width: int, height: int) -> Float[np.ndarray, "n 3"]:
-    """Squares of the first pass over an image: centre x, y and side, px.
-
-    The sides fit people from `SMALLEST` to `LARGEST` image heights and, for people lying down, up
-    to the width. In an image much taller than wide, the width limits the people's height.
-    """
-    tall = min(height, 2 * width)
-    low, high = MARGIN * SMALLEST * tall, MARGIN * LARGEST * max(tall, min(width, 2 * height))
-    count = 1 + int(np.ceil(np.log(high / low) / np.log(SIZE_STEP)))
-    squares: list[np.ndarray] = []
-    for side in np.geomspace(high, low, count):
-        x, y = map(_positions, (width, height), (side, side), PLACE_STEPS)
-        if squares and sum(map(len, squares)) + len(x) * len(y) > MAX_GRID:
-            break
-        centres = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-        squares.append(np.column_stack([centres, np.full(len(centres), side)]))
-    return np.concatenate(squares)
-
-
-def _positions(extent: int, side: float, step: float) -> Float[np.ndarray, "n"]:
-    """Evenly spaced centres along one axis, symmetric about the middle."""
-    reach = extent / 2 - (0.5 - OVERHANG) * side
-    if reach <= 0:
-        return np.array([extent / 2])
-    count = min(1 + int(np.ceil(2 * reach / (step * side))), MAX_GRID)
-    return extent / 2 + np.linspace(-reach, reach, count)
 
 
 def squares_around(

@@ -1,5 +1,6 @@
 """From a trained network to poses: `Predictor.from_pretrained()(image)`."""
 
+import functools
 import logging
 import os
 from collections.abc import Sequence
@@ -243,6 +244,8 @@ class Predictor:
     ) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, "n"]]:
         """Detects the people in an image; `boxes="auto"` predicts their poses.
 
+        A network without a detector uses that of the default bundled network.
+
         Args:
             image: RGB.
             threshold: on the confidence; by default `detection.THRESHOLD`.
@@ -251,13 +254,9 @@ class Predictor:
         Returns:
             Boxes as a call takes them, from the highest confidence; and the confidences.
         """
+        network = self.network if self.network.has_detector else _bundled_detector()
         return detection.detect(
-            image,
-            self._joints_of,
-            self.input_side,
-            head=self.network.detect if self.network.has_detector else None,
-            threshold=threshold,
-            max_people=max_people,
+            image, network.detect, self._joints_of, threshold=threshold, max_people=max_people
         )
 
     def squares(
@@ -366,6 +365,14 @@ class Predictor:
     def batch_size(self) -> int:
         """People predicted at once, at most."""
         return self.network.batch_size
+
+
+@functools.cache
+def _bundled_detector() -> BatchedNetwork:
+    bundled = loading.load(loading.DEFAULT)
+    return BatchedNetwork(
+        bundled.graphdef, bundled.variables, bundled.config.model.input_side, batch_size=1
+    )
 
 
 def _per_image(images: Any, boxes: Any) -> tuple[list[np.ndarray], list[Any], list[str]]:
