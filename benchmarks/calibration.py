@@ -43,8 +43,8 @@ def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", help="a .safetensors file, a stage, or a network's name")
-    parser.add_argument("--dataset", default="lsp")
-    parser.add_argument("--split", default="train[900:996]", help="held-out photographs")
+    parser.add_argument("--dataset", default="lsp/corrected")
+    parser.add_argument("--split", default="train[90%:]", help="held-out photographs")
     parser.add_argument("--data_dir", help="where the data set is prepared; default: TFDS's place")
     parser.add_argument("--out", type=Path, help="the network with its calibration (.safetensors)")
     parser.add_argument("--plot", type=Path, help="the reliability diagram (.png)")
