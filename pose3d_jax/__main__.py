@@ -18,13 +18,14 @@ COMMANDS = {
     "prepare": ("tfds_builders.prepare", "prepare a data set from its official files"),
     "ablate": ("pose3d_jax.ablate", "train and compare the paper's four methods"),
     "export": ("pose3d_jax.export", "write a network as one file: StableHLO, ONNX, safetensors"),
+    "train_heads": ("pose3d_jax.train_heads", "train the detector and the lifter of a network"),
     "convert": ("pose3d_jax.convert", "convert the authors' PyTorch weights"),
 }
 
 
 def usage() -> str:
     """The commands, one per line."""
-    lines = [f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:13}{text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(["Usage: pose3d_jax COMMAND [--help] …", "", *lines, "", "  --version"])
 
 

@@ -10,7 +10,7 @@ import pytest
 from absl.flags import FLAGS
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS = ("train", "evaluate", "predict", "convert", "export", "ablate")
+PROGRAMS = ("train", "evaluate", "predict", "convert", "export", "ablate", "train_heads")
 
 
 def modules() -> dict[str, Path]:

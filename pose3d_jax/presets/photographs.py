@@ -29,7 +29,7 @@ def open_data() -> ml_collections.ConfigDict:
 
         python -m tfds_builders.prepare lsp/corrected --manual_dir DIR
         python -m pose3d_jax.train --config configs/stage3.py:open
-        python -m pose3d_jax.train_heads --checkpoint STAGE3_DIR --out open.safetensors
+        python -m pose3d_jax.train_heads STAGE3_DIR open.safetensors
     """
     config = paper()
     config.model.update(
