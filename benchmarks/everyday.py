@@ -137,11 +137,11 @@ def score_detections(
 def summarise(scored: list[tuple], threshold: float) -> tuple[float, float, float]:
     """Detected people in %, false positives per picture, and empty pictures with people in %."""
     found, outside, empty = [], 0, []
-    for hits, false, confidences, empty in scored:
+    for hits, false, confidences, no_people in scored:
         kept = confidences >= threshold
         found += hits[:, kept].any(axis=1).tolist()
         outside += int(false[kept].sum())
-        if empty:
+        if no_people:
             empty.append(kept.any())
     percent = [100 * float(np.mean(values)) if values else np.nan for values in (found, empty)]
     return percent[0], outside / len(scored), percent[1]
