@@ -246,8 +246,8 @@ def test_shapes_follow_the_input(side, levels, depth_levels, stem):
         ({"levels": 4}, "divisible by 64"),
         ({"depth_levels": 4}, "divisible by 64"),
         ({"stem": "none"}, "conv, patch"),
-        ({"level_features": (8, 8, 8)}, "there are 3, 2 and 1"),
-        ({"level_features": (16, 8)}, "the first is `features`"),
+        ({"level_features": (8, 8, 8)}, "There are 3, 2 and 1"),
+        ({"level_features": (16, 8)}, "the first equals `features`"),
         ({"init": "none"}, "lecun, torch7"),
     ],
 )
