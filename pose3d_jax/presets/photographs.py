@@ -22,7 +22,7 @@ def open_data() -> ml_collections.ConfigDict:
       before the fall can be trained longer: copy it to `stage1/checkpoints` of a new work directory
       and set more steps.
 
-    7.3 million parameters, and 1.3 million in the heads that `train_heads` adds: a detector and a
+    7.3 million parameters, and 0.7 million in the heads that `train_heads` adds: a detector and a
     network from joints to depth. Some 40 images/s on one core with bfloat16 (AMD EPYC 9004), so
     that stage 1 takes seven hours. The bundled network was trained for a sixth of it, from an
     earlier network; its model card (`pose3d_jax/weights/README.md`) has the commands.
