@@ -32,7 +32,6 @@ def config() -> ml_collections.ConfigDict:
             "depth_levels": 1,
             "features": 8,
             "detector_features": 8,
-            "lifter_features": (16,),
             "zero_init_outputs": False,
             "output_scale": 1.0,
         }
