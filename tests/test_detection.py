@@ -22,6 +22,10 @@ def stand(x: float, y: float, height: float) -> np.ndarray:
     return STANDING * height + (x, y)
 
 
+def square_of(joints: np.ndarray) -> np.ndarray:
+    return detection.squares_around(joints[None], np.ones((1, 16)))[0]
+
+
 def scene(width: int, height: int, people: list[tuple[int, int, int]]) -> np.ndarray:
     """A black image; each person is a disc in an own channel: centre x, y and diameter, px."""
     y, x = np.mgrid[:height, :width] + 0.5
