@@ -256,7 +256,7 @@ def test_all_camera_views_at_once_are_not_unpacked(release_and_truth, tmp_path):
 
 
 def test_a_wrong_directory(tmp_path):
-    with pytest.raises(UserError, match=r"nothing of Human3\.6M in"):
+    with pytest.raises(UserError, match=r"no files of Human3\.6M in"):
         make_plan(tmp_path, tmp_path / "data")
 
 
