@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -149,12 +150,9 @@ def _is_cover(stream: Any) -> bool:
 
 def _probe(path: str) -> Fraction:
     """Opens a video in an isolated process and returns its frame rate."""
-    import resource  # Not available on every platform that imports this module.
-
     with _opened(path) as (container, stream):
-        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         # FFmpeg continues if a table cannot be allocated: the memory in use reveals it.
-        if sys.platform == "linux" and kilobytes << 10 > OPENING_MEMORY:
+        if _peak_memory() > OPENING_MEMORY:
             raise UserError(
                 f"{path} is damaged or hostile: opening it takes more than "
                 f"{OPENING_MEMORY >> 20:,} MiB."
@@ -162,6 +160,17 @@ def _probe(path: str) -> Fraction:
         rates = [measured_rate(container, stream), stream.average_rate]
     plausible = (rate for rate in rates if rate and _RATES[0] <= rate <= _RATES[1])
     return Fraction(next(plausible, _DEFAULT_RATE))  # PyAV 19 has a type of its own.
+
+
+def _peak_memory() -> int:
+    """The most memory that this process had in use, bytes; 0 where the system is not Linux.
+
+    Not `getrusage`: a process inherits that maximum from the one that started it.
+    """
+    if sys.platform != "linux":
+        return 0
+    peak = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(peak[1]) << 10 if peak else 0
 
 
 def _explain_all(path: str | os.PathLike, frames: Iterator[Any]) -> Iterator[Any]:
