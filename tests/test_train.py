@@ -307,7 +307,11 @@ def test_a_config_that_is_not_there_is_a_sentence(data_dir, tmp_path):
 
 
 def test_missing_data_are_refused_before_anything_is_rendered(tmp_path):
-    config = configured(f"--config.run.data_dir={tmp_path}", "--config.data.wild.name=lsp")
+    config = configured(
+        f"--config.run.data_dir={tmp_path}",
+        "--config.data.wild.name=lsp",
+        "--config.data.batch_size=16",
+    )
     with pytest.raises(UserError, match=r"python -m tfds_builders\.prepare lsp"):
         set_up(config, tmp_path / "run", prepare)
     assert not list(tmp_path.iterdir())
@@ -315,7 +319,11 @@ def test_missing_data_are_refused_before_anything_is_rendered(tmp_path):
 
 @pytest.mark.parametrize("setting", ["model.input_side=100", "initial_network=open"])
 def test_an_impossible_network_is_refused_before_anything_is_rendered(setting, tmp_path):
-    config = configured(f"--config.run.data_dir={tmp_path}", f"--config.{setting}")
+    config = configured(
+        f"--config.run.data_dir={tmp_path}",
+        f"--config.{setting}",
+        "--config.data.batch_size=16",
+    )
     with pytest.raises(UserError, match=r"divisible by 32|cannot be trained further"):
         set_up(config, tmp_path / "run", prepare)
     assert not list(tmp_path.iterdir())

@@ -241,7 +241,7 @@ def test_a_config_of_any_kind_is_a_sentence(packed, tmp_path, changes, message):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("missing", ["method", "stages", "model", "data", "precision"])
+@pytest.mark.parametrize("missing", ["stages", "model", "data"])
 def test_a_config_that_lacks_something_is_a_sentence(packed, tmp_path, missing):
     config, arrays = read_packed(packed)
     with config.unlocked():

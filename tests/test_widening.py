@@ -13,7 +13,7 @@ def network(features, seed, **model):
     config = small_checkpoint.config()
     config.seed = seed
     config.model.update({"features": features, "level_features": (features, 2 * features), **model})
-    config.model.depth_features = (8,)
+    config.model.depth_features = (16,)
     return make_network(config, axis_name=None)
 
 

@@ -11,6 +11,9 @@ import numpy as np
 
 from pose3d_jax.errors import UserError
 
+#: Parts of the network that a trained one may lack.
+OPTIONAL = ("detector", "lifter")
+
 
 def widen(
     trained: Mapping[str, np.ndarray], initial: Mapping[str, np.ndarray]
@@ -20,8 +23,8 @@ def widen(
     Args:
         trained: parameters and statistics by name (`variables.flatten`); kernels have inputs and
             outputs as their last two axes.
-        initial: those of the wider network, freshly initialised. Arrays that the trained network
-            does not have, such as a detector's, stay as they are.
+        initial: those of the wider network, freshly initialised. Those of `OPTIONAL` parts that the
+            trained network does not have stay as they are.
 
     Returns:
         Arrays of the wider network.
@@ -30,6 +33,9 @@ def widen(
         UserError: the network is not wider, or has other layers.
     """
     widened = {name: np.array(array) for name, array in initial.items()}
+    for name in widened.keys() - trained.keys():
+        if name.split("/")[1] not in OPTIONAL:
+            raise UserError(f"The trained network has no {name}.")
     for name, array in trained.items():
         target = widened.get(name)
         fits = target is not None and target.ndim == array.ndim
