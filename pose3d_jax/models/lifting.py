@@ -52,7 +52,7 @@ class Lifter(nnx.Module):
         square = (jnp.square(centred) * weight).sum((-1, -2), keepdims=True) / total
         scale = jnp.sqrt(jnp.maximum(square, 1e-12))
         x = jnp.concatenate([centred / scale * weight, weight], axis=-1)
-        x = x.reshape(len(x), -1).astype(jnp.float32)
+        x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         for number, layer in enumerate(self.hidden):
             y = nnx.leaky_relu(layer(x), 0.1)
             x = x + y if number and x.shape == y.shape else y
