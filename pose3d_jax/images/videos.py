@@ -150,9 +150,10 @@ def _is_cover(stream: Any) -> bool:
 
 def _probe(path: str) -> Fraction:
     """Opens a video in an isolated process and returns its frame rate."""
+    before = _peak_memory()
     with _opened(path) as (container, stream):
         # FFmpeg continues if a table cannot be allocated: the memory in use reveals it.
-        if _peak_memory() > OPENING_MEMORY:
+        if _peak_memory() - before > OPENING_MEMORY:
             raise UserError(
                 f"{path} is damaged or hostile: opening it takes more than "
                 f"{OPENING_MEMORY >> 20:,} MiB."
