@@ -50,10 +50,6 @@ def test_a_source_given_twice_gives_twice_as_many():
     assert len(seen) == 7 and seen.min() >= 15 and seen.max() <= 20
 
 
-def test_one_kind_only():
-    assert (numbers(5, [LAB]) < 100).all()
-
-
 def test_every_epoch_has_every_record_once_in_a_new_order():
     lab = numbers(10, [LAB], batch_size=5).reshape(5, 2, 5).reshape(-1, 10)[:4]
     for epoch in lab:

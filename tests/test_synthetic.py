@@ -13,7 +13,9 @@ from tfds_builders.synthetic.synthetic_dataset_builder import BENCHMARKS, Builde
 
 LAB = generate.Benchmark("lab", box_side=64, image_side=68, train=5, test=3)
 WILD = generate.Benchmark("wild", box_side=64, image_side=96, train=5, test=3)
+VARIED = generate.Benchmark("varied", box_side=64, image_side=96, train=5, test=3)
 COUNT = 32
+HEAD_TOP, PELVIS, ANKLES = 9, 6, [0, 5]
 
 #: Parts that may show at a joint that nothing hides.
 _AT_JOINT = {
@@ -35,15 +37,37 @@ def wild_test():
     return generate.render_records(WILD, "test", range(COUNT))
 
 
+@pytest.fixture(scope="module")
+def varied():
+    return generate.render_records(VARIED, "train", range(2 * COUNT))
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    """Scenes and labels of more records, which need no rendering."""
+    sample, _ = generate._programs(VARIED)
+    chunks = [
+        sample(np.int32(0), np.arange(first, first + generate.CHUNK, dtype=np.int32))
+        for first in range(0, 512, generate.CHUNK)
+    ]
+    scene, labels = jax.tree.map(lambda *x: np.concatenate(x), *chunks)
+    # From the camera's axes back to the world's, in float64.
+    rotation = scene.camera.rotation.astype(np.float64)
+    joints = labels["joints_3d"] / 1000.0
+    world = np.einsum("nji,nkj->nki", rotation, joints) + scene.camera.position[:, None]
+    return scene, labels, world
+
+
 def stacked(made, name):
     return np.stack([record[name] for record in made]).astype(np.float64)
 
 
-@pytest.mark.parametrize("name", ["lab", "wild_test"])
+@pytest.mark.parametrize("name", ["lab", "wild_test", "varied"])
 def test_joints_2d_are_a_perspective_projection_of_joints_3d(name, request):
     """Some focal length and principal point explain every record exactly."""
     for record in request.getfixturevalue(name):
         x, y, z = record["joints_3d"].astype(np.float64).T
+        assert (z > 0).all()
         one, none = np.ones(16), np.zeros(16)
         lines = np.concatenate([np.stack([x / z, one, none], 1), np.stack([y / z, none, one], 1)])
         seen = record["joints_2d"].T.ravel()
@@ -54,7 +78,7 @@ def test_joints_2d_are_a_perspective_projection_of_joints_3d(name, request):
 
 def test_joints_lie_on_the_body_that_is_rendered():
     _, parts, labels = generate.render_chunk(LAB, "train", range(COUNT))
-    seated = [action.seated for action in actions.LAB_ACTIONS.values()]
+    seated = [action.get("seated") for action in actions.ACTIONS["lab"].values()]
     right = on_body = total = 0
     for shown, joints, action in zip(parts, labels["joints_2d"], labels["action"], strict=True):
         if seated[action]:  # A seat may hide joints.
@@ -95,12 +119,13 @@ def test_limiting_a_part_to_a_square_around_it_loses_nothing():
     assert (np.abs(limited - full) > 0.01).mean() < 1e-4
 
 
-def test_bones_are_the_subjects(lab):
+@pytest.mark.parametrize("name", ["lab", "varied"])
+def test_bones_are_the_subjects(name, request):
     first, second = skeleton.BONES.T
-    bones_of = jax.jit(lambda number: subjects.sample_subject(LAB.seed, "lab", number).bones)
-    for record in lab:
-        number = int(record["subject"].removeprefix("lab-"))
-        assert number in subjects.LAB_SUBJECTS["train"]
+    bones_of = jax.jit(lambda number: subjects.sample_subject(LAB.seed, name, number).bones)
+    for record in request.getfixturevalue(name)[:COUNT]:
+        number = int(record["subject"].removeprefix(f"{name}-"))
+        assert number in subjects.subject_numbers(name, "train")
         bones = bones_of(np.int32(number))
         joints = record["joints_3d"]
         lengths = np.linalg.norm(joints[first] - joints[second], axis=-1)
@@ -118,9 +143,10 @@ def test_people_stand_on_the_floor_and_face_everywhere(lab):
     assert np.ptp(joints[:, 6, 2]) > 500
 
 
-@pytest.mark.parametrize("name", ["lab", "wild_test"])
-def test_labels_fit_the_image(name, request):
-    benchmark = LAB if name == "lab" else WILD
+@pytest.mark.parametrize(
+    ("name", "benchmark"), [("lab", LAB), ("wild_test", WILD), ("varied", VARIED)]
+)
+def test_labels_fit_the_image(name, benchmark, request):
     made = request.getfixturevalue(name)
     low = (benchmark.image_side - benchmark.box_side) / 2
     for record in made:
@@ -133,11 +159,10 @@ def test_labels_fit_the_image(name, request):
         assert record["joints_2d"].max() < low + benchmark.box_side
         assert record["action"] in actions.ACTIONS[benchmark.domain]
         np.testing.assert_array_equal(record["box"], [low + 32, low + 32, 64])
-    height = np.abs(stacked(made, "joints_2d")[:, 9, 1] - stacked(made, "joints_2d")[:, 0, 1])
-    tall = stacked(made, "joints_3d")
-    standing = tall[:, 0, 1] - tall[:, 9, 1] > 1450
-    ratio = height[standing] / stacked(made, "head_size")[standing]
-    assert 6.5 < np.median(ratio) < 9.5
+    joints, pose = stacked(made, "joints_2d"), stacked(made, "joints_3d")
+    standing = pose[:, 0, 1] - pose[:, 9, 1] > 1450
+    ratio = np.abs(joints[:, 9, 1] - joints[:, 0, 1]) / stacked(made, "head_size")
+    assert 6.5 < np.median(ratio[standing]) < 9.5
 
 
 def test_wild_training_has_no_depth_and_may_be_cut():
@@ -155,11 +180,12 @@ def test_wild_training_has_no_depth_and_may_be_cut():
             assert 0 <= y < WILD.image_side
 
 
-def test_a_record_depends_on_seed_split_and_index_only(lab):
-    again = generate.render_records(LAB, "train", [7, 3])
-    for record, index in zip(again, (7, 3), strict=True):
-        for name, value in lab[index].items():
-            np.testing.assert_array_equal(record[name], value, err_msg=name)
+def test_a_record_depends_on_seed_split_and_index_only(lab, varied):
+    for benchmark, made in ((LAB, lab), (VARIED, varied)):
+        again = generate.render_records(benchmark, "train", [7, 3])
+        for record, index in zip(again, (7, 3), strict=True):
+            for name, value in made[index].items():
+                np.testing.assert_array_equal(record[name], value, err_msg=name)
     other = generate.render_records(LAB, "test", [7])[0]
     assert not np.array_equal(other["joints_3d"], lab[7]["joints_3d"])
     assert other["subject"] in ("lab-9", "lab-11")
@@ -212,3 +238,48 @@ def test_contact_sheet_shows_the_joints(lab):
     around = slice(y - 1, y + 2), slice(68 + x - 1, 68 + x + 2)
     assert (plain[around] != drawn[around]).any()
     np.testing.assert_array_equal(plain[:68, :68], decode_image(lab[0]["image"]))
+
+
+def test_poses_are_scaled_to_the_size_of_people_trained_on(sampled):
+    _, labels, _ = sampled
+    first, second = skeleton.BONES.T
+    joints = labels["joints_3d"].astype(np.float64)
+    sums = np.linalg.norm(joints[:, first] - joints[:, second], axis=-1).sum(1)
+    expected = subjects.bone_length_sum(VARIED.seed, "varied")
+    np.testing.assert_allclose(expected, sums.mean(), rtol=0.02)
+
+
+def test_some_people_are_upside_down_some_lie_and_some_are_off_the_ground(sampled):
+    _, _, world = sampled
+    up = -(world[:, HEAD_TOP, 1] - world[:, ANKLES, 1].max(1))
+    assert 0.02 < (up < -0.5).mean() < 0.2
+    assert 0.4 < (up > 1.2).mean() < 0.8
+    lowest = -world[..., 1].max(1)
+    assert (lowest > 0).all()
+    assert 0.05 < (lowest > 0.4).mean() < 0.3
+
+
+def test_cameras_are_anywhere_above_the_floor_and_some_are_tilted(sampled):
+    scene, _, world = sampled
+    camera = scene.camera
+    height = -camera.position[:, 1]
+    assert height.min() > 0.05
+    assert np.quantile(height, 0.2) < 0.8
+    assert np.quantile(height, 0.9) > 2.5
+    pitch = np.degrees(np.arcsin(camera.rotation[:, 2, 1]))
+    assert pitch.min() < -8
+    assert pitch.max() > 40
+    roll = np.degrees(np.arctan2(camera.rotation[:, 0, 1], camera.rotation[:, 1, 1]))
+    assert 0.05 < (np.abs(roll) > 15).mean() < 0.3
+    away = world[:, PELVIS] - camera.position
+    quadrants = np.histogram(np.arctan2(away[:, 0], away[:, 2]), 4, (-np.pi, np.pi))[0]
+    assert quadrants.min() > 0.15 * len(world)
+
+
+def test_limbs_do_not_run_through_each_other(sampled):
+    scene, _, _ = sampled
+    own = jax.tree.map(lambda x: x[:, : len(body.PARTS)], scene.cones)
+    depth = np.asarray(jax.jit(jax.vmap(body.overlap))(own))
+    # A sum over all pairs of parts, metres.
+    assert np.quantile(depth, 0.95) < 0.1
+    assert depth.max() < 0.6

@@ -76,8 +76,13 @@ def test_angles_move_joints_where_their_names_say(name, joint, axis, sign):
     assert sign * moved[joint, axis] > 0.05
 
 
-@pytest.mark.parametrize("domain", ["lab", "wild"])
-def test_poses_stay_inside_anatomical_ranges(domain):
+@pytest.mark.parametrize(
+    ("domain", "limits", "bent"),
+    [("lab", kin.ANGLE_LIMITS, 146), ("wild", kin.ANGLE_LIMITS, 146),
+     ("varied", kin.ATHLETIC_LIMITS, 151)],
+)  # fmt: skip
+def test_poses_stay_inside_anatomical_ranges(domain, limits, bent):
+    low, high = limits.T
     table = actions.motion_table(domain)
 
     @jax.jit
@@ -86,17 +91,21 @@ def test_poses_stay_inside_anatomical_ranges(domain):
         rng = RandomStream(jax.random.fold_in(jax.random.key(3), i), 256)
         return actions.sample_angles(rng, table, i % len(table.seated), 4)
 
-    angles = sample(jnp.arange(300)).reshape(-1, len(LOW))
+    angles = sample(jnp.arange(400)).reshape(-1, len(low))
     placed = np.asarray(poses(angles, kin.CANONICAL_BONES, np.float32(0.5)).joints)
     angles = np.asarray(angles)
-    assert (angles >= LOW - 1e-3).all()
-    assert (angles <= HIGH + 1e-3).all()
+    assert (angles >= low - 1e-3).all()
+    assert (angles <= high + 1e-3).all()
     assert angles.std(0).min() > 1  # Every joint moves.
     # The same from the joints alone: how far each elbow and knee is bent.
     for start, middle, end in ((12, 11, 10), (13, 14, 15), (2, 1, 0), (3, 4, 5)):
         a, b = placed[:, middle] - placed[:, start], placed[:, end] - placed[:, middle]
         cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
-        assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < 146
+        assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < bent
+    if domain == "varied":  # Gymnasts reach further.
+        assert ((table.key_poses >= low) & (table.key_poses <= high)).all()
+        beyond = (angles < LOW - 1) | (angles > HIGH + 1)
+        assert 0.1 < beyond.any(1).mean() < 0.9
 
 
 def test_the_laboratorys_actions_are_the_rows_of_table_1():
@@ -212,3 +221,30 @@ def test_no_outfit_is_in_both_splits():
 
     assert not outfits(0) & outfits(1)
     assert len(outfits(0)) > 50
+
+
+def test_limbs_of_other_poses_make_new_ones():
+    table = actions.motion_table("varied")
+    key_poses = table.key_poses[[0]]
+    angles = jax.jit(
+        lambda key: actions._exchange_limbs(RandomStream(key, 64), table, jnp.asarray(key_poses))
+    )
+    drawn = np.concatenate([angles(jax.random.key(i)) for i in range(100)])
+    np.testing.assert_array_equal(drawn[:, :8], np.repeat(key_poses[:, :8], 100, 0))
+    for limb in kin.LIMBS:
+        changed = (drawn[:, limb] != key_poses[:, limb]).any(1)
+        assert 0.05 < changed.mean() < 0.35
+
+
+def test_socks_show_on_bare_shins_only():
+    subject = subjects.sample_subject(0, "lab", jnp.int32(1))._replace(socks=jnp.float32(0.4))
+    figure = kin.forward_kinematics(
+        jnp.zeros(len(kin.ANGLE_NAMES)), kin.CANONICAL_BONES, jnp.float32(0)
+    )
+    shin = body.PART_NAMES.index("left shin")
+    sock = subject.pattern_colours[subjects.SHOES]
+    bare = body.build_body(figure, subject._replace(legs=jnp.float32(0.6)))
+    np.testing.assert_allclose(bare.cover[shin], 0.6)
+    np.testing.assert_array_equal(bare.end_colour[shin], sock)
+    dressed = body.build_body(figure, subject._replace(legs=jnp.float32(2.0)))
+    np.testing.assert_array_equal(dressed.end_colour[shin], subject.colours[subjects.SKIN])

@@ -1,10 +1,10 @@
-"""Cameras and rays against float64 geometry written another way."""
+"""Cameras and rays against float64 geometry written another way; the effects of a camera."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tfds_builders.synthetic import cameras, raycast
+from tfds_builders.synthetic import camera_effects, cameras, raycast
 
 
 def unit_rays(rng, count):
@@ -129,3 +129,35 @@ def test_projection_in_float64():
     np.testing.assert_allclose(
         cameras.project(camera, jnp.asarray(points, jnp.float32)), expected, rtol=1e-3, atol=0.02
     )
+
+
+def effects(**changes):
+    plain = camera_effects.CameraEffects(
+        blur=jnp.full(2, 0.05), defocus=jnp.float32(0.05), exposure=jnp.full(3, 0.5),
+        gamma=jnp.float32(1), saturation=jnp.float32(1), grain=jnp.zeros(2),
+        place=jnp.zeros(2, jnp.int32), quality=jnp.float32(95),
+    )  # fmt: skip
+    return plain._replace(**changes)
+
+
+def test_what_a_camera_does_to_a_picture():
+    rng = np.random.default_rng(0)
+    picture = rng.integers(60, 196, (32, 32, 3), dtype=np.uint8)
+    person = np.zeros((32, 32), bool)
+    person[8:24, 8:24] = True
+    take = jax.jit(camera_effects.apply_effects)
+
+    def taken(**changes):
+        return np.asarray(take(picture, person, effects(**changes))).astype(np.float64)
+
+    # Sharp, at an exposure of half white, and a picture whose mean is that already.
+    np.testing.assert_allclose(taken(), picture * (0.5 / (picture.mean() / 255 + 0.02)), atol=1.5)
+    np.testing.assert_allclose(taken(exposure=jnp.full(3, 0.3)).mean(), 0.3 * 255, rtol=0.06)
+    grey = taken(saturation=jnp.float32(0))
+    assert np.ptp(grey, axis=-1).max() <= 1
+    assert taken(blur=jnp.full(2, 1.5)).std() < 0.5 * taken().std()
+    behind = taken(defocus=jnp.float32(1.5))
+    np.testing.assert_allclose(behind[person], taken()[person], atol=2)
+    assert behind[~person].std() < 0.5 * taken()[~person].std()
+    noisy = taken(grain=jnp.array([0.05, 0.0])) - taken()
+    np.testing.assert_allclose(noisy.std(), 0.05 * 255, rtol=0.1)

@@ -303,26 +303,18 @@ def test_a_config_that_is_not_there_is_a_sentence(data_dir, tmp_path):
     assert "The config cannot be loaded" in output and "'nothing.py'" in output
 
 
-def test_missing_data_are_refused_before_anything_is_rendered(tmp_path):
-    config = configured(
-        f"--config.run.data_dir={tmp_path}",
-        "--config.data.wild.name=lsp",
-        "--config.data.batch_size=16",
-    )
-    with pytest.raises(UserError, match=r"python -m tfds_builders\.prepare lsp"):
-        set_up(config, tmp_path / "run", prepare)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("setting", ["model.input_side=100", "initial_network=open"])
-def test_an_impossible_network_is_refused_before_anything_is_rendered(setting, tmp_path):
-    config = configured(
-        f"--config.run.data_dir={tmp_path}",
-        f"--config.{setting}",
-        "--config.data.batch_size=16",
-    )
-    with pytest.raises(UserError, match=r"divisible by 32|cannot be trained further"):
-        set_up(config, tmp_path / "run", prepare)
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.wild.name=lsp", r"python -m tfds_builders\.prepare lsp"),
+        ("model.input_side=100", "divisible by 32"),
+        ("initial_network=open", "cannot be trained further"),
+    ],
+)
+def test_mistakes_are_refused_before_anything_is_rendered(setting, message, tmp_path):
+    data_dir, batch = f"--config.run.data_dir={tmp_path}", "--config.data.batch_size=16"
+    with pytest.raises(UserError, match=message):
+        set_up(configured(data_dir, batch, f"--config.{setting}"), tmp_path / "run", prepare)
     assert not list(tmp_path.iterdir())
 
 

@@ -129,46 +129,25 @@ def paper() -> ml_collections.ConfigDict:
     return config
 
 
-def stage(
-    *,
-    steps: int,
-    domains: tuple[str, ...] = ("lab", "wild"),
-    learning_rate: float = 2.5e-4,
-    warmup_steps: int = 0,
-    drop_at: int = 0,
-    cosine: bool = False,
-    decay_steps: int = 0,
-    lambda_reg: float = 0.0,
-    lambda_geo: float = 0.0,
-    depth_only: bool = False,
-) -> ml_collections.ConfigDict:
-    """One stage of the curriculum.
-
-    Args:
-        steps: iterations; 0 skips the stage.
-        domains: data sets from which batches take records in turn; see `stages.Stage`.
-        learning_rate: the optimizer's.
-        warmup_steps: over which the learning rate rises linearly from 0.
-        drop_at: iteration from which the learning rate is a tenth; 0 for never.
-        cosine: the learning rate falls to 0 over the stage, along half a cosine.
-        decay_steps: number of last iterations over which the learning rate falls linearly to 0; 0
-            for none. Training can be extended from a checkpoint before them.
-        lambda_reg: λ_reg of Eq. 2. The depth module is trained if it or λ_geo is above 0.
-        lambda_geo: λ_geo of Eq. 2.
-        depth_only: only the depth module is trained, by the depth loss; stem and hourglasses stay
-            as they are, statistics included.
-    """
-    return ml_collections.ConfigDict(
+def stage(**values: object) -> ml_collections.ConfigDict:
+    """One stage of the curriculum: the given values, and defaults for the others."""
+    config = ml_collections.ConfigDict(
         {
-            "steps": steps,
-            "domains": domains,
-            "learning_rate": learning_rate,
-            "warmup_steps": warmup_steps,
-            "drop_at": drop_at,
-            "cosine": cosine,
-            "decay_steps": decay_steps,
-            "lambda_reg": lambda_reg,
-            "lambda_geo": lambda_geo,
-            "depth_only": depth_only,
+            "steps": 0,  # iterations; 0 skips the stage
+            "domains": ("lab", "wild"),  # that batches take records from in turn (`stages.Stage`)
+            "learning_rate": 2.5e-4,
+            "warmup_steps": 0,  # over which the learning rate rises linearly from 0
+            "drop_at": 0,  # iteration from which the learning rate is a tenth; 0 for never
+            "cosine": False,  # the learning rate falls to 0 over the stage, along half a cosine
+            # Last iterations over which the learning rate falls linearly to 0; 0 for none. Training
+            # can be extended from a checkpoint before them.
+            "decay_steps": 0,
+            "lambda_reg": 0.0,  # of Eq. 2; the depth module is trained if it or λ_geo is above 0
+            "lambda_geo": 0.0,
+            # Only the depth module is trained, by the depth loss; stem and hourglasses stay as they
+            # are, statistics included.
+            "depth_only": False,
         }
-    )
+    ).lock()
+    config.update(values)
+    return config.unlock()

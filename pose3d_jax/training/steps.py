@@ -174,16 +174,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, stats, opt_state), metrics
 
-    program = jax.pmap(
-        step,
-        axis_name=AXIS,
-        in_axes=(None, 0, None),
-        out_axes=(None, None),
-        devices=devices,
-        donate_argnums=(0,),
-    )
-    dtype = precision.resolve(config.precision.compute, training=True)
-    return precision.compile_with(precision.compiler_options(dtype, training=True), program)
+    return _over_devices(config, step, devices, training=True, donate_argnums=(0,))
 
 
 def make_loss_step(
@@ -214,12 +205,13 @@ def make_loss_step(
         )
         return _average(metrics)
 
+    return _over_devices(config, step, jax.local_devices(), training=False)
+
+
+def _over_devices(config, step, devices, *, training: bool, **options):
+    """The compiled `step`, of which only the batch has a device axis."""
     program = jax.pmap(
-        step,
-        axis_name=AXIS,
-        in_axes=(None, 0, None),
-        out_axes=None,
-        devices=jax.local_devices(),
+        step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, devices=devices, **options
     )
     dtype = precision.resolve(config.precision.compute, training=True)
-    return precision.compile_with(precision.compiler_options(dtype), program)
+    return precision.compile_with(precision.compiler_options(dtype, training=training), program)

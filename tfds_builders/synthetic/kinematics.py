@@ -14,65 +14,50 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pose3d_jax import skeleton
+from pose3d_jax.arrays import AnyArray
 
-#: Every joint angle and its anatomical range in degrees. Zero is standing upright with hanging
-#: arms. Flexion bends forward (knees: backward); `side` leans and `twist` turns to the person's
-#: right; a shoulder's `plane` is the vertical plane of its elevation, 0 in front, 90 sideways
-#: (as ISB recommends, which has no gimbal lock near the body); `rotation` is outward, about the
-#: limb's own axis. The root's two angles orient the whole body and have no range.
-ANGLE_RANGES = {
-    "root_pitch": (-180, 180), "root_roll": (-180, 180),
-    "trunk_flexion": (-25, 75), "trunk_side": (-30, 30), "trunk_twist": (-40, 40),
-    "neck_flexion": (-40, 45), "neck_side": (-30, 30), "neck_twist": (-60, 60),
-} | {
-    f"{side}_{name}": limits
-    for side in ("right", "left")
-    for name, limits in {
-        "shoulder_plane": (-30, 130), "shoulder_elevation": (-45, 170),
-        "shoulder_rotation": (-90, 80), "elbow": (0, 145),
-    }.items()
-} | {
-    f"{side}_{name}": limits
-    for side in ("right", "left")
-    for name, limits in {
-        "hip_flexion": (-20, 120), "hip_abduction": (-15, 45),
-        "hip_rotation": (-30, 45), "knee": (0, 145),
-    }.items()
+_CENTRAL = {
+    "root_pitch": (-180, 180, -400, 400), "root_roll": (-180, 180, -400, 400),
+    "trunk_flexion": (-25, 75, -50, 80), "trunk_side": (-30, 30, -35, 35),
+    "trunk_twist": (-40, 40, -45, 45), "neck_flexion": (-40, 45, -50, 50),
+    "neck_side": (-30, 30, -35, 35), "neck_twist": (-60, 60, -70, 70),
 }  # fmt: skip
-ANGLE_NAMES = tuple(ANGLE_RANGES)
-ANGLE_LIMITS = np.array(list(ANGLE_RANGES.values()), np.float32)
+_ARM = {
+    "shoulder_plane": (-30, 130, -30, 130), "shoulder_elevation": (-45, 170, -55, 178),
+    "shoulder_rotation": (-90, 80, -90, 90), "elbow": (0, 145, 0, 150),
+}  # fmt: skip
+_LEG = {
+    "hip_flexion": (-20, 120, -40, 132), "hip_abduction": (-15, 45, -15, 75),
+    "hip_rotation": (-30, 45, -35, 55), "knee": (0, 145, 0, 150),
+}  # fmt: skip
+#: Every joint angle with its anatomical range, and the range of gymnasts, in degrees. Zero is
+#: standing upright with hanging arms. Flexion bends forward (knees: backward); `side` leans and
+#: `twist` turns to the person's right; a shoulder's `plane` is the vertical plane of its elevation,
+#: 0 in front, 90 sideways (as ISB recommends, which has no gimbal lock near the body); `rotation`
+#: is outward, about the limb's own axis. The root's two angles orient the whole body and have no
+#: range; gymnasts' may exceed 360°, so that clips can contain somersaults.
+_RANGES = _CENTRAL | {
+    f"{side}_{name}": ranges
+    for limb in (_ARM, _LEG)
+    for side in ("right", "left")
+    for name, ranges in limb.items()
+}
+ANGLE_NAMES = tuple(_RANGES)
+ANGLE_LIMITS, ATHLETIC_LIMITS = np.hsplit(np.array(list(_RANGES.values()), np.float32), 2)
 ANKLE_LIMITS = (-25.0, 45.0)
-#: Ranges of gymnasts. The root may turn by more than 360°, so that clips can contain somersaults.
-ATHLETIC_RANGES = ANGLE_RANGES | {
-    "root_pitch": (-400, 400), "root_roll": (-400, 400),
-    "trunk_flexion": (-50, 80), "trunk_side": (-35, 35), "trunk_twist": (-45, 45),
-    "neck_flexion": (-50, 50), "neck_side": (-35, 35), "neck_twist": (-70, 70),
-} | {
-    f"{side}_{name}": limits
-    for side in ("right", "left")
-    for name, limits in {
-        "shoulder_elevation": (-55, 178), "shoulder_rotation": (-90, 90), "elbow": (0, 150),
-        "hip_flexion": (-40, 132), "hip_abduction": (-15, 75), "hip_rotation": (-35, 55),
-        "knee": (0, 150),
-    }.items()
-}  # fmt: skip
-ATHLETIC_LIMITS = np.array([ATHLETIC_RANGES[name] for name in ANGLE_NAMES], np.float32)
 
 _TRUNK, _NECK = slice(2, 5), slice(5, 8)
 _ARMS, _LEGS = slice(8, 16), slice(16, 24)
 #: Right arm, left arm, right leg, left leg.
 LIMBS = (slice(8, 12), slice(12, 16), slice(16, 20), slice(20, 24))
-#: `MIRROR_SIGNS * angles[..., MIRROR_ANGLES]` is the mirrored pose.
-MIRROR_ANGLES = np.array([
-    ANGLE_NAMES.index(
-        name.replace("right", "?").replace("left", "right").replace("?", "left")
-    )
-    for name in ANGLE_NAMES
-])  # fmt: skip
-MIRROR_SIGNS = np.array(
-    [-1 if name.endswith(("root_roll", "side", "twist")) else 1 for name in ANGLE_NAMES],
-    np.float32,
-)
+#: Sources and signs of the angles of a mirrored pose.
+_MIRROR = np.array([*range(8), *range(12, 16), *range(8, 12), *range(20, 24), *range(16, 20)])
+_SIGNS = np.float32([-1 if n.endswith(("roll", "side", "twist")) else 1 for n in ANGLE_NAMES])
+
+
+def mirror(angles: Float[AnyArray, "*batch 24"]) -> Float[AnyArray, "*batch 24"]:
+    """The mirrored pose."""
+    return _SIGNS * angles[..., _MIRROR]
 
 
 class Bones(NamedTuple):

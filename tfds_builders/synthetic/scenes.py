@@ -22,20 +22,11 @@ LAB_CAMERAS = (
 _POSE_CANDIDATES = 6
 _NUM_BEHIND, _NUM_FRONT = 6, 2
 
-#: Colours in sRGB, 0–255: sand, asphalt, grass, concrete, wood, tiles.
-_GROUNDS = [
-    (194, 176, 140), (92, 92, 96), (96, 122, 66), (150, 148, 142), (150, 112, 78), (196, 190, 182),
-    (120, 84, 62), (110, 130, 140),
-]  # fmt: skip
+#: Colours in sRGB: sand, asphalt, grass, concrete, wood, tiles.
+_GROUNDS = "c2b08c 5c5c60 607a42 96948e 96704e c4beb6 78543e 6e828c"
 #: Brick, leaves, plaster, stone, water, wood, paint.
-_WALLS = [
-    (150, 84, 66), (62, 92, 48), (206, 198, 180), (120, 116, 110), (88, 120, 150), (116, 84, 58),
-    (170, 150, 96), (54, 60, 70), (220, 220, 218), (140, 160, 130), (178, 120, 110), (36, 52, 34),
-]  # fmt: skip
-_THINGS = [
-    (200, 60, 52), (52, 96, 160), (74, 134, 76), (226, 196, 90), (128, 90, 60), (60, 62, 68),
-    (222, 220, 214), (150, 106, 140), (210, 130, 64), (110, 150, 160), (160, 152, 140),
-]  # fmt: skip
+_WALLS = "965442 3e5c30 cec6b4 78746e 587896 74543a aa9660 363c46 dcdcda 8ca082 b2786e 243422"
+_THINGS = "c83c34 3460a0 4a864c e2c45a 805a3c 3c3e44 dedcd6 966a8c d28240 6e96a0 a0988c"
 
 
 class Room(NamedTuple):
@@ -110,15 +101,6 @@ class Person(NamedTuple):
         return self._replace(joints=self.joints + offset, cones=cones)
 
 
-def _facing(rng: RandomStream, frontal: float) -> Float[Array, ""]:
-    """Angle between a person's front and the camera, radians.
-
-    A share `frontal` of the people roughly faces the camera. The others face any direction, so that
-    left and right cannot be told apart by the side of the image.
-    """
-    return jnp.where(rng.chance(frontal), 0.6 * rng.normal(), rng.uniform(-jnp.pi, jnp.pi))
-
-
 def sample_person(
     rng: RandomStream,
     subject: Subject,
@@ -135,9 +117,11 @@ def sample_person(
         motions: the domain's actions.
         action: index of the action.
         towards: azimuth of the camera, radians.
-        frontal: share of people who roughly face the camera.
+        frontal: share of people who roughly face the camera. The others face any direction, so that
+            left and right cannot be told apart by the side of the image.
     """
-    yaw = towards + _facing(rng, frontal)
+    turn = jnp.where(rng.chance(frontal), 0.6 * rng.normal(), rng.uniform(-jnp.pi, jnp.pi))
+    yaw = towards + turn
 
     def pose(angles):
         figure = forward_kinematics(angles, subject.bones, yaw)
@@ -241,14 +225,15 @@ def clutter(rng: RandomStream, camera: Float[Array, "3"]) -> Boxes:
         centre=jnp.concatenate([behind, front]),
         half=jnp.concatenate([half, front_half * rng.chance(0.4, (_NUM_FRONT, 1))]),
         yaw=rng.uniform(-jnp.pi, jnp.pi, (count,)),
-        colour=_tinted(rng, linear(_THINGS), count),
+        colour=_tinted(rng, _THINGS, count),
         stripes=rng.chance(0.4, (count,)) * rng.uniform(10.0, 60.0, (count,)),
     )
 
 
-def _tinted(rng: RandomStream, colours: Float[Array, "n 3"], count: int) -> Float[Array, "count 3"]:
+def _tinted(rng: RandomStream, colours: str, count: int) -> Float[Array, "count 3"]:
     """Random shades of random colours."""
-    chosen = colours[rng.index(len(colours), (count,))]
+    options = linear(colours)
+    chosen = options[rng.index(len(options), (count,))]
     brightness = rng.uniform(0.5, 1.2, (count, 1))
     return chosen * brightness * rng.uniform(0.8, 1.2, (count, 3))
 
@@ -263,8 +248,8 @@ def wild_room(rng: RandomStream, distance: Float[Array, ""]) -> Room:
         ceiling=jnp.where(outdoors, -1000.0, rng.uniform(-3.6, -2.7)),
         wall_height=jnp.where(outdoors, rng.uniform(0.6, 7.0), 1000.0),
         yaw=rng.uniform(-jnp.pi, jnp.pi),
-        floor=_tinted(rng, linear(_GROUNDS), 1) * rng.uniform(0.6, 1.2, (2, 1)),
-        wall=_tinted(rng, linear(_WALLS), 3),
+        floor=_tinted(rng, _GROUNDS, 1) * rng.uniform(0.6, 1.2, (2, 1)),
+        wall=_tinted(rng, _WALLS, 3),
         sky=jnp.where(outdoors, blue, 0.7),
         grain=rng.uniform(3.0, 16.0),
         clutter=rng.uniform(0.2, 1.0, (5,)),

@@ -25,33 +25,12 @@ SKIN, HAIR, SHIRT, TROUSERS, SHOES = range(5)
 #: Random numbers per subject.
 _POOL = 64
 
-#: Colours in sRGB, 0–255.
-_SKINS = [
-    (244, 208, 183),
-    (226, 178, 146),
-    (198, 143, 108),
-    (160, 106, 75),
-    (112, 72, 50),
-    (78, 50, 36),
-]
-_HAIRS = [
-    (28, 22, 20),
-    (58, 38, 26),
-    (96, 62, 38),
-    (150, 110, 62),
-    (205, 170, 110),
-    (130, 60, 35),
-    (150, 148, 145),
-]
-_CLOTHES = [
-    (235, 235, 232), (40, 42, 48), (120, 122, 126), (170, 40, 44), (38, 66, 130), (60, 120, 72),
-    (220, 180, 60), (84, 48, 110), (208, 112, 52), (90, 150, 190), (196, 130, 150), (110, 84, 60),
-]  # fmt: skip
-_TROUSERS = [
-    (38, 40, 46), (48, 62, 96), (74, 92, 128), (130, 116, 92), (88, 88, 90), (170, 160, 140),
-    (62, 70, 52), (96, 52, 44), (215, 212, 205),
-]  # fmt: skip
-_SHOES = [(28, 26, 26), (225, 225, 222), (110, 70, 44), (160, 44, 44), (70, 74, 84)]
+#: Colours in sRGB.
+_SKINS = "f4d0b7 e2b292 c68f6c a06a4b 704832 4e3224"
+_HAIRS = "1c1614 3a261a 603e26 966e3e cdaa6e 823c23 969491"
+_CLOTHES = "ebebe8 282a30 787a7e aa282c 264282 3c7848 dcb43c 54306e d07034 5a96be c48296 6e543c"
+_TROUSERS = "26282e 303e60 4a5c80 82745c 58585a aaa08c 3e4634 60342c d7d4cd"
+_SHOES = "1c1a1a e1e1de 6e462c a02c2c 464a54"
 
 
 class Subject(NamedTuple):
@@ -75,13 +54,14 @@ class Subject(NamedTuple):
     trousers_pattern: Float[Array, "4"]
 
 
-def linear(colours: list[tuple[int, int, int]]) -> Float[Array, "n 3"]:
-    """Converts sRGB (0–255) to linear RGB, with the renderer's exponent of 2."""
-    return jnp.asarray((np.array(colours, np.float32) / 255) ** 2)
+def linear(colours: str) -> Float[Array, "n 3"]:
+    """Converts sRGB, as hexadecimal numbers, to linear RGB, with the renderer's exponent of 2."""
+    values = np.frombuffer(bytes.fromhex(colours), np.uint8).reshape(-1, 3)
+    return jnp.asarray((values.astype(np.float32) / 255) ** 2)
 
 
-def _colour(rng: RandomStream, colours: Float[Array, "n 3"]) -> Float[Array, "3"]:
-    return rng.pick(colours) * rng.uniform(0.85, 1.15, (3,))
+def _colour(rng: RandomStream, colours: str) -> Float[Array, "3"]:
+    return rng.pick(linear(colours)) * rng.uniform(0.85, 1.15, (3,))
 
 
 def _pattern(rng: RandomStream, probability: float) -> Float[Array, "4"]:
@@ -100,16 +80,16 @@ def sample_subject(seed: int, domain: str, number: Int[Array, ""]) -> Subject:
     scale = rng.uniform(0.93, 1.07)
     vary = rng.uniform(0.96, 1.04, (len(CANONICAL_BONES),))
     bones = Bones(*(scale * v * length for v, length in zip(vary, CANONICAL_BONES, strict=True)))
-    skin = _colour(rng, linear(_SKINS))
-    hair = _colour(rng, linear(_HAIRS))
+    skin = _colour(rng, _SKINS)
+    hair = _colour(rng, _HAIRS)
     # Hair is darker than skin, so that the back of a head does not look like a face.
     hair = jnp.where(jnp.abs(hair - skin).mean() < 0.08, 0.25 * hair, hair)
     hair = jnp.where(rng.chance(0.06), skin, hair)
-    shirt, second = _colour(rng, linear(_CLOTHES)), _colour(rng, linear(_CLOTHES))
+    shirt, second = _colour(rng, _CLOTHES), _colour(rng, _CLOTHES)
     # The open front differs from the shirt, so that front and back look different.
     alike = jnp.abs(second - shirt).mean() < 0.12
     second = jnp.where(alike, jnp.where(shirt.mean() > 0.2, 0.1 * shirt, 0.85), second)
-    trousers, shoes = _colour(rng, linear(_TROUSERS)), _colour(rng, linear(_SHOES))
+    trousers, shoes = _colour(rng, _TROUSERS), _colour(rng, _SHOES)
     subject = Subject(
         bones=bones,
         scale=scale,
@@ -134,7 +114,7 @@ def _for_sport(rng: RandomStream, subject: Subject) -> Subject:
     """Adds what photographs of sport show: more builds, shorts, kits, caps, bare chests."""
     skin, hair, shirt, trousers, shoes = subject.colours
     _, second_hair, second, second_trousers, second_shoes = subject.pattern_colours
-    hair = jnp.where(rng.chance(0.2), _colour(rng, linear(_CLOTHES)), hair)
+    hair = jnp.where(rng.chance(0.2), _colour(rng, _CLOTHES), hair)
     kit = rng.chance(0.2)
     trousers = jnp.where(kit, shirt * rng.uniform(0.8, 1.2), trousers)
     shoes = jnp.where(rng.chance(0.1), skin, shoes)
