@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pose3d_jax import skeleton
+from pose3d_jax.images.jpeg import decode_image
 from tfds_builders import base
 
 #: One colour per joint, each far from the others and from the grey background.
@@ -226,13 +227,9 @@ def mpii_rect(
     if head:
         rect |= dict(zip(("x1", "y1", "x2", "y2"), head, strict=True))
     if joints:
+        visible, empty = visible or {}, np.zeros((0, 0))
         points = [
-            {
-                "x": x,
-                "y": y,
-                "id": joint,
-                "is_visible": (visible or {}).get(joint, np.zeros((0, 0))),
-            }
+            {"x": x, "y": y, "id": joint, "is_visible": visible.get(joint, empty)}
             for joint, (x, y) in joints.items()
         ]
         rect["annopoints"] = matlab_struct([{"point": matlab_struct(points)}])
@@ -402,3 +399,27 @@ def make_all(plan: base.Plan) -> dict[tuple[str, str], dict[str, object]]:
         assert not outcome.errors
         made |= {(item.split, record["image_id"]): record for record in outcome.records}
     return made
+
+
+def in_source(record: Mapping[str, object], points: np.ndarray) -> np.ndarray:
+    """Points of a record's image in its source, px."""
+    to_source = record["to_source"].astype(np.float64)
+    return points @ to_source[:, :2].T + to_source[:, 2]
+
+
+def joints_that_show(
+    record: Mapping[str, object], apart: float, drawn: Sequence[int] = range(16)
+) -> set[int]:
+    """Joints whose discs are seen in a record's image where it says; the others may be covered.
+
+    Asserts that the colour of each joint that is `apart` px from all others is its own.
+    """
+    image, joints = decode_image(record["image"]), record["joints_2d"]
+    checked = set()
+    for joint in set(drawn) - {skeleton.THORAX}:
+        x, y = joints[joint].astype(int)
+        if np.sort(np.linalg.norm(joints[drawn] - joints[joint], axis=1))[1] > apart:
+            seen = image[y - 1 : y + 2, x - 1 : x + 2].mean((0, 1))
+            np.testing.assert_allclose(seen, COLORS[joint], atol=60)
+            checked.add(joint)
+    return checked

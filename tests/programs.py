@@ -85,7 +85,10 @@ def start(words: list[str], devices: int = 1) -> subprocess.Popen:
 
 def train(workdir, data_dir, *flags, devices: int = 1, code: int = 0, **options) -> str:
     """Runs the program to its end and returns what it said."""
-    process = start(command(workdir, data_dir, *flags, **options), devices)
+    return finish(start(command(workdir, data_dir, *flags, **options), devices), code)
+
+
+def finish(process: subprocess.Popen, code: int = 0) -> str:
     output, _ = process.communicate(timeout=900)
     assert process.returncode == code, output
     return output
@@ -113,11 +116,8 @@ def wait_until(process: subprocess.Popen, condition: Callable[[], bool]) -> bool
 
 
 def wait_for_step(process: subprocess.Popen, workdir, stage: int, step: int) -> None:
-    deadline = time.monotonic() + 600
-    while step not in metrics(workdir, stage):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    reached = wait_until(process, lambda: step in metrics(workdir, stage))
+    assert reached, process.communicate()[0]
 
 
 def stop(process: subprocess.Popen, number: signal.Signals) -> str:

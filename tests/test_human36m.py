@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from miniature import (
     CAMERAS,
-    COLORS,
     HUMAN36M_JOINTS,
+    in_source,
     index_places,
+    joints_that_show,
+    make_all,
     pack,
     poses,
     project,
@@ -54,14 +56,6 @@ def make_plan(root, scratch, **options):
     return builder.make_plan(root, scratch / "release", **{"partial": True, **options})
 
 
-def make_all(plan):
-    made = {}
-    for item in plan.items:
-        for record in plan.process(item).records:
-            made[item.split, record["image_id"]] = record
-    return made
-
-
 @pytest.fixture(scope="module")
 def release_and_truth(tmp_path_factory):
     root = tmp_path_factory.mktemp("human36m")
@@ -72,11 +66,6 @@ def release_and_truth(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(release_and_truth, tmp_path_factory):
     return make_all(make_plan(release_and_truth[0], tmp_path_factory.mktemp("data")))
-
-
-def in_source(record, points):
-    to_source = record["to_source"].astype(np.float64)
-    return points @ to_source[:, :2].T + to_source[:, 2]
 
 
 def from_source(record, points):
@@ -105,6 +94,7 @@ def test_each_picture_is_the_frame_of_its_pose(made, release_and_truth):
         pose = truth[record["subject"], name, record["camera"]][record["frame"]]
         places = index_places(project(pose, record["camera"]))
         image = decode_image(record["image"])
+        assert image.shape == (256, 256, 3)
         assert read_index(image, from_source(record, places)) == record["frame"]
 
 
@@ -125,17 +115,7 @@ def test_projection_lands_on_the_2d_joints_in_both_splits(made):
 
 
 def test_the_picture_shows_each_joint_at_its_place(made):
-    checked = set()
-    for record in made.values():
-        image = decode_image(record["image"])
-        assert image.shape == (256, 256, 3)
-        joints = record["joints_2d"]
-        for joint, (x, y) in enumerate(joints):
-            apart = np.sort(np.linalg.norm(joints - (x, y), axis=1))[1]
-            if joint != 7 and apart > 16:  # Not drawn where training has it; discs that overlap.
-                seen = image[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].mean((0, 1))
-                assert np.linalg.norm(COLORS - seen, axis=1).argmin() == joint
-                checked.add(joint)
+    checked = set().union(*(joints_that_show(record, apart=16) for record in made.values()))
     assert checked == set(range(16)) - {7}
 
 
@@ -148,15 +128,6 @@ def test_the_box_is_the_image_and_holds_the_person_with_a_margin(made):
         np.testing.assert_allclose((joints.max(axis=0) + joints.min(axis=0)) / 2, 128, atol=0.01)
         head = np.linalg.norm(joints[9] - joints[8])
         np.testing.assert_allclose(record["head_size"], head, rtol=1e-5)
-
-
-def test_the_32_joints_are_read_in_the_skeletons_order(tmp_path):
-    """Facts of the release: 32 joints, of which these sixteen, spine for thorax."""
-    everything = np.arange(2 * 32 * 3, dtype=float).reshape(2, 32, 3)
-    write_cdf(tmp_path / "p.cdf", everything.reshape(2, -1))
-    chosen = sequence.read_poses(tmp_path / "p.cdf", 3)[:, sequence.JOINTS]
-    order = [3, 2, 1, 6, 7, 8, 0, 12, 13, 15, 27, 26, 25, 17, 18, 19]
-    np.testing.assert_array_equal(chosen, everything[:, order])
 
 
 @pytest.mark.parametrize("shape", [(4, 96), (1, 4, 96), (4, 32, 3)])
@@ -208,22 +179,18 @@ def layout_fetch(root, tmp_path):
             shutil.copytree(root / subject / "MyPoseFeatures" / kind, directory / f"Poses_{kind}")
 
 
-def layout_archives(root, tmp_path):
-    """As it is downloaded."""
+def layout_archives(root, tmp_path, new=False):
+    """As it is downloaded, nowadays or before."""
     for subject in ("S1", "S9"):
-        pack(root / subject / "Videos", tmp_path / f"Videos_{subject}.tgz", f"{subject}/Videos")
-        for kind in ("D2_Positions", "D3_Positions_mono"):
-            inside = f"{subject}/MyPoseFeatures/{kind}"
-            pack(root / inside, tmp_path / f"Poses_{kind}_{subject}.tgz", inside)
+        for kind in ("Videos", "D2_Positions", "D3_Positions_mono"):
+            inside = kind if kind == "Videos" else f"MyPoseFeatures/{kind}"
+            old = kind if kind == "Videos" else f"Poses_{kind}"
+            name = f"{subject.lower()}/{kind}.tgz" if new else f"{old}_{subject}.tgz"
+            pack(root / subject / inside, tmp_path / name, kind if new else f"{subject}/{inside}")
 
 
 def layout_new_archives(root, tmp_path):
-    """As it is downloaded nowadays."""
-    for subject in ("S1", "S9"):
-        folder = tmp_path / subject.lower()
-        pack(root / subject / "Videos", folder / "Videos.tgz", "Videos")
-        for kind in ("D2_Positions", "D3_Positions_mono"):
-            pack(root / subject / "MyPoseFeatures" / kind, folder / f"{kind}.tgz", kind)
+    layout_archives(root, tmp_path, new=True)
 
 
 @pytest.mark.parametrize("layout", [layout_fetch, layout_archives, layout_new_archives])
@@ -300,8 +267,8 @@ def complete(tmp_path_factory):
 def test_the_complete_release_is_complete_without_the_damaged_video(complete, tmp_path):
     plan = make_plan(complete, tmp_path, partial=False)
     assert len(plan.items) == 839
-    assert plan.missing == ()
-    assert plan.remarks == (work.Remark(f"S11 Directions.{CAMERA}", "no Videos, left out"),)
+    assert plan.missing == []
+    assert plan.remarks == [work.Remark(f"S11 Directions.{CAMERA}", "no Videos, left out")]
     counts = {}
     for item in plan.items:
         counts[item.split, *item.row] = counts.get((item.split, *item.row), 0) + 1
@@ -344,25 +311,43 @@ def test_truncated_archives_are_named(release_and_truth, tmp_path):
     assert not list((tmp_path / "data").rglob("*.part"))
 
 
-@pytest.mark.parametrize("keep", [0, 10, 200])
-def test_archives_cut_anywhere_are_noticed(tmp_path, keep):
-    """Even within the end of the archive, where tar itself would notice nothing."""
-    files = tmp_path / "Videos"
-    files.mkdir()
-    (files / "Eating.54138969.mp4").write_bytes(os.urandom(4000))
-    pack(files, tmp_path / "a.tgz", "Videos")
-    whole = (tmp_path / "a.tgz").read_bytes()
-    (tmp_path / "a.tgz").write_bytes(whole[:keep] if keep else whole[:-4])
-    failed = dict(release.unpack_all({tmp_path / "a.tgz": (tmp_path / "out", ".mp4")}))
-    assert list(failed) == [tmp_path / "a.tgz"]
-    assert not (tmp_path / "out").exists()
+def write_cut(path, keep):
+    """Cut anywhere, even within the end of the archive, where tar itself would notice nothing."""
+    (path.parent / "Eating.54138969.mp4").write_bytes(os.urandom(4000))
+    pack(path.parent, path, "Videos")
+    path.write_bytes(path.read_bytes()[:keep])
 
 
-def test_an_archive_with_a_name_that_no_disk_takes(tmp_path):
-    with tarfile.open(tmp_path / "a.tgz", "w:gz") as tar:
+def write_long_name(path):
+    with tarfile.open(path, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("Videos/" + 300 * "x" + ".mp4"))
-    failed = dict(release.unpack_all({tmp_path / "a.tgz": (tmp_path / "out", ".mp4")}))
-    assert "damaged (File name too long)" in failed[tmp_path / "a.tgz"]
+
+
+def write_header(path, kind, size, count=1):
+    """A header of gigabytes would be read into memory, and zeros take no room in an archive."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, size
+    content = header.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20 if count == 1 else 512)
+    path.write_bytes(gzip.compress(content * count))
+
+
+@pytest.mark.parametrize(
+    ("write", "options", "reason"),
+    [
+        *((write_cut, [keep], "damaged") for keep in (0, 10, -4)),
+        (write_long_name, [], r"damaged \(File name too long\)"),
+        *((write_header, [kind, 1 << 33], "a header of 8,589,934,592 bytes")
+          for kind in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE)),
+        # Headers of headers without end.
+        (write_header, [tarfile.GNUTYPE_LONGNAME, 1, 5000], "damaged"),
+    ],
+)  # fmt: skip
+def test_an_unusable_archive_is_a_sentence(tmp_path, write, options, reason):
+    path = tmp_path / "files" / "a.tgz"
+    path.parent.mkdir()
+    write(path, *options)
+    failed = dict(release.unpack_all({path: (tmp_path / "out", ".mp4")}))
+    assert list(failed) == [path] and re.search(reason, failed[path])
     assert not (tmp_path / "out").exists()
 
 
@@ -402,7 +387,7 @@ def test_a_video_longer_than_its_poses_has_no_pose_to_spare(tmp_path):
         write_cdf(tmp_path / path, kept.reshape(5, -1))
     made = sequence.make_records(item)
     assert [record["frame"] for record in made.records] == [0, 2, 4]
-    assert made.remarks == ()
+    assert made.remarks == []
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
@@ -439,27 +424,6 @@ def test_the_scale_of_scoring_is_in_the_metadata(tmp_path):
     info = load_builder("human36m/every_7", tmp_path).info
     assert info.metadata["bone_length_sum"] == skeleton.HUMAN36M_BONE_LENGTH_SUM
     assert info.metadata["image_side"] == 256 and info.metadata["step"] == 7
-
-
-@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
-def test_a_header_of_gigabytes_is_not_read(tmp_path, kind):
-    """It would be read into memory, and zeros take no room in an archive."""
-    header = tarfile.TarInfo("x")
-    header.type, header.size = kind, 1 << 33
-    (tmp_path / "a.tgz").write_bytes(
-        gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
-    )
-    failed = dict(release.unpack_all({tmp_path / "a.tgz": (tmp_path / "out", ".mp4")}))
-    assert "a header of 8,589,934,592 bytes" in failed[tmp_path / "a.tgz"]
-
-
-def test_headers_of_headers_without_end_are_a_sentence(tmp_path):
-    header = tarfile.TarInfo("x")
-    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1
-    content = (header.tobuf(tarfile.GNU_FORMAT) + bytes(512)) * 5000
-    (tmp_path / "a.tgz").write_bytes(gzip.compress(content))
-    failed = dict(release.unpack_all({tmp_path / "a.tgz": (tmp_path / "out", ".mp4")}))
-    assert "damaged" in failed[tmp_path / "a.tgz"]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])

@@ -5,7 +5,7 @@ import pytest
 from miniature import write_human36m, write_mpii_people
 
 from pose3d_jax import skeleton
-from pose3d_jax.data.catalog import NotPreparedError, open_dataset
+from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.loader import training_batches
 from pose3d_jax.data.sources import open_source
 from pose3d_jax.errors import UserError
@@ -37,10 +37,7 @@ def test_human36m_reproduces_the_canonical_skeleton(data_dir):
     assert "subjects: S1 4" in text and "actions: Directions 2, Eating 2" in text
     assert "joints_3d project 0.00 px (median) and 0.0" in text
     assert "test: 4 records" in text
-
-
-def test_what_is_missing_is_told(data_dir):
-    assert "missing: S5: Videos_S5.tgz" in inspect.inspect("human36m", data_dir)
+    assert any("missing: S5: Videos_S5.tgz" in line for line in lines[:start])
 
 
 def test_people_in_the_wild_have_no_bone_lengths(data_dir):
@@ -132,8 +129,3 @@ def test_damaged_records_are_a_sentence_with_the_command_that_mends_them(
     assert f"prepare mpii --manual_dir DIR --data_dir {tmp_path} --overwrite" in sentence
     assert inspect.main(["mpii", "--data_dir", str(tmp_path), "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("error: Cannot read the records of mpii")
-
-
-def test_what_is_not_prepared(tmp_path):
-    with pytest.raises(NotPreparedError):
-        inspect.inspect("human36m", tmp_path)

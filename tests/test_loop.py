@@ -5,7 +5,6 @@ import signal
 from types import SimpleNamespace
 from unittest.mock import Mock
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from ml_collections import FrozenConfigDict
 
 from pose3d_jax import presets
 from pose3d_jax.checkpoints.stage import StageCheckpoints
-from pose3d_jax.data.loader import mixed_records
 from pose3d_jax.data.sources import Domain
 from pose3d_jax.errors import Interrupted, UserError
 from pose3d_jax.stages import get_stage
@@ -131,16 +129,6 @@ def test_a_stop_during_the_last_evaluation_ends_the_run(iterated):
 def test_only_a_stage_with_the_geometric_loss_warns_of_its_collapse(iterated, caplog, lambda_geo):
     iterated(STEPS - 1, lambda_geo=lambda_geo)
     assert ("collapsing" in caplog.text) == (lambda_geo > 0)
-
-
-def test_the_largest_seed_is_a_seed_of_the_order_of_records(tmp_path):
-    config = presets.experiment(3, "tiny")
-    config.seed = 2**32 - 1
-    run = Run(FrozenConfigDict(config), (), tmp_path, {}, 64, None, None)
-    seed = loop.stream_seed(run, get_stage(config, 3))
-    records = mixed_records([[1, 2, 3], [4, 5, 6]], seed)
-    assert sorted(records[i] for i in range(6)) == [1, 2, 3, 4, 5, 6]
-    jax.random.key(config.seed)
 
 
 @pytest.mark.parametrize("number", Interruption.SIGNALS)

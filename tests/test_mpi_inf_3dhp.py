@@ -1,8 +1,15 @@
 import h5py
 import numpy as np
 import pytest
-from miniature import COLORS, index_places, read_index, write_mpi_inf_3dhp
 from miniature import MPI_INF_3DHP_JOINTS as ORDER
+from miniature import (
+    in_source,
+    index_places,
+    joints_that_show,
+    make_all,
+    read_index,
+    write_mpi_inf_3dhp,
+)
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.jpeg import decode_image
@@ -26,18 +33,10 @@ def test_official_counts_and_activities():
     )  # fmt: skip
 
 
-def make_all(plan):
-    return {r["image_id"]: r for item in plan.items for r in plan.process(item).records}
-
-
-def in_source(record, points):
-    return points @ record["to_source"][:, :2].T + record["to_source"][:, 2]
-
-
 def test_valid_frames_become_records_with_their_joints_and_activities(release):
     root, truth = release
     plan = mpi.make_plan(root, partial=True)
-    made = make_all(plan)
+    made = {name: record for (_, name), record in make_all(plan).items()}
     assert sorted(made) == [
         "TS1_000000", "TS1_000002", "TS1_000007", "TS3_000000", "TS5_000000", "TS5_000002",
     ]  # fmt: skip
@@ -60,16 +59,14 @@ def test_valid_frames_become_records_with_their_joints_and_activities(release):
 def test_pictures_are_those_of_the_frames(release):
     """Image files count from 1, annotations from 0."""
     root, truth = release
-    for name, record in make_all(mpi.make_plan(root, partial=True)).items():
+    for (_, name), record in make_all(mpi.make_plan(root, partial=True)).items():
         sequence, frame = name.split("_")
         places = index_places(truth[sequence]["annot2"][int(frame)])
         scale = record["to_source"][0, 0]
         inside = (places - record["to_source"][:, 2]) / scale
         image = decode_image(record["image"])
         assert read_index(image, inside) == int(frame)
-        x, y = record["joints_2d"][6].astype(int)
-        seen = image[y - 1 : y + 2, x - 1 : x + 2].mean((0, 1))
-        np.testing.assert_allclose(seen, COLORS[6], atol=40)
+        assert 6 in joints_that_show(record, apart=10)
 
 
 def test_a_single_frame_keeps_its_axes(release):
@@ -97,7 +94,7 @@ def test_the_expected_counts_are_the_official_ones(release, monkeypatch):
     root, _ = release
     monkeypatch.setattr(mpi, "FRAMES", FRAMES)
     plan = mpi.make_plan(root, partial=False)
-    assert plan.missing == ()
+    assert plan.missing == []
     assert [remark.why for remark in plan.remarks] == [
         "6 frames are valid; of the official files, 2,929"
     ]

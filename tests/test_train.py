@@ -198,21 +198,12 @@ def test_eight_devices_compute_what_one_does(finished, data_dir, tmp_path):
 
 def test_two_hosts_train_together(finished, data_dir, tmp_path):
     port = programs.free_port()
+    flags = (f"--coordinator=127.0.0.1:{port}", "--num_hosts=2")
     hosts = [
-        programs.start(
-            programs.command(
-                tmp_path,
-                data_dir,
-                f"--coordinator=127.0.0.1:{port}",
-                "--num_hosts=2",
-                f"--host={host}",
-                stage=2,
-            )
-        )
+        programs.start(programs.command(tmp_path, data_dir, *flags, f"--host={host}", stage=2))
         for host in (0, 1)
     ]
-    outputs = [host.communicate(timeout=900)[0] for host in hosts]
-    assert [host.returncode for host in hosts] == [0, 0], outputs
+    outputs = [programs.finish(host) for host in hosts]
     assert "2 × cpu" in outputs[0]
     one, _ = finished
     for stage in (1, 2):
@@ -297,9 +288,8 @@ def test_what_the_config_does_not_have_is_one_sentence(flag, message):
 def test_a_config_that_is_not_there_is_a_sentence(data_dir, tmp_path):
     words = programs.command(tmp_path / "run", data_dir)
     words[words.index("--config=configs/stage3.py:tiny")] = "--config=nothing.py:tiny"
-    process = programs.start(words)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 1 and "Traceback" not in output
+    output = programs.finish(programs.start(words), code=1)
+    assert "Traceback" not in output
     assert "The config cannot be loaded" in output and "'nothing.py'" in output
 
 
@@ -367,8 +357,7 @@ def test_ablate_trains_compares_and_resumes(finished, data_dir, tmp_path):
     """Here, because it runs the programs that the tests above have compiled."""
     words = programs.command(tmp_path, data_dir, "--seeds=1", "--lambda_geo=0,100")
     words[words.index("pose3d_jax.train")] = "pose3d_jax.ablate"
-    output, _ = (process := programs.start(words)).communicate(timeout=900)
-    assert process.returncode == 0, output
+    programs.finish(programs.start(words))
     results = json.loads((tmp_path / "lambda_geo" / "results.json").read_text())
     assert list(results) == ["lambda_geo 0", "lambda_geo 100"]
     assert (tmp_path / "seed-0" / "lambda_geo-100" / "stage2").is_symlink()
@@ -384,6 +373,5 @@ def test_ablate_trains_compares_and_resumes(finished, data_dir, tmp_path):
     assert rows[0]["summary"]["MPJPE"] != rows[1]["summary"]["MPJPE"]
 
     (tmp_path / "lambda_geo" / "tables.md").unlink()
-    again, _ = (process := programs.start(words)).communicate(timeout=900)
-    assert process.returncode == 0 and "iterations" not in again
+    assert "iterations" not in programs.finish(programs.start(words))
     assert (tmp_path / "lambda_geo" / "tables.md").read_text() == tables

@@ -88,3 +88,4 @@ def test_every_seed_of_a_config_orders_the_records(seed):
     run = loop.Run(*[None] * len(loop.Run._fields))._replace(config=FrozenConfigDict(config))
     stream = mixed_records([range(9)], loop.stream_seed(run, get_stage(config, 3)))
     assert sorted(stream[i] for i in range(9)) == list(range(9))
+    jax.random.key(config.seed)

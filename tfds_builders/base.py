@@ -35,8 +35,8 @@ class Plan:
     process: work.Process
     unit: str
     expected: Mapping[tuple[str, ...], int]
-    missing: tuple[str, ...] = ()
-    remarks: tuple[work.Remark, ...] = ()
+    missing: Sequence[str] = ()
+    remarks: Sequence[work.Remark] = ()
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def trial(self, records: int) -> "Plan":
@@ -49,9 +49,7 @@ class Plan:
                 item = items[k * len(items) // count]
                 share = records // count + (k < records % count)
                 chosen.append(dataclasses.replace(item, limit=share))
-        return dataclasses.replace(
-            self, items=tuple(chosen), metadata={**self.metadata, "limit": records}
-        )
+        return dataclasses.replace(self, items=chosen, metadata={**self.metadata, "limit": records})
 
 
 def require_complete(missing: Sequence[str], instructions: str) -> None:

@@ -16,7 +16,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from pose3d_jax.data.catalog import BUILT_IN, FILE_FORMAT, FILE_FORMATS
 from pose3d_jax.errors import UserError
 from pose3d_jax.files import local_path, locked
 from pose3d_jax.programs.run import exit_code
-from tfds_builders import beam, summary, work
+from tfds_builders import summary, work
 from tfds_builders.base import Plan, RecordBuilder
 from tfds_builders.builders import DATASETS, has_records, load_builder
 
@@ -83,7 +83,8 @@ def prepare(
                 f"{name} is prepared as {prepared.file_format.value} in {place}. Choose another "
                 "directory with --data_dir, or replace it with --overwrite."
             )
-        if _is_requested(prepared.metadata, limit, partial):
+        complete = not prepared.metadata.get("missing")
+        if prepared.metadata.get("limit") == limit and (complete or partial):
             print(f"{name} is prepared already: {place} (--overwrite prepares it again)")
             return place
         if limit and not prepared.metadata.get("limit"):
@@ -95,9 +96,7 @@ def prepare(
     if workers is None:
         workers = processors.usable()
     config = builder.builder_config
-    scratch = Path(builder.data_dir_root, HIDDEN, builder.name)
-    if config:
-        scratch /= config.name
+    scratch = Path(builder.data_dir_root, HIDDEN, builder.name, config.name if config else "")
     with work.sigterm_as_interrupt(), _run_errors(scratch, name), _single_process(scratch, name):
         plan = builder.make_plan(
             manual_dir, scratch / "release", partial=partial, trial=bool(limit)
@@ -142,12 +141,6 @@ def _check_file_format(file_format: str) -> None:
         raise UserError(
             f"--file_format {file_format} needs TensorFlow: pip install tensorflow"
         ) from error
-
-
-def _is_requested(metadata: Mapping[str, Any], limit: int | None, partial: bool) -> bool:
-    """Whether a prepared data set is the requested one: same limit, and complete or partial."""
-    complete = not metadata.get("missing")
-    return metadata.get("limit") == limit and (complete or partial)
 
 
 def _check_manual_dir(name: str, builder: Any, manual_dir: str | os.PathLike | None) -> Path:
@@ -202,7 +195,7 @@ def _write(
     """Writes the records with TFDS."""
     options = None
     if beam_runner:
-        options = beam.options(beam_runner, beam_options, workers)
+        options = _parse_beam_options(beam_runner, beam_options, workers)
         writer.use_beam = True
     config = tfds.download.DownloadConfig(
         beam_runner=beam_runner, beam_options=options, try_download_gcs=False
@@ -213,6 +206,24 @@ def _write(
             writer.download_and_prepare(download_config=config)
     finally:
         tfds.enable_progress_bar()
+
+
+def _parse_beam_options(runner: str, flags: Sequence[str], workers: int) -> Any:
+    """Beam's `PipelineOptions`."""
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError as error:
+        raise UserError(
+            "--beam_runner needs Apache Beam: pip install 'pose3d_jax[beam]'"
+        ) from error
+    for flag in flags:
+        if not flag.startswith("--"):
+            raise UserError(f"--beam_option={flag}: write it as --beam_option=--KEY=VALUE.")
+    if runner != "DirectRunner":
+        return PipelineOptions(list(flags))
+    # The local runner's default mode, threads, silently loses records.
+    mode = ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
+    return PipelineOptions([*mode, *flags])
 
 
 def _check_totals(writer: RecordBuilder, outputs: Outputs) -> None:

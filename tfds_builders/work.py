@@ -62,8 +62,7 @@ class Item:
     limit: int | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """Result of an item.
 
     Attributes:
@@ -73,24 +72,16 @@ class Output:
     """
 
     records: list[dict[str, Any]]
-    remarks: tuple[Remark, ...] = ()
-    errors: tuple[str, ...] = ()
+    remarks: Sequence[Remark] = ()
+    errors: Sequence[str] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class CachedOutput:
-    """Summary of a finished item.
-
-    Attributes:
-        records: number of records.
-        remarks: see `Output`.
-        errors: see `Output`.
-        path: file of the records.
-    """
+class CachedOutput(NamedTuple):
+    """A finished item: number of its records, the file that holds them, and as in `Output`."""
 
     records: int
-    remarks: tuple[Remark, ...]
-    errors: tuple[str, ...]
+    remarks: Sequence[Remark]
+    errors: Sequence[str]
     path: str
 
     def load(self) -> list[dict[str, Any]]:
@@ -109,10 +100,8 @@ def _cache_key(process: Process, item: Item) -> str:
 
 
 def _read_cached(path: Path) -> CachedOutput:
-    fields = json.loads(path.read_text())
-    fields["remarks"] = tuple(Remark(*remark) for remark in fields["remarks"])
-    fields["errors"] = tuple(fields["errors"])
-    return CachedOutput(**fields)
+    cached = CachedOutput(**json.loads(path.read_text()))
+    return cached._replace(remarks=[Remark(*remark) for remark in cached.remarks])
 
 
 def run(process: Process, item: Item, cache: Path) -> CachedOutput:
@@ -130,13 +119,13 @@ def run(process: Process, item: Item, cache: Path) -> CachedOutput:
     try:
         output = process(item)
     except UserError as error:
-        output = Output([], errors=(str(error),))
+        output = Output([], errors=[str(error)])
     cache.mkdir(parents=True, exist_ok=True)
     with atomic_write(records_path) as file:
         pickle.dump(output.records, file, protocol=pickle.HIGHEST_PROTOCOL)
     cached = CachedOutput(len(output.records), output.remarks, output.errors, str(records_path))
-    write_text(summary_path, json.dumps(dataclasses.asdict(cached)))
-    return cached
+    write_text(summary_path, json.dumps(cached._asdict()))
+    return _read_cached(summary_path)
 
 
 def discard_failures(cache: Path) -> None:

@@ -11,25 +11,20 @@ from pose3d_jax.presets.official import paper
 SECTIONS = ("model", "data", "stages")
 #: The largest number that float32 holds, about.
 _LARGEST = 3e38
-_FROM_1 = (1, _LARGEST)
-_SHARE = (0, 1)
+_FROM_1 = (
+    "stacks modules levels features depth_levels depth_modules level_features level_modules "
+    "depth_features lifter_features batch_size log_every save_every evaluate_every "
+    "evaluate_images keep_checkpoints reading_threads"
+)
+_SHARES = "rotation_probability mirror_probability cut_probability empty_probability momentum decay"
 #: Lowest and highest number by the last part of a name; from 0 up where it is not listed.
 RANGES = {
     "seed": (0, 2**32 - 1),
     "last_stage": (1, 3),
     "input_side": (1, 4096),
-    **dict.fromkeys(
-        ("stacks", "modules", "levels", "features", "depth_levels", "depth_modules"), _FROM_1
-    ),
-    **dict.fromkeys(
-        ("level_features", "level_modules", "depth_features", "lifter_features"), _FROM_1
-    ),
-    "batch_size": _FROM_1,
-    **dict.fromkeys(("rotation_probability", "mirror_probability"), _SHARE),
-    **dict.fromkeys(("cut_probability", "empty_probability", "momentum", "decay"), _SHARE),
     "sigma": (1e-3, _LARGEST),
-    **dict.fromkeys(("log_every", "save_every", "evaluate_every", "evaluate_images"), _FROM_1),
-    **dict.fromkeys(("keep_checkpoints", "reading_threads"), _FROM_1),
+    **dict.fromkeys(_FROM_1.split(), (1, _LARGEST)),
+    **dict.fromkeys(_SHARES.split(), (0, 1)),
     **dict.fromkeys(("peak", "person", "bias"), (-1e4, 1e4)),
 }
 #: Section of networks with calibrated confidences (`prediction.calibration`); configs of trainings
@@ -77,20 +72,14 @@ def complete(tree: Mapping[str, Any]) -> dict[str, Any]:
 
     Their values are those of `paper`, in which everything that the paper does not have is off.
     """
-    return _merged(_expected(tree, _reference()), tree)
+    reference = _reference()
+    stage = reference["stages"]["stage1"] | {"steps": 0}
+    return _merged(reference | {"stages": dict.fromkeys(tree["stages"], stage)}, tree)
 
 
 @functools.cache
 def _reference() -> dict[str, Any]:
     return paper().to_dict() | {"preset": "", "last_stage": 3}
-
-
-def _expected(tree: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:
-    """The reference with the stages that a config has."""
-    stages = reference["stages"]
-    return dict(reference) | {
-        "stages": {name: stages["stage1"] | {"steps": 0} for name in tree["stages"]}
-    }
 
 
 def _merged(defaults: Any, tree: Any) -> Any:

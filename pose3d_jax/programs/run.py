@@ -1,5 +1,6 @@
 """How a program starts, and how it ends when something is wrong."""
 
+import functools
 import logging
 import os
 import signal
@@ -22,37 +23,35 @@ def run_program(main: Callable[[list[str]], None]) -> None:
 
     absl parses the flags, and reports unknown ones with a suggestion.
     """
-    parsed = False
+    parsed = []
 
     def program(argv: list[str]) -> None:
-        nonlocal parsed
-        parsed = True
+        parsed.append(True)
         _log_plainly()
         main(argv)
 
+    run = functools.partial(app.run, program, flags_parser=_parse_flags)
+    sys.exit(exit_code(run, parsing=lambda: not parsed))
+
+
+def exit_code(program: Callable[[], None], *, parsing: Callable[[], bool] = lambda: False) -> int:
+    """Runs a program and returns its exit code; an expected end becomes one sentence.
+
+    Args:
+        program: what to run.
+        parsing: whether an error is one of the command line.
+    """
     try:
-        app.run(program, flags_parser=_parse_flags)
+        program()
+        return 0
     except (Exception, KeyboardInterrupt) as error:
-        failure = _failure(error) or (None if parsed else _failure_of_parsing(error))
+        failure = _failure(error) or (_failure_of_parsing(error) if parsing() else None)
         if failure is None:
             raise
     # Outside `except`: the error is gone, and with it the progress bar of an unfinished loop.
     message, code = failure
     print(message, file=sys.stderr)
-    sys.exit(code)
-
-
-def exit_code(program: Callable[[], None]) -> int:
-    """Runs a program that has parsed its own command line; returns its exit code."""
-    try:
-        program()
-        return 0
-    except (Exception, KeyboardInterrupt) as error:
-        failure = _failure(error)
-        if failure is None:
-            raise
-    print(failure[0], file=sys.stderr)
-    return failure[1]
+    return code
 
 
 def _failure(error: BaseException) -> tuple[str, int] | None:

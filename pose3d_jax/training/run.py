@@ -68,7 +68,9 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path, prepare: Prepare | 
     graphdef, variables = initial_network(config)
     if prepare:
         _prepare_built_in(config, prepare)
-    domains = open_domains(config)
+    domains = {
+        name: open_domain(config.data[name], config.run.data_dir) for name in ("lab", "wild")
+    }
     hosts.agree("data", {name: _summary(domain) for name, domain in domains.items()})
     hosts.agree("initial network", _checksum(variables))
     config = _resolve(config, stages, domains["lab"])
@@ -164,15 +166,6 @@ def _prepare_built_in(config: ml_collections.ConfigDict, prepare: Prepare) -> No
         hosts.barrier(f"prepared {name}")
 
 
-def open_domains(config: ml_collections.ConfigDict) -> dict[str, Domain]:
-    """Opens the two data sets of a config.
-
-    Raises:
-        UserError: a data set is not prepared, or a split has no records.
-    """
-    return {name: open_domain(config.data[name], config.run.data_dir) for name in ("lab", "wild")}
-
-
 def _resolve(
     config: ml_collections.ConfigDict, stages: tuple[Stage, ...], lab: Domain
 ) -> FrozenConfigDict:
@@ -199,8 +192,13 @@ def train_stage(run: Run, stage: Stage, interruption: Interruption, validate: Va
     directory = run.workdir / stage.name
     settings = run.config.run
     with StageCheckpoints(directory, settings.keep_checkpoints, settings.keep_every) as checkpoints:
-        state = checkpoints.restore(_initial_state(run, stage, run.variables))
-        state = starting_point(run, stage) if state is None else state
+        state = checkpoints.restore(_first_state(run, stage, run.variables))
+        if state is None:  # Starts from the stage before, with a fresh optimizer.
+            variables = run.variables
+            if stage != run.stages[0]:
+                before = run.stages[run.stages.index(stage) - 1]
+                variables = restore_variables(run.workdir / before.name, run.variables)
+            state = _first_state(run, stage, variables)
         start = int(state.step)
         finished = start == stage.steps
         if finished:
@@ -229,16 +227,7 @@ def _checksum(variables: Variables) -> int:
     return zlib.crc32(b"".join(array.tobytes() for array in flatten(variables).values()))
 
 
-def starting_point(run: Run, stage: Stage) -> TrainState:
-    """A stage's first state: the network of the stage before, with a fresh optimizer."""
-    before = [other for other in run.stages if other.number < stage.number]
-    variables = run.variables
-    if before:
-        variables = restore_variables(run.workdir / before[-1].name, run.variables)
-    return _initial_state(run, stage, variables)
-
-
-def _initial_state(run: Run, stage: Stage, variables: Variables) -> TrainState:
+def _first_state(run: Run, stage: Stage, variables: Variables) -> TrainState:
     # A copy, because training steps consume their state, and the run keeps its variables.
     state = initial_state(variables, make_optimizer(run.config, stage))
     return jax.tree.map(jnp.copy, state)

@@ -94,19 +94,13 @@ class Builder(base.RecordBuilder):
                     (remarks if isinstance(each, work.Remark) else items).append(each)
         if not partial:
             base.require_complete(missing, INSTRUCTIONS)
-        return base.Plan(
-            items=tuple(items),
-            process=make_records,
-            unit="videos",
-            expected={
-                (split, subject, action): release.VIDEOS_OF_ACTION
-                for split, subjects in SPLITS.items()
-                for subject in subjects
-                for action in release.ACTIONS
-            },
-            missing=tuple(missing),
-            remarks=tuple(remarks),
-        )
+        expected = {
+            (split, subject, action): release.VIDEOS_OF_ACTION
+            for split, subjects in SPLITS.items()
+            for subject in subjects
+            for action in release.ACTIONS
+        }
+        return base.Plan(items, make_records, "videos", expected, missing, remarks)
 
 
 def _find(manual_dir: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:

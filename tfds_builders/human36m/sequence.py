@@ -85,7 +85,7 @@ def _make_records(item: work.Item) -> work.Output:
         index += 1
     if index <= last:
         remarks.append(work.Remark(f"{item.name} ({index} of {count} frames)", _SHORTER))
-    return work.Output(records, tuple(remarks))
+    return work.Output(records, remarks)
 
 
 def _record(

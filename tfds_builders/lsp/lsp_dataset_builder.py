@@ -116,14 +116,8 @@ def make_plan(manual_dir: Path, *, partial: bool, corrected: bool = False) -> ba
             items += _items(split, dataset, release, group)
     if not partial:
         base.require_complete(missing, INSTRUCTIONS)
-    return base.Plan(
-        items=tuple(sorted(items, key=lambda item: item.split)),
-        process=make_records,
-        unit="records",
-        expected=expected,
-        missing=tuple(missing),
-        remarks=tuple(remarks),
-    )
+    items.sort(key=lambda item: item.split)
+    return base.Plan(items, make_records, "records", expected, missing, remarks)
 
 
 def _people(
@@ -179,7 +173,7 @@ def make_records(item: work.Item) -> work.Output:
             errors.append(str(error))
             continue
         records.append(_record(task.dataset, person, image))
-    return work.Output(records, errors=tuple(errors))
+    return work.Output(records, errors=errors)
 
 
 def _record(dataset: str, person: Person, image: np.ndarray) -> dict:

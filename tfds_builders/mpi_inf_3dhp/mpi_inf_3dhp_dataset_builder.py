@@ -85,14 +85,7 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
     if (valid := sum(expected.values())) != VALID_FRAMES:
         why = f"{valid:,} frames are valid; of the official files, {VALID_FRAMES:,}"
         remarks.append(work.Remark(str(root), why))
-    return base.Plan(
-        items=tuple(items),
-        process=make_records,
-        unit="records",
-        expected=expected,
-        missing=tuple(missing),
-        remarks=tuple(remarks),
-    )
+    return base.Plan(items, make_records, "records", expected, missing, remarks)
 
 
 def _image_name(index: int) -> str:
@@ -184,4 +177,4 @@ def make_records(item: work.Item) -> work.Output:
             frame=index,
         )
         records.append(record)
-    return work.Output(records, errors=tuple(errors))
+    return work.Output(records, errors=errors)

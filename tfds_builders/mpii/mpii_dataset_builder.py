@@ -103,17 +103,11 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
         )
     if not partial:
         base.require_complete(missing, INSTRUCTIONS)
-    return base.Plan(
-        items=_items(by_image, images),
-        process=make_records,
-        unit="records",
-        expected=expected,
-        missing=tuple(missing),
-        remarks=tuple(remarks),
-    )
+    items = _items(by_image, images)
+    return base.Plan(items, make_records, "records", expected, missing, remarks)
 
 
-def _items(by_image: dict[tuple[str, str], list[Person]], images: Path) -> tuple[work.Item, ...]:
+def _items(by_image: dict[tuple[str, str], list[Person]], images: Path) -> list[work.Item]:
     items = []
     for split in ("train", "validation"):
         names = sorted(name for place, name in by_image if place == split)
@@ -128,7 +122,7 @@ def _items(by_image: dict[tuple[str, str], list[Person]], images: Path) -> tuple
                     task=tuple(tuple(by_image[split, name]) for name in chunk),
                 )
             )
-    return tuple(items)
+    return items
 
 
 def make_records(item: work.Item) -> work.Output:
@@ -144,7 +138,7 @@ def make_records(item: work.Item) -> work.Output:
             errors.append(str(error))
             continue
         records += [_record(person, image) for person in group]
-    return work.Output(records[: item.limit], errors=tuple(errors))
+    return work.Output(records[: item.limit], errors=errors)
 
 
 def _record(person: Person, image: np.ndarray) -> dict:

@@ -72,10 +72,6 @@ class Benchmark:
     test: int
     seed: int = 0
 
-    def size(self, split: str) -> int:
-        """The number of records of a split."""
-        return {"train": self.train, "test": self.test}[split]
-
 
 def _head_size(camera: cameras.Camera, cones: body.Cones) -> Array:
     rows = jnp.array(_HEAD_PARTS)

@@ -71,7 +71,7 @@ class Builder(base.RecordBuilder):
     ) -> base.Plan:
         """See `base.RecordBuilder.make_plan`; nothing is read."""
         benchmark = self.builder_config.benchmark
-        expected = {(split,): benchmark.size(split) for split in ("train", "test")}
+        expected = {(split,): getattr(benchmark, split) for split in ("train", "test")}
         items = [
             work.Item(
                 split=split,
@@ -83,7 +83,7 @@ class Builder(base.RecordBuilder):
             for (split,), size in expected.items()
             for first in range(0, size, _RECORDS_PER_ITEM)
         ]
-        return base.Plan(tuple(items), make_records, unit="records", expected=expected)
+        return base.Plan(items, make_records, "records", expected)
 
 
 def make_records(item: work.Item) -> work.Output:
