@@ -202,7 +202,9 @@ def test_labels_are_computed_in_full_precision():
 
 def test_round_trip_through_tfds(tmp_path, lab):
     builder = Builder(
-        config=SyntheticConfig("few", LAB), data_dir=tmp_path, file_format="array_record"
+        config=SyntheticConfig(name="few", benchmark=LAB),
+        data_dir=tmp_path,
+        file_format="array_record",
     )
     builder.download_and_prepare()
     read = tfds.builder_from_directory(builder.data_path)

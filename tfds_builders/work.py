@@ -196,14 +196,10 @@ def progress_bar(iterable: Iterable | None = None, **options: Any) -> tqdm.tqdm:
 @contextlib.contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
     """Raises `KeyboardInterrupt` on SIGTERM, so that clean-up code runs."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:

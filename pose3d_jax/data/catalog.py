@@ -101,9 +101,8 @@ def _newest_version(place: Path) -> Path | None:
 def prepared_names(data_dir: str | os.PathLike | None = None) -> list[str]:
     """Names of all prepared data sets, with their configurations."""
     root = data_root(data_dir)
-    places = [path.parent.parent for path in root.glob(f"*/*/{INFO_FILE}")]
-    places += [path.parent.parent for path in root.glob(f"*/*/*/{INFO_FILE}")]
-    return sorted({path.relative_to(root).as_posix() for path in places})
+    files = [*root.glob(f"*/*/{INFO_FILE}"), *root.glob(f"*/*/*/{INFO_FILE}")]
+    return sorted({path.parent.parent.relative_to(root).as_posix() for path in files})
 
 
 def open_dataset(

@@ -17,9 +17,6 @@ from pose3d_jax.data.framing import Framing, black_outside, whole_people
 from pose3d_jax.images.crop import crop_to_image, sample
 from pose3d_jax.skeleton import MIRROR_ORDER, ROOT
 
-#: Definitions of the 2D joints of 3D-labelled images; see `make_examples`.
-LAB_JOINTS = ("projection", "weak_perspective")
-
 
 class Augmentation(NamedTuple):
     """Augmentation of each image of a batch.
@@ -140,7 +137,7 @@ def make_examples(
         side: of the network's input, px.
         augmentation: of each image.
         sigma: standard deviation of the Gaussians, heat-map px.
-        lab_joints: 2D positions of 3D-labelled images, one of `LAB_JOINTS`.
+        lab_joints: 2D positions of 3D-labelled images, "projection" or "weak_perspective".
         framing: visible part of each image; None for its box.
     """
     whole = framing is None

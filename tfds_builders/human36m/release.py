@@ -5,6 +5,7 @@ import concurrent.futures
 import dataclasses
 import errno
 import gzip
+import itertools
 import re
 import shutil
 import tarfile
@@ -115,18 +116,14 @@ DAMAGED_BEFORE_2020 = Sequence36m("S11", "Directions", "54138969")
 def find(manual_dir: Path, subject: str, kind: Kind) -> Path | None:
     """The directory of a subject's files, or their archive, or None."""
     names = (subject, subject.lower())
-    for root in _ROOTS:
-        for name in names:
-            for directory in kind.directories:
-                path = manual_dir / root / name / directory
-                if path.is_dir() and any(path.glob(f"*{kind.suffix}")):
-                    return path
-    for root in _ROOTS:
-        for name in names:
-            for archive in kind.archives:
-                path = manual_dir / root / archive.format(name)
-                if path.is_file():
-                    return path
+    for root, name, directory in itertools.product(_ROOTS, names, kind.directories):
+        path = manual_dir / root / name / directory
+        if path.is_dir() and any(path.glob(f"*{kind.suffix}")):
+            return path
+    for root, name, archive in itertools.product(_ROOTS, names, kind.archives):
+        path = manual_dir / root / archive.format(name)
+        if path.is_file():
+            return path
     return None
 
 

@@ -1,7 +1,7 @@
 """Builder of the synthetic benchmark; see `README.md` here."""
 
+import dataclasses
 from pathlib import Path
-from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -29,12 +29,11 @@ _RELEASE_NOTES = {
 }
 
 
+@dataclasses.dataclass
 class SyntheticConfig(tfds.core.BuilderConfig):
     """A named benchmark."""
 
-    def __init__(self, name: str, benchmark: Benchmark, **kwargs: Any):
-        super().__init__(name=name, **kwargs)
-        self.benchmark = benchmark
+    benchmark: Benchmark | None = None
 
 
 class Builder(base.RecordBuilder):
@@ -42,8 +41,8 @@ class Builder(base.RecordBuilder):
 
     BUILDER_CONFIGS = [  # noqa: RUF012
         SyntheticConfig(
-            name,
-            benchmark,
+            name=name,
+            benchmark=benchmark,
             description=f"{benchmark.domain} images for a network of {benchmark.box_side} px",
             version=_VERSIONS.get(benchmark.domain, "1.0.0"),
             release_notes=_RELEASE_NOTES,
