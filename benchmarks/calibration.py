@@ -73,7 +73,7 @@ def main() -> None:
         draw({"calibrated": rows, "peak height": before}).savefig(options.plot, dpi=120)
     if options.out:
         config = ml_collections.ConfigDict(found.config.to_dict())
-        config[SECTION] = calibration.to_config()
+        config[SECTION] = calibration._asdict()
         write_packed(options.out, config, flatten(found.variables))
     result = {
         "benchmark": "calibration",
@@ -82,7 +82,7 @@ def main() -> None:
         "error": error,
         "error of peaks": error_before,
     }
-    result |= calibration.to_config()
+    result |= calibration._asdict()
     print("\n" + json.dumps(result, ensure_ascii=False))
 
 

@@ -91,12 +91,7 @@ def measure_cut(
     """PCK@0.2 of the visible limb joints, and mean confidences."""
     crops = [crop_person(photograph, share) for photograph in photographs]
     crops = [crop for crop in crops if crop.visible[LIMBS].sum() >= MIN_JOINTS]
-    boxes = [crop.box for crop in crops]
-    side = [MARGIN * max(box[2:]) for box in boxes]
-    squares = [
-        (*(box[:2] + box[2:] / 2 - length / 2), length, length) for box, length in zip(boxes, side)
-    ]
-    pose = predictor([crop.pixels for crop in crops], squares)
+    pose = predictor([crop.pixels for crop in crops], [crop.box for crop in crops], margin=MARGIN)
     joints = np.stack([crop.joints for crop in crops])
     visible = np.stack([crop.visible for crop in crops])
     torso = metrics.torso_length(joints, np.ones_like(visible))

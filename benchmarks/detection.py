@@ -29,9 +29,8 @@ from benchmarks import measure
 from pose3d_jax.checkpoints import loading
 from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.sources import evenly_spaced, open_source
-from pose3d_jax.images.crop import square_around
 from pose3d_jax.images.jpeg import decode_image
-from pose3d_jax.prediction.detection import MARGIN, THRESHOLD, as_boxes
+from pose3d_jax.prediction.detection import THRESHOLD, squares_around
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import LEFT_SHOULDER, PCKH_GROUPS, RIGHT_HIP
 
@@ -224,9 +223,8 @@ def measure_scenes(
         poses, hits = poses[kept], hits[:, kept]
         false += int((~hits.any(axis=0)).sum()) if len(hits) else int(kept.sum())
         found += hits.any(axis=1).tolist()
-        around = [square_around(truth, MARGIN) for truth in scene.joints]
-        boxes = as_boxes(np.array([[*centre, side] for centre, side in around]).reshape(-1, 3))
-        with_boxes = predictor(scene.pixels, boxes).joints_2d
+        squares = squares_around(scene.joints, np.ones(scene.joints.shape[:2]))
+        with_boxes = predictor.predict_squares([scene.pixels], [squares]).joints_2d
         for truth, own, boxed in zip(scene.joints, hits, with_boxes):
             correct["true"].append(close(truth, boxed[None])[0])
             # The most confident detection of this person counts.

@@ -5,8 +5,7 @@ one megapixel (cutting out, transfer, crop, network, decoding), the median of th
 people per second of the latter. Without a checkpoint, a preset's network with random weights. A
 table comes first, then one line of JSON with the machine in words.
 
-`--profile` adds where a call's time goes, each stage alone and one after the other: cutting people
-out, packing them into a batch, and the device's program, of which the network is a part.
+`--profile` adds the time of cutting the people out alone.
 """
 
 from benchmarks import measure  # isort: skip  # before JAX
@@ -27,7 +26,6 @@ PEOPLE = (1, 8, 64)
 PHOTO = (1000, 1000, 3)
 #: x, y, width and height, px: a large person, who is to be reduced by 7 for an input of 128 px.
 BOX = (100.0, 50.0, 700.0, 900.0)
-STAGES = ("crop",)
 
 
 def main() -> None:
@@ -38,7 +36,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, nargs="+", default=PEOPLE, help="per call")
     parser.add_argument("--rounds", type=int, default=10, help="calls of each kind, in turn")
     parser.add_argument("--batch_size", type=int, help="by default the most people")
-    parser.add_argument("--profile", action="store_true", help="the stages of a call, too")
+    parser.add_argument("--profile", action="store_true", help="cutting out alone, too")
     options = parser.parse_args()
 
     batch_size = options.batch_size or max(options.people)
@@ -49,7 +47,7 @@ def main() -> None:
     machine = measure.machine()
     print(f"{predictor.input_side} px on {machine}\n")
     heads = ["people", "network, ms", "call, ms", "call / network", "people/s"]
-    heads += [f"{stage}, ms" for stage in STAGES] if options.profile else []
+    heads += ["crop, ms"] if options.profile else []
     print(f"| {' | '.join(heads)} |\n|{' ---: |' * len(heads)}")
     rows = []
     for people in options.people:
@@ -70,7 +68,7 @@ def main() -> None:
 def measure_calls(
     predictor: Predictor, people: int, rounds: int, profile: bool = False
 ) -> dict[str, float]:
-    """The medians of a number of people per call, and of a call's stages."""
+    """The medians of a number of people per call."""
     photo = np.random.default_rng(0).integers(0, 256, PHOTO, np.uint8)
     boxes = np.tile([BOX], (people, 1))
     side = predictor.input_side
@@ -83,8 +81,7 @@ def measure_calls(
         index, squares = np.zeros(people, np.int32), predictor.squares(photo, boxes)
         works["crop"] = lambda: predictor.network.crop([photo], index, squares)
     seconds = measure.alternate(works, rounds, warm_up=1)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    network, call = medians.pop("network"), medians.pop("call")
+    network, call, *crop = (statistics.median(times) for times in seconds.values())
     row = {
         "people": people,
         "network_ms": round(1e3 * network, 1),
@@ -92,7 +89,7 @@ def measure_calls(
         "call_per_network": round(call / network, 2),
         "people_per_s": round(people / call, 1),
     }
-    return row | {f"{stage}_ms": round(1e3 * median, 1) for stage, median in medians.items()}
+    return row | ({"crop_ms": round(1e3 * crop[0], 1)} if crop else {})
 
 
 def untrained(preset: str, batch_size: int) -> Predictor:

@@ -34,8 +34,7 @@ from pose3d_jax import presets
 from pose3d_jax.drawing.skeletons import draw_people
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
-from pose3d_jax.prediction.inputs import Input
-from pose3d_jax.prediction.outputs import Options
+from pose3d_jax.prediction.inputs import Input, Options
 from pose3d_jax.prediction.pipeline import predict_video
 from pose3d_jax.prediction.predictor import Predictor
 
@@ -155,10 +154,9 @@ def measure_stages(
         frames = [frame.image for frame in some]
     boxes = [box] * len(frames)
     batches = math.ceil(total / len(frames))
-    spent["network and cutting out"] = scaled(
-        total / (batches * len(frames)),
-        cost(lambda: [predictor(frames, boxes) for _ in range(batches)]),
-    )
+    several = cost(lambda: [predictor(frames, boxes) for _ in range(batches)])
+    share = total / (batches * len(frames))
+    spent["network and cutting out"] = tuple(share * seconds for seconds in several)
     joints = predictor(frames, boxes).joints_2d
 
     def draw() -> Iterator[np.ndarray]:
@@ -175,11 +173,6 @@ def measure_stages(
     both = cost(encode)
     spent["encoding"] = tuple(a - b for a, b in zip(both, spent["drawing"]))
     return spent
-
-
-def scaled(factor: float, spent: tuple[float, float]) -> tuple[float, float]:
-    """A part of what something takes."""
-    return factor * spent[0], factor * spent[1]
 
 
 def cost(work: Callable[[], object]) -> tuple[float, float]:

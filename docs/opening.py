@@ -22,28 +22,14 @@ SHOWN = 1.15
 SIDE = 3.2
 
 
-def parse_box(text: str) -> str | tuple[float, ...]:
-    """Returns the box of a command-line text, or "auto"."""
-    if text == "auto":
-        return text
-    x, y, width, height = map(float, text.split(","))
-    return x, y, width, height
-
-
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", default=loading.DEFAULT)
-    parser.add_argument("--photo", default=DOCS / "photos" / "balancing.jpg")
-    parser.add_argument(
-        "--box", type=parse_box, default="auto", help="x,y,width,height, px; default: detection"
-    )
     parser.add_argument("--out", default=DOCS / "opening.png")
     options = parser.parse_args()
-    image = read_image(options.photo)
-    pose = Predictor.from_checkpoint(options.checkpoint)(image, options.box)
-    if not len(pose):
-        raise SystemExit(f"No person is detected in {options.photo}.")
+    image = read_image(DOCS / "photos" / "balancing.jpg")
+    pose = Predictor.from_checkpoint(options.checkpoint)(image, "auto")
     # The detection with the highest confidence comes first.
     draw(image, pose, person=0).savefig(options.out, dpi=120)
     print(f"{options.out}: the first of {len(pose)} people")

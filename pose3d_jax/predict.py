@@ -14,14 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.files import local_path
 from pose3d_jax.prediction import webcam
-from pose3d_jax.prediction.exports import FORMATS, parse_formats
-from pose3d_jax.prediction.inputs import list_inputs, parse_boxes, parse_numbers, read_boxes
-from pose3d_jax.prediction.outputs import Options
+from pose3d_jax.prediction.exports import FORMATS
+from pose3d_jax.prediction.inputs import Options, list_inputs, read_boxes
 from pose3d_jax.prediction.pipeline import predict_files
 from pose3d_jax.prediction.pose import JOINT_SETS
 from pose3d_jax.prediction.predictor import AUTO, Predictor
@@ -31,11 +30,19 @@ from pose3d_jax.programs.run import configure_jax, run_program
 
 log = logging.getLogger(__name__)
 
-#: Directory of the results without --out.
-DEFAULT_OUT = "predictions"
-_BOX = flags.DEFINE_multi_string(
-    "box", [], "x,y,width,height of a person, px, in every input; may be repeated. Default: people "
-    "are detected."
+
+class _FourNumbers(flags.ArgumentParser):
+    def parse(self, argument: str) -> tuple[float, ...]:
+        try:
+            first, second, third, fourth = map(float, argument.split(","))
+        except ValueError:
+            raise ValueError("it takes four numbers, separated by commas") from None
+        return first, second, third, fourth
+
+
+_BOX = flags.DEFINE_multi(
+    _FourNumbers(), flags.ArgumentSerializer(), "box", [], "x,y,width,height of a person, px, in "
+    "every input; may be repeated. Default: people are detected."
 )  # fmt: skip
 _BOXES = flags.DEFINE_string(
     "boxes", None, 'JSON file with the boxes of each input: {"photo.jpg": [[x, y, width, height]]}.'
@@ -54,7 +61,7 @@ _MARGIN = flags.DEFINE_float(
 _SIZE = flags.DEFINE_float(
     "bone_length_sum", None, "Sum of 14 bones, mm. Default: the average's.", lower_bound=1.0
 )
-_INTRINSICS = flags.DEFINE_list("intrinsics", None, "fx,fy,cx,cy of the camera, px.")
+_INTRINSICS = flags.DEFINE(_FourNumbers(), "intrinsics", None, "fx,fy,cx,cy of the camera, px.")
 _SCALES = flags.DEFINE_multi_float(
     "scales", [1.0], "Average over crops this many times as large; may be repeated."
 )
@@ -66,8 +73,11 @@ _FIGURES = flags.DEFINE_bool(
     "figures", True, "Draw the people of images in 3D, the slowest part for a photo with a box."
 )
 _EXPORT = flags.DEFINE_list("export", [], f"Further files: {', '.join(FORMATS)}.")
+flags.register_validator(
+    "export", lambda given: set(given) <= set(FORMATS), f"it takes {', '.join(FORMATS)}"
+)
 _JOINTS = flags.DEFINE_enum(
-    "joints", "mpii", ["mpii", *JOINT_SETS], "Joint set of poses.json, CSV and TRC."
+    "joints", "mpii", list(JOINT_SETS), "Joint set of poses.json, CSV and TRC."
 )
 _WEBCAM = flags.DEFINE_string("webcam", None, "Number of a camera to show people live, e.g. 0.")
 _PORT = flags.DEFINE_integer("port", 8000, "Port of the live page; 0 for any free one.")
@@ -86,15 +96,14 @@ def main(argv: Sequence[str]) -> None:
         bone_length_sum=_SIZE.value,
         threshold=_THRESHOLD.value,
         max_people=_MAX_PEOPLE.value,
-        intrinsics=parse_numbers(_INTRINSICS.value, 4, "--intrinsics fx,fy,cx,cy"),
+        intrinsics=_INTRINSICS.value,
         smooth=_SMOOTH.value,
         overlays=_OVERLAYS.value,
         figures=_FIGURES.value,
-        joint_set=None if _JOINTS.value == "mpii" else _JOINTS.value,
-        exports=parse_formats(_EXPORT.value),
+        joint_set=_JOINTS.value,
+        exports=tuple(_EXPORT.value),
     )
-    out = local_path(OUT.value, "--out") if OUT.value else Path(DEFAULT_OUT)
-    inputs, problems = list_inputs(argv[1:], out)
+    inputs, problems = list_inputs(argv[1:], Path(OUT.value or "predictions"))
     for problem in problems:
         log.error("%s", problem)
     configure_jax(COMPILATION_CACHE.value)
@@ -106,10 +115,14 @@ def main(argv: Sequence[str]) -> None:
         compute=COMPUTE.value,
     )
     if _WEBCAM.value is not None:
-        _show_camera(predictor, options)
+        tracker = Tracker(predictor, options)
+        page = webcam.Page(_PORT.value)
+        with contextlib.closing(page), webcam.open_camera(_WEBCAM.value) as frames:
+            log.info("Open %s in a browser; Ctrl-C ends.", page.url)
+            webcam.show_live(frames, tracker, page)
         return
 
-    failed = len(problems)
+    failed, total = len(problems), len(inputs) + len(problems)
     for number, (item, result) in enumerate(predict_files(predictor, inputs, options), 1):
         if isinstance(result, UserError):
             failed += 1
@@ -117,30 +130,17 @@ def main(argv: Sequence[str]) -> None:
         else:
             log.info("%d/%d %s: %s → %s", number, len(inputs), item.source, result, item.directory)
     if failed:
-        total = len(inputs) + len(problems)
         raise UserError(f"{failed} of {total} inputs failed; the messages above say why.")
 
 
-def _show_camera(predictor: Predictor, options: Options) -> None:
-    tracker = Tracker(
-        predictor,
-        threshold=options.threshold,
-        max_people=options.max_people,
-        bone_length_sum=options.bone_length_sum,
-    )
-    page = webcam.Page(_PORT.value)
-    with contextlib.closing(page), webcam.open_camera(_WEBCAM.value) as frames:
-        log.info("Open %s in a browser; Ctrl-C ends.", page.url)
-        webcam.show_live(frames, tracker, page)
-
-
 def _boxes() -> Any:
-    """The boxes that the flags ask for."""
     if _BOX.value and _BOXES.value:
         raise UserError("Give boxes by --box or by --boxes, not by both.")
     if _BOXES.value:
         return read_boxes(_BOXES.value)
-    return parse_boxes(_BOX.value) if _BOX.value or not _DETECT.value else AUTO
+    if _BOX.value:
+        return np.array(_BOX.value)
+    return AUTO if _DETECT.value else None
 
 
 if __name__ == "__main__":

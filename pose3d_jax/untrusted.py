@@ -109,27 +109,23 @@ def read_isolated(
         ended_by = -process.returncode
     except subprocess.TimeoutExpired:
         ended_by = signal.SIGXCPU
-    kind, value = ("crash", None) if ended_by else pickle.loads(process.stdout)
-    if kind == "value":
-        return value
-    if kind == "error":
-        raise UserError(value.replace(absolute, str(path)))
-    if kind == "bug":
-        raise RuntimeError(f"Reading {path} failed:\n{value}")
-    if kind == "memory":
+    outcome = None if ended_by else pickle.loads(process.stdout)
+    if isinstance(outcome, UserError):
+        raise UserError(str(outcome).replace(absolute, str(path)))
+    if isinstance(outcome, RuntimeError):
+        raise RuntimeError(f"Reading {path} failed:\n{outcome}")
+    if isinstance(outcome, MemoryError):
         why = f"takes more than {memory >> 20:,} MiB to read"
+    elif not ended_by:
+        return outcome
     elif ended_by == signal.SIGXCPU:
         why = f"takes more than {seconds} s to read"
     elif ended_by == signal.SIGKILL:
         why = "was being read when the reader was killed, most likely for lack of memory"
     else:
-        why = f"crashes its reader ({_signal_name(ended_by)})"
+        names = {int(number): number.name for number in signal.Signals}
+        why = f"crashes its reader ({names.get(ended_by, f'exit code {-ended_by}')})"
     raise UserError(f"{path} is damaged or hostile: it {why}. {advice}".rstrip())
-
-
-def _signal_name(number: int) -> str:
-    known = {int(s): s.name for s in signal.Signals}
-    return known.get(number, f"exit code {-number}")
 
 
 def _main(memory: int, seconds: int) -> None:
@@ -148,13 +144,11 @@ def _main(memory: int, seconds: int) -> None:
         resource.setrlimit(getattr(resource, name), (limit, hard))
     try:
         reader, path = pickle.load(sys.stdin.buffer)
-        outcome = "value", reader(path)
-    except UserError as error:
-        outcome = "error", str(error)
-    except MemoryError:
-        outcome = "memory", None
+        outcome = reader(path)
+    except (UserError, MemoryError) as error:
+        outcome = error
     except Exception:
-        outcome = "bug", traceback.format_exc()
+        outcome = RuntimeError(traceback.format_exc())
     pickle.dump(outcome, answer, protocol=pickle.HIGHEST_PROTOCOL)
     answer.flush()
     os._exit(0)  # Skips destructors of what a damaged file left behind.

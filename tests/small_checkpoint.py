@@ -74,3 +74,12 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     y, x = np.mgrid[:height, :width][..., None] / 7.0
     phase, fx, fy = rng.uniform(0, 6, (3, 1, 1, 3))
     return np.uint8(127 + 100 * np.sin(x * fx / 3 + phase) * np.cos(y * fy / 3 + phase))
+
+
+def assert_same(found, expected, *, shift=(0, 0)) -> None:
+    """Compares poses, or px, mm and confidences, with poses; those found are `shift` px off."""
+    if hasattr(found, "joints_2d"):
+        found = found.joints_2d, found.joints_3d, found.confidence
+    np.testing.assert_allclose(np.add(found[0], shift), expected.joints_2d, atol=1e-3)
+    np.testing.assert_allclose(found[1], expected.joints_3d, atol=1e-2)
+    np.testing.assert_allclose(found[2], expected.confidence, atol=1e-4)

@@ -29,7 +29,7 @@ def test_the_fit_finds_the_probabilities_that_made_the_data():
 
 def test_a_config_carries_the_calibration():
     fitted = Calibration(1.0, 2.0, tuple(float(n) for n in range(16)))
-    config = ml_collections.ConfigDict({calibration.SECTION: fitted.to_config()})
+    config = ml_collections.ConfigDict({calibration.SECTION: fitted._asdict()})
     assert Calibration.of_config(config) == fitted
     assert Calibration.of_config(ml_collections.ConfigDict()) is None
     with pytest.raises(UserError, match="16 biases"):
@@ -40,7 +40,7 @@ def test_a_packed_network_carries_its_calibration(tmp_path):
     network = loading.load(small_checkpoint.directory())
     fitted = Calibration(5.0, 1.0, (-2.0,) * 16)
     config = ml_collections.ConfigDict(network.config.to_dict())
-    config[calibration.SECTION] = fitted.to_config()
+    config[calibration.SECTION] = fitted._asdict()
     write_packed(tmp_path / "a.safetensors", config, flatten(network.variables))
     image = photo(40, 40)
     calibrated = Predictor.from_checkpoint(tmp_path / "a.safetensors", compute="float32")(image)

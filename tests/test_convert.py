@@ -113,15 +113,12 @@ HOSTILE = {
 def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path, name, container):
     witness, file = tmp_path / "witness", tmp_path / "hostile.pth"
     data = pickle.dumps({"conv1_.weight": HOSTILE[name](witness)}, protocol=2)
-    magic = pickle.dumps(0x1950A86A20F9469CFC6C)
     if container == "zip":
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("model/data.pkl", data)
-    elif container == "old":
-        system = pickle.dumps({"little_endian": True})
-        file.write_bytes(magic + pickle.dumps(1001) + system + data)
     else:
-        file.write_bytes(data if container == "bare" else magic + data)
+        magic = pickle.dumps(0x1950A86A20F9469CFC6C)
+        file.write_bytes({"old": MAGIC, "bare": b""}.get(container, magic) + data)
     with pytest.raises(UserError, match=r"refused.*Nothing of it was run"):
         convert(file, tmp_path / "out")
     assert not witness.exists() and not (tmp_path / "out").exists()
@@ -134,26 +131,19 @@ class Options:
         self.lr = 1e-4
 
 
-def entry(name: str):
-    """What training scripts save beside the network."""
-    return {
-        "NumPy numbers": {"best": np.float64(0.9), "curve": np.arange(3), "type": np.dtype("f4")},
-        "optimizer state": {"state": {0: {"step": 3, "exp_avg": np.ones(2)}}, "groups": [{}]},
-        "defaultdict": collections.defaultdict(list, {"train": [1.0]}),
-        "counter and deque": [collections.Counter("ab"), collections.deque([1])],
-        "path": Path("runs/a"),
-        "date": datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),
-        "own class": Options(),
-        "namespace": argparse.Namespace(lr=1e-4),
-        "partial": functools.partial(Options),
-        "sets and slices": ({1, 2}, frozenset([3]), slice(1, 2), 1j, range(3)),
-    }[name]
-
-
-ENTRIES = (
-    "NumPy numbers", "optimizer state", "defaultdict", "counter and deque", "path", "date",
-    "own class", "namespace", "partial", "sets and slices",
-)  # fmt: skip
+#: What training scripts save beside the network.
+ENTRIES = {
+    "NumPy numbers": {"best": np.float64(0.9), "curve": np.arange(3), "type": np.dtype("f4")},
+    "optimizer state": {"state": {0: {"step": 3, "exp_avg": np.ones(2)}}, "groups": [{}]},
+    "defaultdict": collections.defaultdict(list, {"train": [1.0]}),
+    "counter and deque": [collections.Counter("ab"), collections.deque([1])],
+    "path": Path("runs/a"),
+    "date": datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),
+    "own class": Options(),
+    "namespace": argparse.Namespace(lr=1e-4),
+    "partial": functools.partial(Options),
+    "sets and slices": ({1, 2}, frozenset([3]), slice(1, 2), 1j, range(3)),
+}
 NUMBERS = np.arange(6, dtype=np.float32)
 
 
@@ -176,7 +166,7 @@ TENSOR = 7_654_321
 @pytest.mark.parametrize("name", ENTRIES)
 def test_other_objects_of_a_training_script_are_inert(tmp_path, name):
     path = tmp_path / "best.pth.tar"
-    tree = {"epoch": 3, "extra": entry(name), "state_dict": {"module.w": TENSOR}}
+    tree = {"epoch": 3, "extra": ENTRIES[name], "state_dict": {"module.w": TENSOR}}
     saved_by_torch(path, tree, "FloatStorage", NUMBERS)
     tensors = torch_files.read_tensors(path)
     assert tensors.keys() == {"w"}
@@ -209,6 +199,10 @@ def test_stand_ins_do_nothing():
     assert torch_files._Unpickler(io.BytesIO(data)).load().state is None
 
 
+#: The beginning of the old container.
+MAGIC = b"".join(map(pickle.dumps, (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})))
+
+
 def old_container(offset: int, shape: tuple, stride: tuple, numbers: np.ndarray) -> bytes:
     """A dictionary with one tensor, `w`, written by hand in pickle's text opcodes."""
 
@@ -218,8 +212,7 @@ def old_container(offset: int, shape: tuple, stride: tuple, numbers: np.ndarray)
     storage = b"(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI%d\nNtQ" % len(numbers)
     arguments = storage + b"I%d\n" % offset + integers(shape) + integers(stride)
     root = b"}Vw\nctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"I00\nNtRs."
-    head = b"".join(map(pickle.dumps, (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})))
-    return head + root + pickle.dumps(["0"]) + struct.pack("<q", len(numbers)) + numbers.tobytes()
+    return MAGIC + root + pickle.dumps(["0"]) + struct.pack("<q", len(numbers)) + numbers.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -245,9 +238,6 @@ def test_no_tensor_reaches_beyond_its_memory(tmp_path, offset, shape, stride, fi
         return
     index = offset + sum(np.indices(shape) * np.reshape(stride, (-1, *(1 for _ in shape))))
     np.testing.assert_array_equal(torch_files.read_tensors(file)["w"], numbers[index])
-
-
-MAGIC = b"".join(map(pickle.dumps, (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})))
 
 
 @pytest.mark.parametrize(
@@ -336,12 +326,9 @@ def test_other_networks_are_a_sentence(tmp_path):
         to_arrays(tensors, config)
 
 
-def test_what_exists_is_not_overwritten(tmp_path):
+def test_only_an_existing_file_and_a_new_directory_will_do(tmp_path):
     with pytest.raises(UserError, match="exists already"):
         convert(RELEASE, tmp_path)
-
-
-def test_no_file_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         convert(tmp_path / "absent.pth", tmp_path / "out")
 

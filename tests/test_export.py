@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 import small_checkpoint
-from small_checkpoint import SIDE, photo
+from small_checkpoint import SIDE, assert_same, photo
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.export import main
@@ -53,11 +53,7 @@ def test_the_file_predicts_alone_what_the_predictor_does(predictor, tmp_path):
     subprocess.run([sys.executable, "-c", READER, *map(str, words)], check=True)
     for name, (images, boxes) in given.items():
         with np.load(tmp_path / f"{name}.npz") as result:
-            joints_2d, joints_3d, scores = result.values()
-        expected = predictor(images, boxes)
-        np.testing.assert_allclose(joints_2d, expected.joints_2d, atol=1e-3)
-        np.testing.assert_allclose(joints_3d, expected.joints_3d, atol=1e-2)
-        np.testing.assert_allclose(scores, expected.confidence, atol=1e-4)
+            assert_same(list(result.values()), predictor(images, boxes))
 
 
 def test_the_onnx_file_predicts_what_the_predictor_does(predictor, tmp_path):
@@ -67,21 +63,13 @@ def test_the_onnx_file_predicts_what_the_predictor_does(predictor, tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "pose.onnx")
     for count in (1, 3):
         crops = np.stack([photo(SIDE, SIDE, seed) for seed in range(count)])
-        joints_2d, joints_3d, scores = session.run(None, {"crops": crops})
-        expected = predictor(crops)
-        np.testing.assert_allclose(joints_2d, expected.joints_2d, atol=1e-3)
-        np.testing.assert_allclose(joints_3d, expected.joints_3d, atol=1e-2)
-        np.testing.assert_allclose(scores, expected.confidence, atol=1e-4)
+        assert_same(session.run(None, {"crops": crops}), predictor(crops))
 
 
 def test_a_crops_program_is_the_boxes_program_on_crops(predictor):
     """Of which the ONNX file is made: tested without ONNX as well."""
     crops = np.stack([photo(SIDE, SIDE, seed) for seed in range(3)])
-    joints_2d, joints_3d, scores = jax.jit(make_crop_program(predictor))(crops)
-    expected = predictor(crops)
-    np.testing.assert_allclose(joints_2d, expected.joints_2d, atol=1e-3)
-    np.testing.assert_allclose(joints_3d, expected.joints_3d, atol=1e-2)
-    np.testing.assert_allclose(scores, expected.confidence, atol=1e-4)
+    assert_same(jax.jit(make_crop_program(predictor))(crops), predictor(crops))
 
 
 @pytest.mark.parametrize("write", [export, export_onnx])

@@ -5,7 +5,7 @@ import pytest
 
 from pose3d_jax import skeleton
 from pose3d_jax.errors import UserError
-from pose3d_jax.prediction.pose import JOINT_SETS, Pose, concatenate
+from pose3d_jax.prediction.pose import JOINT_SETS, Pose
 
 
 def poses(count: int = 3, seed: int = 0) -> Pose:
@@ -27,9 +27,6 @@ def test_iteration_and_selection_give_people():
     np.testing.assert_array_equal(people[1].joints_3d[0], pose.joints_3d[1])
     assert pose[2].id.tolist() == [12] and len(pose[:2]) == 2
     assert pose.of_image(1).id.tolist() == [12] and pose.of_image(1).image.tolist() == [0]
-    together = concatenate([pose.of_image(0), pose.of_image(1)])
-    np.testing.assert_array_equal(together.joints_2d, pose.joints_2d)
-    assert together.image.tolist() == [0, 0, 1]
 
 
 def test_scores_is_a_deprecated_name():
@@ -58,7 +55,8 @@ def test_joint_sets_hold_the_named_joints():
     assert h36m.joint_names[0] == "pelvis" and len(h36m.joint_names) == 17
     for joints, bones in JOINT_SETS.values():
         assert {joint for bone in bones for joint in bone} <= set(range(len(joints)))
-    with pytest.raises(UserError, match="coco, h36m"):
+    assert pose.to("mpii").joint_names == pose.joint_names
+    with pytest.raises(UserError, match="mpii, coco, h36m"):
         pose.to("smpl")
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from test_detection import square_of, stand
 
-from pose3d_jax.prediction import detection, tracking
+from pose3d_jax.prediction import tracking
+from pose3d_jax.prediction.inputs import Options
 from pose3d_jax.prediction.pose import Pose
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.prediction.tracking import Tracker
@@ -39,13 +40,13 @@ class Scripted(Predictor):
     def __init__(self, people_of):
         self.people_of, self.detections = people_of, 0
 
-    def detect(self, frame, *, threshold=None, max_people=None):
+    def squares(self, frame, boxes, *_, **__):
+        assert boxes == "auto"
         self.detections += 1
         squares = [square_of(own) for own in self.people_of(int(frame[0, 0, 0]))]
-        squares = np.array(squares).reshape(-1, 3)
-        return detection.as_boxes(squares), np.ones(len(squares))
+        return np.array(squares).reshape(-1, 3)
 
-    def predict_squares(self, frames, squares, **_):
+    def predict_squares(self, frames, squares, *_):
         (frame,), (squares,) = frames, squares
         joints, confidence = network(self.people_of(int(frame[0, 0, 0])))(frame, squares)
         shape = (len(squares), 16)
@@ -60,7 +61,7 @@ class Scripted(Predictor):
 
 def track(people_of, count: int, **options) -> tuple[list[Pose], Scripted]:
     scripted = Scripted(people_of)
-    tracker = Tracker(scripted, **options)
+    tracker = Tracker(scripted, Options(**options))
     frames = [np.full((480, 640, 3), number, np.uint8) for number in range(count)]
     return [tracker(frame, n / RATE) for n, frame in enumerate(frames)], scripted
 

@@ -5,7 +5,7 @@ smallest square around the box's centre that holds it; where that leaves the ima
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -22,18 +22,6 @@ MAX_EXCESS = 16.0
 
 class InputError(UserError, ValueError):
     """An image or a box that no pose can be predicted from."""
-
-
-class Patch(NamedTuple):
-    """A piece of an image, as the device crops it.
-
-    Attributes:
-        pixels: RGB; black beyond the image. All patches of a network have one shape.
-        box: centre x, y and side of the network's input, patch px.
-    """
-
-    pixels: UInt8[np.ndarray, "p p 3"]
-    box: Float[np.ndarray, "3"]
 
 
 def check_image(image: Any, name: str) -> UInt8[np.ndarray, "_ _ 3"]:
@@ -112,7 +100,7 @@ def patch_side(input_side: int) -> int:
 
 def cut_patch(
     image: UInt8[np.ndarray, "h w 3"], square: Float[np.ndarray, "3"], input_side: int
-) -> Patch:
+) -> tuple[UInt8[np.ndarray, "p p 3"], Float[np.ndarray, "3"]]:
     """Cuts a person out of an image.
 
     Pixels are copied where the square is at most `MAX_ZOOM` times the network's input, so that the
@@ -123,6 +111,9 @@ def cut_patch(
         image: RGB.
         square: centre x, y and side, px.
         input_side: of the network's input, px.
+
+    Returns:
+        A patch, black beyond the image, of one shape for a network; and the square in its px.
     """
     side = patch_side(input_side)
     centre, extent = square[:2], square[2]
@@ -137,4 +128,4 @@ def cut_patch(
     region = padded(image, corner + factor * first, corner + factor * last)
     pixels = np.zeros((side, side, 3), np.uint8)
     pixels[first[1] : last[1], first[0] : last[0]] = block_means(region, factor)
-    return Patch(pixels, np.float32([*(centre - corner) / factor, extent / factor]))
+    return pixels, np.float32([*(centre - corner) / factor, extent / factor])

@@ -89,12 +89,12 @@ def decode_file(
     """
     _silence_pillow()
     try:
-        content, orientation = _without_orientation(content)
+        content = _without_exif_of_avif(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            orientation = _take_orientation(image)
             if image.format in _ANIMATED and getattr(image, "is_animated", False):
                 log.warning("%s has several frames or pages: the first one is read", name)
             image.load()
-            orientation = orientation or _orientation_of(image)
             image = _to_rgb(image)
         if upright and orientation in _UPRIGHT:
             image = image.transpose(_UPRIGHT[orientation])
@@ -115,70 +115,51 @@ def decode_file(
         raise UserError(f"{name} cannot be read, or is damaged: {reason(error)}.") from error
 
 
-def _without_orientation(content: bytes) -> tuple[bytes, int | None]:
-    """Removes an orientation that Pillow applies itself, writing all tags again; returns it.
+def _without_exif_of_avif(content: bytes) -> bytes:
+    """Empties the EXIF of AVIF files: the container has the orientation.
 
-    Pillow turns TIFF files while it loads them, and merges the EXIF of AVIF files with the
-    container's own orientation, which overrides it. Both fail for tags of unusual types.
+    Pillow merges both when it opens the file, which fails for tags of unusual types.
     """
-    if content[:4] in (b"II*\0", b"MM\0*"):
-        entry = _orientation_entry(content)
-        if entry is None:
-            return content, 1
-        place, orientation = entry
-        order = "<" if content[:2] == b"II" else ">"
-        one = struct.pack(order + "HHIHxx", _ORIENTATION, 3, 1, 1)
-        return content[:place] + one + content[place + 12 :], orientation
     if content[4:12] in (b"ftypavif", b"ftypavis"):
         for start in (b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"):
             place = content.find(start)
             if place >= 0:  # A directory without entries.
                 content = content[: place + 8] + bytes(2) + content[place + 10 :]
-    return content, None
+    return content
 
 
-def _orientation_of(image: Image.Image) -> int:
+def _take_orientation(image: Image.Image) -> int:
     """EXIF's orientation of an image; 1 (upright) if it has none.
+
+    Pillow itself turns TIFF files while it loads them: after this call no longer.
+    """
+    exif = image.info.get("exif")
+    orientation = _orientation_in(exif.removeprefix(b"Exif\0\0")) if exif else None
+    if orientation is None:
+        try:  # Pillow knows further places, such as XMP.
+            tags = image.getexif()
+            orientation, tags[_ORIENTATION] = tags.get(_ORIENTATION, 1), 1
+        except Exception:
+            return 1
+    return orientation[0] if isinstance(orientation, bytes) else orientation
+
+
+def _orientation_in(tiff: bytes) -> int | None:
+    """The orientation in EXIF tags; 1 if others are there alone, None if nothing can be read.
 
     Only this tag is decoded: the others may be damaged, or of types that Pillow cannot handle.
     """
-    exif = image.info.get("exif")
-    if isinstance(exif, bytes):
-        tiff = exif.removeprefix(b"Exif\0\0")
-        entry = _orientation_entry(tiff)
-        if entry:
-            return entry[1]
-        if _count(tiff):
-            return 1
-    try:  # Pillow knows further places, such as XMP.
-        return image.getexif().get(_ORIENTATION, 1)
-    except Exception:
-        return 1
-
-
-def _count(tiff: bytes) -> int:
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "")
     try:
         (directory,) = struct.unpack_from(order + "I", tiff, 4)
-        return struct.unpack_from(order + "H", tiff, directory)[0]
-    except (struct.error, TypeError):
-        return 0
-
-
-def _orientation_entry(tiff: bytes) -> tuple[int, int] | None:
-    """The place of the orientation in TIFF's first directory, and its value."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None or len(tiff) < 8:
+        (count,) = struct.unpack_from(order + "H", tiff, directory)
+        for place in range(directory + 2, directory + 2 + 12 * count, 12):
+            tag, kind, number = struct.unpack_from(order + "HHI", tiff, place)
+            if tag == _ORIENTATION and kind in _INTEGERS and number == 1:
+                return struct.unpack_from(order + _INTEGERS[kind], tiff, place + 8)[0]
+    except struct.error:
         return None
-    (directory,) = struct.unpack_from(order + "I", tiff, 4)
-    for index in range(_count(tiff)):
-        place = directory + 2 + 12 * index
-        if place + 12 > len(tiff):
-            break
-        tag, kind, count = struct.unpack_from(order + "HHI", tiff, place)
-        if tag == _ORIENTATION and kind in _INTEGERS and count == 1:
-            return place, struct.unpack_from(order + _INTEGERS[kind], tiff, place + 8)[0]
-    return None
+    return 1 if count else None
 
 
 def reduce_image(

@@ -93,7 +93,8 @@ def open_stream(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any
     Raises:
         UserError: PyAV is missing, or the file is no video or damaged (while reading, too).
     """
-    with _checked(path, threads) as (container, stream, _):
+    _read_rate(path)
+    with _opened(path, threads) as (container, stream):
         yield stream, _explain_all(path, container.decode(stream))
 
 
@@ -105,7 +106,8 @@ def open_video(path: str | os.PathLike) -> Iterator[Video]:
         UserError: PyAV is missing, or the file is no video or no frame of it can be read (while
             reading, too).
     """
-    with _checked(path) as (container, stream, rate):
+    rate = _read_rate(path)
+    with _opened(path) as (container, stream):
         video = Video(rate, max(stream.frames, 0), iter(()))
         video.frames = _shown(
             path, stream, _explain_all(path, decode(container, stream, video)), rate
@@ -113,34 +115,30 @@ def open_video(path: str | os.PathLike) -> Iterator[Video]:
         yield video
 
 
-@contextlib.contextmanager
-def _checked(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any, Any, Fraction]]:
-    """PyAV's container and stream, and the rate, of a file that was opened in isolation first."""
+def _read_rate(path: str | os.PathLike) -> Fraction:
+    """The frame rate of a file, which is opened in isolation first."""
     _av()
     # A table of contents of a few bytes can describe any number of frames.
     memory = OPENING_MEMORY + _LARGEST_TABLE
-    rate = read_isolated(_probe, path, memory=memory, seconds=OPENING_SECONDS)
-    with contextlib.ExitStack() as stack:
-        container, stream = stack.enter_context(_opened(path))
-        with _explained(path):
-            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-            stream.codec_context.thread_count = threads
-            stream.thread_type = "AUTO"
-        yield container, stream, rate
+    return read_isolated(_probe, path, memory=memory, seconds=OPENING_SECONDS)
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
+def _opened(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any, Any]]:
     """PyAV's container, and its first video stream that is no cover picture."""
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
-    with contextlib.ExitStack() as stack:
+    with _explained(path):
+        # Absolute: FFmpeg takes what precedes a colon for a protocol.
+        container = _av().open(os.path.abspath(path), options=options)
+    with container:
         with _explained(path):
-            # Absolute: FFmpeg takes what precedes a colon for a protocol.
-            container = stack.enter_context(_av().open(os.path.abspath(path), options=options))
-            streams = [s for s in container.streams.video if not _is_cover(s)]
-            if not streams:
+            stream = next((s for s in container.streams.video if not _is_cover(s)), None)
+            if stream is None:
                 raise UserError(f"{path} has no video in it.")
-        yield container, streams[0]
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            stream.codec_context.thread_count = threads
+            stream.thread_type = "AUTO"
+        yield container, stream
 
 
 def _is_cover(stream: Any) -> bool:

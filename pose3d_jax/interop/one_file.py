@@ -28,17 +28,13 @@ def make_program(predictor: Predictor) -> Program:
 
     The parameters are constants of the function. Joints are in px of the images.
     """
-    side = predictor.input_side
 
     def predict_one(image: UInt8[Array, "h w 3"], box: Float[Array, "4"]):
         extent = jnp.maximum(box[2], box[3])
         centre = box[:2] + box[2:] / 2
         square = jnp.concatenate([centre, extent[None]])
-        joints, confidence, depth = predict(
-            predictor.graphdef, predictor.variables, image[None], square[None]
-        )
-        millimetres = geometry.to_millimetres(joints, depth, side, predictor.bone_length_sum)
-        in_image = centre - extent / 2 + joints[0] * (extent / side)
+        joints, millimetres, confidence = _predict(predictor, image[None], square[None])
+        in_image = centre - extent / 2 + joints[0] * (extent / predictor.input_side)
         return in_image, millimetres[0], confidence[0]
 
     return jax.vmap(predict_one)
@@ -46,15 +42,15 @@ def make_program(predictor: Predictor) -> Program:
 
 def make_crop_program(predictor: Predictor) -> CropProgram:
     """Prediction as a pure function of crops of the network's input size; joints in crop px."""
+    return lambda crops: _predict(predictor, crops)
 
-    def predict_crops(crops: UInt8[Array, "n s s 3"]):
-        joints, confidence, depth = predict(predictor.graphdef, predictor.variables, crops)
-        millimetres = geometry.to_millimetres(
-            joints, depth, predictor.input_side, predictor.bone_length_sum
-        )
-        return joints, millimetres, confidence
 
-    return predict_crops
+def _predict(predictor: Predictor, images: Array, squares: Array | None = None):
+    joints, confidence, depth = predict(predictor.graphdef, predictor.variables, images, squares)
+    millimetres = geometry.to_millimetres(
+        joints, depth, predictor.input_side, predictor.bone_length_sum
+    )
+    return joints, millimetres, confidence
 
 
 def export(predictor: Predictor, path: str | os.PathLike) -> int:

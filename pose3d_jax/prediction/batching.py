@@ -56,18 +56,14 @@ class BatchedNetwork:
     share an instance.
 
     Args:
-        graphdef: structure of the network.
-        variables: parameters and statistics.
+        graphdef: structure of the network; as an attribute with folded norms (`models.folding`).
+        variables: parameters and statistics; as an attribute the folded parameters.
         input_side: of the network's input, px.
         batch_size: people predicted at once, at most.
         flip: average with the predictions of the mirror images.
         scales: average over crops this many times as large as the squares.
 
     Attributes:
-        graphdef: structure of the network; norms are folded (`models.folding`).
-        variables: parameters.
-        input_side: side of the network's input, px.
-        batch_size: people predicted at once, at most.
         size: of a full batch.
         workers: batches that the device works on at a time.
         has_detector: whether the network has a detection head.
@@ -149,9 +145,9 @@ class BatchedNetwork:
             extended = squares[number] * (1.0, 1.0, self._reach)
             return cut_patch(images[index[number]], extended, self.input_side)
 
-        patches = list((self._pool.map if len(index) > 1 else map)(cut, range(len(index))))
-        boxes = np.stack([patch.box for patch in patches])
-        return np.stack([patch.pixels for patch in patches]), boxes / (1, 1, self._reach)
+        patches = (self._pool.map if len(index) > 1 else map)(cut, range(len(index)))
+        pixels, boxes = map(np.stack, zip(*patches))
+        return pixels, boxes / (1, 1, self._reach)
 
     def model(self, images: Float[AnyArray, "n s s 3"]) -> tuple[list[Array], Array]:
         """The network itself: heat-maps of each stack, and depths."""

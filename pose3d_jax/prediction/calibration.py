@@ -7,7 +7,7 @@ training photographs, draws the reliability diagram (Guo et al., ICML 2017) and 
 parameters into the config of a network's file.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import ml_collections
 import numpy as np
@@ -25,7 +25,7 @@ _RIDGE = 1e-2
 
 
 class Calibration(NamedTuple):
-    """Parameters of the logistic function.
+    """Parameters of the logistic function; `_asdict` gives the config's section.
 
     Attributes:
         peak: weight of the joint's peak.
@@ -54,10 +54,6 @@ class Calibration(NamedTuple):
                 "biases; run python -m benchmarks.calibration again."
             )
         return cls(float(values[0]), float(values[1]), tuple(map(float, values[2])))
-
-    def to_config(self) -> dict[str, Any]:
-        """The config's section."""
-        return {"peak": self.peak, "person": self.person, "bias": list(self.bias)}
 
     def __call__(self, peaks: Float[np.ndarray, "n joints"]) -> Float[np.ndarray, "n joints"]:
         """Probabilities that joints are right.

@@ -53,7 +53,7 @@ def detect(
     *,
     threshold: float | None = None,
     max_people: int | None = None,
-) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, "n"]]:
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
     """Detects the people in an image.
 
     Args:
@@ -64,18 +64,18 @@ def detect(
         max_people: keeps the most confident detections; None keeps all.
 
     Returns:
-        Square boxes (x, y, width, height) with the margin that the network expects, px, from the
+        Squares (centre x, y and side) with the margin that the network expects, px, from the
         highest confidence; and the confidences.
     """
     threshold = THRESHOLD if threshold is None else threshold
     squares, scores = proposals(image, propose)
     if not len(squares):
-        return np.zeros((0, 4)), np.zeros(0)
+        return squares, scores
     joints, peaks = predict(image, squares)
     confidences = np.sqrt(scores * np.clip(person_confidence(peaks), 0.0, 1.0))
-    kept = distinct(joints, confidences, alike=overlapping)
+    kept = distinct(joints, confidences, overlapping)
     kept = kept[confidences[kept] >= threshold][:max_people]
-    return as_boxes(squares[kept]), confidences[kept]
+    return squares[kept], confidences[kept]
 
 
 def proposals(
@@ -97,20 +97,20 @@ def proposals(
     squares, scores = np.concatenate(squares), np.concatenate(scores)
     inside = plausible(squares, *image.shape[1::-1])
     squares, scores = squares[inside].astype(float), scores[inside].astype(float)
-    left, kept = np.argsort(-scores, kind="stable"), []
-    while len(left) and len(kept) < CANDIDATES:
-        kept.append(left[0])
-        left = left[1:][intersection_over_union(squares[left[0]], squares[left[1:]]) <= MAX_IOU]
+    kept = distinct(
+        squares, scores, lambda *two: intersection_over_union(*two) > MAX_IOU, CANDIDATES
+    )
     return squares[kept], scores[kept]
 
 
 def intersection_over_union(
-    square: Float[np.ndarray, "3"], others: Float[np.ndarray, "n 3"]
-) -> Float[np.ndarray, "n"]:
-    """Intersection over union of a square (centre x, y and side) with others."""
-    reach = (square[2] + others[:, 2:]) / 2 - np.abs(others[:, :2] - square[:2])
-    shared = np.clip(reach, 0.0, np.minimum(square[2], others[:, 2:])).prod(-1)
-    return shared / (square[2] ** 2 + others[:, 2] ** 2 - shared)
+    squares: Float[np.ndarray, "n 3"], others: Float[np.ndarray, "m 3"]
+) -> Float[np.ndarray, "n m"]:
+    """Intersection over union of squares (centre x, y and side) with others."""
+    squares = squares[:, None]
+    reach = (squares[..., 2:] + others[:, 2:]) / 2 - np.abs(others[:, :2] - squares[..., :2])
+    shared = np.clip(reach, 0.0, np.minimum(squares[..., 2:], others[:, 2:])).prod(-1)
+    return shared / (squares[..., 2] ** 2 + others[:, 2] ** 2 - shared)
 
 
 def person_confidence(confidence: Float[np.ndarray, "*n joints"]) -> Float[np.ndarray, "*n"]:
@@ -167,23 +167,23 @@ def overlapping(
 
 
 def distinct(
-    joints: Float[np.ndarray, "n joints 2"],
+    people: Float[np.ndarray, "n ..."],
     confidence: Float[np.ndarray, "n"],
+    alike: Callable[[np.ndarray, np.ndarray], np.ndarray],
     limit: int | None = None,
-    alike: Callable[[np.ndarray, np.ndarray], np.ndarray] = same_person,
 ) -> Int[np.ndarray, "m"]:
-    """Non-maximum suppression: indices of the best pose of each person, from the highest score.
+    """Non-maximum suppression: indices of each person's best entry, from the highest score.
 
     Args:
-        joints: px.
-        confidence: of the poses.
+        people: poses (px) or squares.
+        confidence: of each.
+        alike: which are of one person: such as `same_person` or `overlapping`.
         limit: returns at most this many.
-        alike: which poses are of one person: `same_person` or `overlapping`.
     """
     left, kept = np.argsort(-confidence, kind="stable"), []
     while len(left) and len(kept) != limit:
         kept.append(left[0])
-        left = left[1:][~alike(joints[left[:1]], joints[left[1:]])[0]]
+        left = left[1:][~alike(people[left[:1]], people[left[1:]])[0]]
     return np.array(kept, int)
 
 

@@ -22,8 +22,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from pose3d_jax.errors import UserError
-from pose3d_jax.prediction.pose import Pose
+from pose3d_jax.prediction.pose import JOINT_SETS, Pose
 from pose3d_jax.skeleton import (
     BONE_LENGTHS,
     BONES,
@@ -49,7 +48,7 @@ def write(
     formats: Sequence[str],
     times: Sequence[float],
     poses: Sequence[Pose],
-    joint_set: str | None = None,
+    joint_set: str = "mpii",
 ) -> None:
     """Writes `poses.csv`, and `poses.trc` or `poses.bvh` with a suffix for each further person.
 
@@ -58,12 +57,13 @@ def write(
         formats: of `FORMATS`.
         times: of the frames, s.
         poses: of the frames.
-        joint_set: of CSV and TRC, see `Pose.to`; None for MPII's. BVH has MPII's skeleton.
+        joint_set: of CSV and TRC, see `Pose.to`. BVH has MPII's skeleton.
     """
     if "csv" in formats:
         write_csv(folder / "poses.csv", times, poses, joint_set)
     for extension in {"trc", "bvh"} & set(formats):
-        for number, person in enumerate(identities(poses)):
+        people = sorted({person for pose in poses for person in _ids(pose).tolist()})
+        for number, person in enumerate(people):
             suffix = f"_{person}" if number else ""
             path = folder / f"poses{suffix}.{extension}"
             if extension == "trc":
@@ -72,25 +72,20 @@ def write(
                 write_bvh(path, times, poses, person)
 
 
-def identities(poses: Sequence[Pose]) -> list[int]:
-    """The identities of all people, in order."""
-    return sorted({person for pose in poses for person in _ids(pose).tolist()})
-
-
 def write_csv(
-    path: Path, times: Sequence[float], poses: Sequence[Pose], joint_set: str | None = None
+    path: Path, times: Sequence[float], poses: Sequence[Pose], joint_set: str = "mpii"
 ) -> None:
     """Writes one row per frame and person; see the module."""
-    names = _converted(poses[0], joint_set).joint_names if poses else JOINT_NAMES
+    names = list(JOINT_SETS[joint_set][0])
     axes = ("x_px", "y_px", "x_mm", "y_mm", "z_mm", "confidence")
     with open(path, "w", newline="") as file:
         rows = csv.writer(file)
         head = ["frame", "time", "id", "person_confidence"]
         rows.writerow(head + [f"{name}_{axis}" for name in names for axis in axes])
         for frame, (time, pose) in enumerate(zip(times, poses)):
-            joints = _converted(pose, joint_set)
-            space = joints.joints_3d if joints.joints_camera is None else joints.joints_camera
-            table = np.concatenate([joints.joints_2d, space, joints.confidence[..., None]], -1)
+            joints = pose.to(joint_set)
+            parts = joints.joints_2d, _in_space(joints), joints.confidence[..., None]
+            table = np.concatenate(parts, -1)
             for person, confidence, values in zip(_ids(pose), pose.person_confidence, table):
                 row = [frame, f"{time:.6f}", person, f"{confidence:.4f}"]
                 rows.writerow(row + ["" if np.isnan(v) else f"{v:.4f}" for v in values.flat])
@@ -101,10 +96,10 @@ def write_trc(
     times: Sequence[float],
     poses: Sequence[Pose],
     person: int,
-    joint_set: str | None = None,
+    joint_set: str = "mpii",
 ) -> None:
     """Writes the trajectory of one person as OpenSim's marker file; see the module."""
-    converted = [_converted(pose, joint_set) for pose in poses]
+    converted = [pose.to(joint_set) for pose in poses]
     names = converted[0].joint_names
     positions = np.array([_positions(pose, person, len(names)) for pose in converted]) * _Y_UP
     rate = _rate(times)
@@ -141,7 +136,7 @@ def write_bvh(path: Path, times: Sequence[float], poses: Sequence[Pose], person:
     channels = [positions[:, PELVIS], _euler(root)]
     axes = "Xposition Yposition Zposition Zrotation Xrotation Yrotation"
     lines += ["ROOT pelvis", "{", "\tOFFSET 0 0 0", f"\tCHANNELS 6 {axes}"]
-    _add_bones(PELVIS, root, positions, lines, channels, depth=1)
+    _add_bones(PELVIS, None, root, positions, lines, channels, depth=1)
     lines += [
         "}",
         "MOTION",
@@ -153,11 +148,14 @@ def write_bvh(path: Path, times: Sequence[float], poses: Sequence[Pose], person:
     path.write_text("\n".join(lines) + "\n")
 
 
-def _add_bones(start: int, parent, positions, lines: list[str], channels: list, depth: int) -> None:
+def _add_bones(
+    start: int, before: int | None, parent, positions, lines: list[str], channels: list, depth: int
+) -> None:
     """Adds the bones that begin at a joint, and those after them, to the hierarchy.
 
     Args:
         start: the joint.
+        before: the joint at the other end of the bone that ends there.
         parent: rotation of the bone that ends there, in space, (frames, 3, 3).
         positions: of all joints, (frames, 16, 3).
         lines: of the file.
@@ -165,7 +163,7 @@ def _add_bones(start: int, parent, positions, lines: list[str], channels: list, 
         depth: of the hierarchy.
     """
     tabs = "\t" * depth
-    for end, canonical in _children(start):
+    for end, canonical in _bones_from(start, before):
         vectors = positions[:, end] - positions[:, start]
         length = float(np.median(np.linalg.norm(vectors, axis=-1)))
         name = JOINT_NAMES[end]
@@ -177,11 +175,11 @@ def _add_bones(start: int, parent, positions, lines: list[str], channels: list, 
         # The bone is a joint at `start`; its end is the origin of the bones after it.
         lines += [f"{tabs}JOINT {name}_bone", f"{tabs}{{", f"{tabs}\tOFFSET 0 0 0",
                   f"{tabs}\tCHANNELS 3 Zrotation Xrotation Yrotation"]  # fmt: skip
-        if _children(end):
+        if _bones_from(end, start):
             lines += [f"{tabs}\tJOINT {name}", f"{tabs}\t{{", f"{tabs}\t\tOFFSET {offset}",
                       f"{tabs}\t\tCHANNELS 3 Zrotation Xrotation Yrotation"]  # fmt: skip
             channels.append(np.zeros((len(positions), 3)))
-            _add_bones(end, rotation, positions, lines, channels, depth + 2)
+            _add_bones(end, start, rotation, positions, lines, channels, depth + 2)
             lines.append(f"{tabs}\t}}")
         else:
             lines += [f"{tabs}\tEnd Site", f"{tabs}\t{{", f"{tabs}\t\tOFFSET {offset}",
@@ -189,21 +187,11 @@ def _add_bones(start: int, parent, positions, lines: list[str], channels: list, 
         lines.append(f"{tabs}}}")
 
 
-def _children(joint: int) -> list[tuple[int, float]]:
-    """The joints at the ends of the bones that begin at a joint, and canonical lengths, mm."""
-    order, queue = {PELVIS: 0}, [PELVIS]
-    for near in queue:
-        for a, b in BONES.tolist():
-            far = b if a == near else a if b == near else None
-            if far is not None and far not in order:
-                order[far] = order[near] + 1
-                queue.append(far)
-    return [
-        (end, float(length))
-        for bone, length in zip(BONES.tolist(), BONE_LENGTHS)
-        for start, end in (bone, bone[::-1])
-        if start == joint and order[end] > order[start]
-    ]
+def _bones_from(joint: int, before: int | None) -> list[tuple[int, float]]:
+    """The ends and canonical lengths (mm) of a joint's bones, without that to the joint before."""
+    bones = zip(BONES.tolist(), BONE_LENGTHS.tolist())
+    ends = [(sum(bone) - joint, length) for bone, length in bones if joint in bone]
+    return [(end, length) for end, length in ends if end != before]
 
 
 def _root_rotation(positions) -> Float[np.ndarray, "frames 3 3"]:
@@ -245,14 +233,13 @@ def _ids(pose: Pose) -> np.ndarray:
     return np.arange(len(pose)) if pose.id is None else pose.id
 
 
-def _converted(pose: Pose, joint_set: str | None) -> Pose:
-    return pose if joint_set is None else pose.to(joint_set)
+def _in_space(pose: Pose) -> np.ndarray:
+    return pose.joints_3d if pose.joints_camera is None else pose.joints_camera
 
 
 def _positions(pose: Pose, person: int, joints: int) -> Float[np.ndarray, "joints 3"]:
     """A person's joints in one frame, mm; NaN without the person."""
-    space = pose.joints_3d if pose.joints_camera is None else pose.joints_camera
-    found = space[_ids(pose) == person]
+    found = _in_space(pose)[_ids(pose) == person]
     return found[0] if len(found) else np.full((joints, 3), np.nan)
 
 
@@ -260,15 +247,3 @@ def _rate(times: Sequence[float]) -> float:
     """Mean frames per second; 25 for a single frame."""
     duration = times[-1] - times[0]
     return (len(times) - 1) / duration if duration > 0 else 25.0
-
-
-def parse_formats(texts: Sequence[str]) -> tuple[str, ...]:
-    """Formats of the command line.
-
-    Raises:
-        UserError: one is unknown.
-    """
-    for text in texts:
-        if text not in FORMATS:
-            raise UserError(f"Unknown format {text!r}; --export takes {', '.join(FORMATS)}.")
-    return tuple(texts)

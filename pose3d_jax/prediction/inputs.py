@@ -1,10 +1,10 @@
-"""The images and videos in the paths that a user names."""
+"""What to predict and how: the images and videos in the paths that a user names, and options."""
 
 import collections
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,52 @@ class Input(NamedTuple):
     def is_video(self) -> bool:
         """Whether the file is read as a video, see `media.is_video`."""
         return is_video(self.source)
+
+
+class Options(NamedTuple):
+    """How to predict, and what to write.
+
+    Attributes:
+        checkpoint: as given; for `poses.json`.
+        boxes: of people in every input, px; `AUTO` to detect them, None for the centred square; or
+            a mapping from files' names to their boxes.
+        margin: factor on the boxes.
+        bone_length_sum: everyone's, mm; None for the average skeleton's.
+        threshold: of detection; None for the default.
+        max_people: detected or tracked, at most; None for no limit.
+        intrinsics: of the camera: fx, fy, cx, cy, px; None if unknown.
+        smooth: whether to smooth videos over time.
+        overlays: whether to draw the skeletons over images and videos.
+        figures: whether to draw the people of images in 3D.
+        joint_set: of `poses.json`, CSV and TRC, see `Pose.to`.
+        exports: of `exports.FORMATS`.
+    """
+
+    checkpoint: str = ""
+    boxes: Float[np.ndarray, "n 4"] | str | Mapping[str, Any] | None = None
+    margin: float = 1.0
+    bone_length_sum: float | None = None
+    threshold: float | None = None
+    max_people: int | None = None
+    intrinsics: tuple[float, ...] | None = None
+    smooth: bool = False
+    overlays: bool = True
+    figures: bool = True
+    joint_set: str = "mpii"
+    exports: tuple[str, ...] = ()
+
+    def boxes_of(self, item: Input) -> Any:
+        """The boxes of an input: those of its path or, failing that, of its name.
+
+        Raises:
+            UserError: the mapping lacks the input.
+        """
+        if not isinstance(self.boxes, Mapping):
+            return self.boxes
+        for key in (str(item.source), item.source.name):
+            if key in self.boxes:
+                return self.boxes[key]
+        raise UserError(f"{item.source}: the file of boxes has no entry {item.source.name!r}.")
 
 
 def list_inputs(
@@ -95,39 +141,6 @@ def _files_below(folder: Path) -> tuple[list[Path], list[UserError]]:
     if not found and not problems:
         problems.append(UserError(f"There are no images or videos in {folder}."))
     return sorted(found), problems
-
-
-def parse_boxes(texts: Sequence[str]) -> Float[np.ndarray, "n 4"] | None:
-    """The boxes of the command line; None without any.
-
-    Raises:
-        UserError: one is not four numbers.
-    """
-    name = "--box x,y,width,height"
-    boxes = [parse_numbers(text.split(","), 4, name) for text in texts]
-    return np.array(boxes) if boxes else None
-
-
-def parse_numbers(texts: Sequence[str] | None, count: int, name: str) -> tuple[float, ...] | None:
-    """Numbers of the command line; None for None.
-
-    Args:
-        texts: the numbers.
-        count: of numbers.
-        name: of the flag and its numbers, for the message.
-
-    Raises:
-        UserError: they are not so many numbers.
-    """
-    if texts is None:
-        return None
-    try:
-        numbers = tuple(map(float, texts))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != count:
-        raise UserError(f"{name} takes {count} numbers, in px.")
-    return numbers
 
 
 def read_boxes(path: str) -> dict[str, Any]:

@@ -5,13 +5,13 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from pose3d_jax.drawing.axes import figure_3d
@@ -21,57 +21,11 @@ from pose3d_jax.files import uninterrupted
 from pose3d_jax.images import videos
 from pose3d_jax.images.files import reduce_image
 from pose3d_jax.prediction import exports
-from pose3d_jax.prediction.inputs import FIGURE, OVERLAY, POSES, VIDEO, Input
-from pose3d_jax.prediction.pose import Pose
+from pose3d_jax.prediction.inputs import FIGURE, OVERLAY, POSES, VIDEO, Input, Options
+from pose3d_jax.prediction.pose import JOINT_SETS, Pose
 
 #: Pictures of larger images are reduced to this side, px.
 MAX_PICTURE = 2048
-
-
-class Options(NamedTuple):
-    """How to predict, and what to write.
-
-    Attributes:
-        checkpoint: as given; for `poses.json`.
-        boxes: of people in every input, px; `AUTO` to detect them, None for the centred square; or
-            a mapping from files' names to their boxes.
-        margin: factor on the boxes.
-        bone_length_sum: everyone's, mm; None for the average skeleton's.
-        threshold: of detection; None for the default.
-        max_people: detected or tracked, at most; None for no limit.
-        intrinsics: of the camera: fx, fy, cx, cy, px; None if unknown.
-        smooth: whether to smooth videos over time.
-        overlays: whether to draw the skeletons over images and videos.
-        figures: whether to draw the people of images in 3D.
-        joint_set: of `poses.json`, CSV and TRC; None for MPII's, see `Pose.to`.
-        exports: of `exports.FORMATS`.
-    """
-
-    checkpoint: str = ""
-    boxes: Float[np.ndarray, "n 4"] | str | Mapping[str, Any] | None = None
-    margin: float = 1.0
-    bone_length_sum: float | None = None
-    threshold: float | None = None
-    max_people: int | None = None
-    intrinsics: tuple[float, ...] | None = None
-    smooth: bool = False
-    overlays: bool = True
-    figures: bool = True
-    joint_set: str | None = None
-    exports: tuple[str, ...] = ()
-
-    def boxes_of(self, item: Input) -> Any:
-        """The boxes of an input: those of its path or, failing that, of its name.
-
-        Raises:
-            UserError: the mapping lacks the input.
-        """
-        if not isinstance(self.boxes, Mapping):
-            return self.boxes
-        for key in (str(item.source), item.source.name):
-            if key in self.boxes:
-                return self.boxes[key]
-        raise UserError(f"{item.source}: the file of boxes has no entry {item.source.name!r}.")
 
 
 def write_photo(
@@ -83,16 +37,13 @@ def write_photo(
         UserError: one of them cannot be written; then none is.
     """
     with _directory(item) as folder:
-        content = _head(item, image.shape[1::-1], options) | _converted(pose, options).to_dict()
+        content = _head(item, image.shape[1::-1], options) | pose.to(options.joint_set).to_dict()
         (folder / POSES).write_text(json.dumps(content) + "\n")
         picture, factors = reduce_image(image, MAX_PICTURE)
         joints, confidence = pose.joints_2d * factors, pose.person_confidence
         if options.overlays:
-            Image.fromarray(draw_people(picture, joints, pose.person_confidence)).save(
-                folder / OVERLAY
-            )
+            Image.fromarray(draw_people(picture, joints, confidence)).save(folder / OVERLAY)
         if options.figures:
-            confidence = pose.person_confidence
             figure_3d(picture, joints, pose.joints_3d, confidence).savefig(folder / FIGURE)
         exports.write(folder, options.exports, [0.0], [pose], options.joint_set)
 
@@ -123,12 +74,11 @@ def open_video_results(
         if options.overlays:
             add_picture = stack.enter_context(videos.write_video(folder / VIDEO, rate))
         file = stack.enter_context((folder / POSES).open("w"))
-        head = _head(item, size, options) | _converted(_NOBODY, options).to_dict()
-        del head["people"]
-        file.write(json.dumps(head | {"rate": float(rate)})[:-1] + ', "frames": [')
+        head = _head(item, size, options) | {"rate": float(rate)}
+        file.write(json.dumps(head)[:-1] + ', "frames": [')
 
         def add(time: float, pose: Pose, picture: np.ndarray) -> None:
-            people = _converted(pose, options).to_dict()["people"]
+            people = pose.to(options.joint_set).to_dict()["people"]
             row = {"frame": len(times), "time": round(time, 6), "people": people}
             file.write((", " if times else "") + json.dumps(row))
             times.append(time)
@@ -142,23 +92,16 @@ def open_video_results(
         exports.write(folder, options.exports, times, poses, options.joint_set)
 
 
-_NOBODY = Pose(
-    *(np.zeros((0, *shape), np.float32) for shape in ((16, 2), (16, 3), (16,), (3,))),
-    np.zeros(0, np.int32),
-)
-
-
-def _converted(pose: Pose, options: Options) -> Pose:
-    return pose if options.joint_set is None else pose.to(options.joint_set)
-
-
 def _head(item: Input, size: tuple[int, int], options: Options) -> dict[str, Any]:
     """The beginning of `poses.json`."""
+    joints, bones = JOINT_SETS[options.joint_set]
     return {
         "source": str(item.source),
         "checkpoint": str(options.checkpoint),
         "width": size[0],
         "height": size[1],
+        "joint_names": list(joints),
+        "bones": np.array(bones).tolist(),
     }
 
 

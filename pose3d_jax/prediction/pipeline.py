@@ -6,13 +6,13 @@ ahead of the next, so that memory does not depend on the number of images or fra
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import itertools
 import logging
 import time as clock
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -21,14 +21,12 @@ from pose3d_jax import processors
 from pose3d_jax.drawing.skeletons import draw_people
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
-from pose3d_jax.images.boxes import InputError
 from pose3d_jax.images.files import read_image
 from pose3d_jax.prediction import outputs
-from pose3d_jax.prediction.inputs import Input
-from pose3d_jax.prediction.outputs import Options
-from pose3d_jax.prediction.pose import Pose, concatenate
-from pose3d_jax.prediction.predictor import AUTO, Predictor
-from pose3d_jax.prediction.smoothing import OneEuro, size_in_image
+from pose3d_jax.prediction.inputs import Input, Options
+from pose3d_jax.prediction.pose import Pose
+from pose3d_jax.prediction.predictor import Predictor, is_auto
+from pose3d_jax.prediction.smoothing import PoseSmoother
 from pose3d_jax.prediction.tracking import Tracker
 
 log = logging.getLogger(__name__)
@@ -38,12 +36,6 @@ A, B = TypeVar("A"), TypeVar("B")
 MAX_BYTES = 256 << 20
 #: Seconds between two log lines about a video.
 LOG_INTERVAL = 5.0
-#: How fast the One-Euro filter follows: Hz per (unit/s), in sizes of the person, and in mm.
-BETA_2D, BETA_3D = 6.0, 0.005
-#: Smoothing starts again for a person not seen for so many seconds.
-MAX_GAP = 0.5
-#: Shortest time between two frames, s.
-MIN_SECONDS = 1e-3
 _END = object()
 
 
@@ -116,14 +108,39 @@ def predict_files(
         Each input, with a summary of its results or the error.
     """
     for is_video, group in itertools.groupby(inputs, lambda item: item.is_video):
+        results = map(ImageResult, group)
         if not is_video:
-            yield from _predict_photos(predictor, group, options)
-            continue
-        for item in group:
+            results = prefetch(predict_images(predictor, load_images(results), options))
+        for result in results:
             try:
-                yield item, predict_video(predictor, item, options)
+                if is_video:
+                    yield result.input, predict_video(predictor, result.input, options)
+                elif result.error is not None:
+                    raise result.error
+                else:  # Written in this thread: Matplotlib supports no other.
+                    outputs.write_photo(result.input, result.image, result.pose, options)
+                    yield result.input, _summary(len(result.pose))
             except UserError as error:
-                yield item, error
+                yield result.input, error
+
+
+def _summary(people: int) -> str:
+    if not people:
+        return "no person detected; lower --threshold, give a --box, or use --nodetect"
+    return f"{people} {'person' if people == 1 else 'people'}"
+
+
+def load_images(results: Iterable[ImageResult]) -> Iterator[ImageResult]:
+    """Reads the image files in several threads; a result gets its image or the error."""
+
+    def load(result: ImageResult) -> ImageResult:
+        try:
+            result.image = read_image(result.input.source)
+        except UserError as error:
+            result.error = error
+        return result
+
+    return parallel_map(load, results)
 
 
 def predict_images(
@@ -137,47 +154,34 @@ def predict_images(
         options: how to predict.
     """
 
-    def load(result: ImageResult) -> ImageResult:
-        """Loads the image and, unless people are detected, determines the squares."""
-        try:
-            if result.image is None:
-                result.image = read_image(result.input.source)
-            boxes = options.boxes_of(result.input)
-            if not _is_auto(boxes):
-                result.squares = predictor.squares(result.image, boxes, options.margin)
-        except UserError as error:
-            result.error = _with_name(error, result.input.source)
+    def locate(result: ImageResult) -> ImageResult:
+        """Determines the squares; detects people unless there are boxes."""
+        if result.error is None:
+            try:
+                result.squares = predictor.squares(
+                    result.image, options.boxes_of(result.input), options.margin,
+                    options.threshold, options.max_people, str(result.input.source),
+                )  # fmt: skip
+            except UserError as error:
+                result.error = error
         return result
 
-    loaded = parallel_map(load, results)
-    try:
-        for chunk in _chunks(loaded, predictor.batch_size):
-            for result in chunk:
-                if result.squares is None and result.error is None:
-                    result.squares = predictor.squares(
-                        result.image, AUTO, 1.0, options.threshold, options.max_people
-                    )
-            valid = [result for result in chunk if result.error is None]
-            pose = predictor.predict_squares(
-                [result.image for result in valid],
-                [result.squares for result in valid],
-                options.bone_length_sum,
-                options.intrinsics,
-            )
-            for number, result in enumerate(valid):
-                result.pose = own = pose.of_image(number)
-                if not all(np.isfinite(part).all() for part in (own.joints_2d, own.joints_3d)):
-                    result.error = UserError(
-                        f"{result.input.source}: the network's output is not finite: its weights "
-                        "are damaged, or its training diverged. Use another checkpoint."
-                    )
-            yield from chunk
-    finally:
-        _close(loaded)
-
-
-def _is_auto(boxes: Any) -> bool:
-    return isinstance(boxes, str) and boxes == AUTO
+    for chunk in _chunks(map(locate, results), predictor.batch_size):
+        valid = [result for result in chunk if result.error is None]
+        pose = predictor.predict_squares(
+            [result.image for result in valid],
+            [result.squares for result in valid],
+            options.bone_length_sum,
+            options.intrinsics,
+        )
+        for number, result in enumerate(valid):
+            result.pose = own = pose.of_image(number)
+            if not (np.isfinite(own.joints_2d).all() and np.isfinite(own.joints_3d).all()):
+                result.error = UserError(
+                    f"{result.input.source}: the network's output is not finite: its weights "
+                    "are damaged, or its training diverged. Use another checkpoint."
+                )
+        yield from chunk
 
 
 def _chunks(results: Iterable[ImageResult], size: int) -> Iterator[list[ImageResult]]:
@@ -185,39 +189,13 @@ def _chunks(results: Iterable[ImageResult], size: int) -> Iterator[list[ImageRes
     chunk, people, held = [], 0, 0
     for result in results:
         chunk.append(result)
-        people += 1 if result.squares is None else len(result.squares)
+        people += 0 if result.squares is None else len(result.squares)
         held += 0 if result.image is None else result.image.nbytes
         if people >= size or held >= MAX_BYTES or len(chunk) >= 2 * size:
             yield chunk
             chunk, people, held = [], 0, 0
     if chunk:
         yield chunk
-
-
-def _with_name(error: UserError, source: Path) -> UserError:
-    """Messages about boxes do not name the file; those about files do."""
-    return UserError(f"{source}: {error}") if isinstance(error, InputError) else error
-
-
-def _predict_photos(
-    predictor: Predictor, inputs: Iterable[Input], options: Options
-) -> Iterator[tuple[Input, str | UserError]]:
-    results = predict_images(predictor, map(ImageResult, inputs), options)
-    # Written in this thread: Matplotlib supports no other.
-    for result in prefetch(results):
-        try:
-            if result.error is not None:
-                raise result.error
-            outputs.write_photo(result.input, result.image, result.pose, options)
-            yield result.input, _summary(len(result.pose))
-        except UserError as error:
-            yield result.input, error
-
-
-def _summary(people: int) -> str:
-    if not people:
-        return "no person detected; lower --threshold, give a --box, or use --nodetect"
-    return f"{people} {'person' if people == 1 else 'people'}"
 
 
 def predict_video(predictor: Predictor, item: Input, options: Options) -> str:
@@ -229,36 +207,39 @@ def predict_video(predictor: Predictor, item: Input, options: Options) -> str:
     Raises:
         UserError: it cannot be read, a box is invalid, or a result cannot be written.
     """
-    with videos.open_video(item.source) as video:
-        frames = prefetch(video.frames)
+
+    def draw(result: ImageResult) -> tuple[ImageResult, np.ndarray]:
+        if result.error is not None:
+            raise result.error
+        if not options.overlays:
+            return result, result.image
+        people = result.pose.joints_2d, result.pose.person_confidence
+        return result, draw_people(result.image, *people)
+
+    # The thread that decodes ends before the file is closed.
+    with (
+        videos.open_video(item.source) as video,
+        contextlib.closing(prefetch(video.frames)) as frames,
+    ):
         first = next(frames, None)
         if first is None:
             raise UserError(f"{item.source} has no frames.")
-        frames = itertools.chain([first], frames)
-        results = (ImageResult(item, image, time) for time, image in frames)
-        predicted = _frame_poses(predictor, results, item, options)
-        if options.smooth:
-            predicted = map(_smoother(), predicted)
-
-        def draw(result: ImageResult) -> tuple[ImageResult, np.ndarray]:
-            if result.error is not None:
-                raise result.error
-            if not options.overlays:
-                return result, result.image
-            return result, draw_people(
-                result.image, result.pose.joints_2d, result.pose.person_confidence
-            )
-
-        drawn = parallel_map(draw, prefetch(predicted))
-        progress = _progress(item.source, video.count)
-        identities: set[int] = set()
+        everything = itertools.chain([first], frames)
+        results = (ImageResult(item, image, time) for time, image in everything)
+        drawn = parallel_map(draw, prefetch(_frame_poses(predictor, results, item, options)))
         size = first.image.shape[1::-1]
+        identities: set[int] = set()
+        start = logged = clock.monotonic()
         try:
             with outputs.open_video_results(item, size, video.rate, options) as add:
                 for count, (result, picture) in enumerate(drawn, 1):
                     add(result.time, result.pose, picture)
-                    identities.update(() if result.pose.id is None else result.pose.id.tolist())
-                    progress(count)
+                    identities.update(result.pose.id.tolist())
+                    if (now := clock.monotonic()) - logged > LOG_INTERVAL:
+                        logged, rate, total = now, count / (now - start), video.count or "?"
+                        log.info(
+                            "%s: frame %d of %s, %.1f per second", item.source, count, total, rate
+                        )
         finally:
             drawn.close()
         if video.lost:
@@ -270,65 +251,21 @@ def predict_video(predictor: Predictor, item: Input, options: Options) -> str:
 
 
 def _frame_poses(
-    predictor: Predictor, results: Iterator[ImageResult], item: Input, options: Options
+    predictor: Predictor, results: Iterable[ImageResult], item: Input, options: Options
 ) -> Iterator[ImageResult]:
     """The people of each frame: tracked, or in the boxes given, whose order is their identity."""
-    if _is_auto(options.boxes_of(item)):
-        tracker = Tracker(
-            predictor,
-            threshold=options.threshold,
-            max_people=options.max_people,
-            bone_length_sum=options.bone_length_sum,
-            intrinsics=options.intrinsics,
-        )
-        for result in results:
+    tracker = None
+    if is_auto(options.boxes_of(item)):
+        tracker = Tracker(predictor, options)
+    else:
+        results = predict_images(predictor, results, options)
+    smoother = PoseSmoother()
+    for result in results:
+        if tracker is not None:
             result.pose = tracker(result.image, result.time)
-            yield result
-        return
-    for result in predict_images(predictor, results, options):
-        if result.pose is not None:
+        elif result.pose is not None:
             number = np.arange(len(result.pose), dtype=np.int32)
             result.pose = dataclasses.replace(result.pose, id=number)
+        if options.smooth and result.error is None:
+            result.pose = smoother(result.pose, result.time)
         yield result
-
-
-def _smoother() -> Callable[[ImageResult], ImageResult]:
-    """Smooths the poses of each identity over time; a new person starts unfiltered."""
-    filters: dict[int, tuple[OneEuro, OneEuro]] = {}
-    before: dict[int, float] = {}
-
-    def smooth(result: ImageResult) -> ImageResult:
-        people = []
-        for person in result.pose:
-            (number,) = person.id.tolist()
-            if result.time - before.get(number, -np.inf) > MAX_GAP:
-                filters[number] = OneEuro(beta=BETA_2D), OneEuro(beta=BETA_3D)
-            # The times of a damaged video may repeat.
-            seconds = max(result.time - before.get(number, result.time), MIN_SECONDS)
-            before[number] = result.time
-            filter_2d, filter_3d = filters[number]
-            size = size_in_image(person.joints_2d)
-            joints_2d = filter_2d(person.joints_2d, seconds, unit=size).astype(np.float32)
-            joints_3d = filter_3d(person.joints_3d, seconds).astype(np.float32)
-            people.append(dataclasses.replace(person, joints_2d=joints_2d, joints_3d=joints_3d))
-        if people:
-            result.pose = dataclasses.replace(
-                concatenate(people), image=np.zeros(len(people), np.int32)
-            )
-        return result
-
-    return smooth
-
-
-def _progress(source: Path, total: int) -> Callable[[int], None]:
-    """Logs the progress of a video from time to time."""
-    start = last = clock.monotonic()
-
-    def report(count: int) -> None:
-        nonlocal last
-        now = clock.monotonic()
-        if now - last > LOG_INTERVAL:
-            last, rate = now, count / (now - start)
-            log.info("%s: frame %d of %s, %.1f per second", source, count, total or "?", rate)
-
-    return report

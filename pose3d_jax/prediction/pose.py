@@ -18,7 +18,8 @@ from pose3d_jax.prediction.detection import person_confidence
 _JOINT = {name: number for number, name in enumerate(skeleton.JOINT_NAMES)}
 #: Each joint of a set: its name, and the MPII joints whose midpoint it is; none where MPII's joints
 #: do not determine it. Bones are pairs of the set's indices.
-JOINT_SETS: Mapping[str, tuple[dict[str, tuple[str, ...]], tuple[tuple[int, int], ...]]] = {
+JOINT_SETS: Mapping[str, tuple[dict[str, tuple[str, ...]], Any]] = {
+    "mpii": ({name: (name,) for name in skeleton.JOINT_NAMES}, skeleton.BONES),
     # Lin et al. 2014. MPII has no face, so that nose, eyes and ears are NaN with confidence 0.
     "coco": (
         dict.fromkeys(("nose", "left_eye", "right_eye", "left_ear", "right_ear"), ())
@@ -124,7 +125,7 @@ class Pose:
         joint that MPII's do not determine is NaN, with confidence 0.
 
         Args:
-            joint_set: "coco" (17 joints) or "h36m" (17 joints).
+            joint_set: "mpii" (the same joints), "coco" (17 joints) or "h36m" (17 joints).
 
         Raises:
             UserError: the joint set is unknown.
@@ -135,6 +136,8 @@ class Pose:
         """
         if joint_set not in JOINT_SETS:
             raise UserError(f"Unknown joint set {joint_set!r}; use one of {', '.join(JOINT_SETS)}.")
+        if joint_set == "mpii":
+            return self
         joints, bones = JOINT_SETS[joint_set]
         sources = [[_JOINT[name] for name in names] for names in joints.values()]
 
@@ -143,10 +146,8 @@ class Pose:
             parts = [values[:, own].mean(axis=1) if own else missing for own in sources]
             return np.stack(parts, axis=1)
 
-        confidence = [
-            self.confidence[:, own].min(axis=1) if own else np.zeros_like(self.confidence[:, 0])
-            for own in sources
-        ]
+        zero = np.zeros_like(self.confidence[:, 0])
+        confidence = [self.confidence[:, own].min(axis=1) if own else zero for own in sources]
         camera = self.joints_camera
         return dataclasses.replace(
             self,
@@ -166,9 +167,8 @@ class Pose:
         columns = self._per_person() | {"person_confidence": self.person_confidence}
         if not self.image.any():
             del columns["image"]
-        names = {"squares": "square"}
         plain = {
-            names.get(name, name): _plain(values, _DIGITS.get(name, 0))
+            {"squares": "square"}.get(name, name): _plain(values, _DIGITS.get(name, 0))
             for name, values in columns.items()
         }
         return {
@@ -182,23 +182,8 @@ class Pose:
         Path(path).write_text(json.dumps(self.to_dict()) + "\n")
 
     def _per_person(self) -> dict[str, np.ndarray]:
-        names = (field.name for field in dataclasses.fields(self))
-        values = {
-            name: getattr(self, name) for name in names if name not in ("joint_names", "bones")
-        }
-        return {name: value for name, value in values.items() if value is not None}
-
-
-def concatenate(poses: list[Pose]) -> Pose:
-    """Poses of several images as one; `Pose.image` counts the list's items.
-
-    Raises:
-        ValueError: there is none.
-    """
-    columns = [pose._per_person() for pose in poses]
-    people = {name: np.concatenate([own[name] for own in columns]) for name in columns[0]}
-    numbers = np.repeat(np.arange(len(poses), dtype=np.int32), [len(pose) for pose in poses])
-    return dataclasses.replace(poses[0], **people | {"image": numbers})
+        of_all = ("joint_names", "bones")
+        return {k: v for k, v in vars(self).items() if v is not None and k not in of_all}
 
 
 def _plain(values: np.ndarray, digits: int) -> list:

@@ -28,6 +28,13 @@ log = logging.getLogger(__name__)
 
 #: As `boxes`: the people of the image are detected.
 AUTO = "auto"
+
+
+def is_auto(boxes: Any) -> bool:
+    """Whether `boxes` asks for detection."""
+    return isinstance(boxes, str) and boxes == AUTO
+
+
 if TYPE_CHECKING:
     Path = str | os.PathLike
     #: One image: uint8 RGB of any size, or the path of an image file.
@@ -71,6 +78,9 @@ class Predictor:
         input_side: side of the network's input, px.
         bone_length_sum: of the average skeleton, mm.
         network: the network, which predicts in batches.
+        graphdef: structure of the network; batch normalisation is folded (`models.folding`).
+        variables: parameters of the network, folded.
+        batch_size: people predicted at once, at most.
 
     >>> predictor = Predictor.from_pretrained()
     >>> photo = np.zeros((240, 320, 3), np.uint8)
@@ -102,33 +112,22 @@ class Predictor:
         self.network = BatchedNetwork(
             graphdef, variables, input_side, batch_size, flip=flip, scales=scales
         )
+        self.graphdef, self.variables = self.network.graphdef, self.network.variables
+        self.batch_size = batch_size
         self._calibration = calibration
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name: str = loading.DEFAULT,
-        *,
-        batch_size: int = 32,
-        flip: bool = False,
-        scales: Sequence[float] = (1.0,),
-        compute: str | None = "auto",
-    ) -> "Predictor":
+    def from_pretrained(cls, name: str = loading.DEFAULT, **options: Any) -> "Predictor":
         """Loads a bundled network; nothing is downloaded.
 
         Args:
             name: of the network; `pose3d_jax/weights/README.md` has a model card of each.
-            batch_size: people predicted at once, at most; a smaller one needs less memory.
-            flip: average with the predictions of the mirror images: twice the work, fewer errors.
-            scales: average over crops this many times as large as the person's square.
-            compute: type of the arithmetic: "float32", "bfloat16", "auto" for bfloat16 on CPUs that
-                multiply it fast and float32 elsewhere, or None for that of training.
+            **options: those of `from_checkpoint`.
 
         Raises:
             UserError: there is no network of that name, or its file is damaged.
         """
-        found = loading.load(loading.bundled_file(name), compute=compute)
-        return cls._from_trained(found, name, batch_size=batch_size, flip=flip, scales=scales)
+        return cls.from_checkpoint(loading.bundled_file(name), **options)
 
     @classmethod
     def from_checkpoint(
@@ -155,17 +154,11 @@ class Predictor:
             UserError: there is no complete checkpoint.
         """
         found = loading.load(path, compute=compute)
-        return cls._from_trained(found, path, batch_size=batch_size, flip=flip, scales=scales)
-
-    @classmethod
-    def _from_trained(
-        cls, found: loading.TrainedNetwork, name: str | os.PathLike, **options: Any
-    ) -> "Predictor":
         if not found.with_depth:
             log.warning(
                 "%s is of a stage that does not train depth: 2D joints are predicted, but depths "
                 "and 3D joints are meaningless.",
-                name,
+                path,
             )
         log.info("computing in %s", precision.resolve(found.config.precision.compute))
         return cls(
@@ -173,8 +166,10 @@ class Predictor:
             found.variables,
             input_side=found.config.model.input_side,
             bone_length_sum=found.config.data.bone_length_sum,
+            batch_size=batch_size,
+            flip=flip,
+            scales=scales,
             calibration=Calibration.of_config(found.config),
-            **options,
         )
 
     def model(
@@ -254,10 +249,8 @@ class Predictor:
         Returns:
             Boxes as a call takes them, from the highest confidence; and the confidences.
         """
-        network = self.network if self.network.has_detector else _bundled_detector()
-        return detection.detect(
-            image, network.detect, self._joints_of, threshold=threshold, max_people=max_people
-        )
+        squares, confidences = self._detect(image, threshold, max_people)
+        return detection.as_boxes(squares), confidences
 
     def squares(
         self,
@@ -275,9 +268,8 @@ class Predictor:
         Raises:
             InputError: a box is invalid.
         """
-        if isinstance(boxes, str) and boxes == AUTO:
-            boxes, _ = self.detect(image, threshold=threshold, max_people=max_people)
-            margin = 1.0
+        if is_auto(boxes):
+            return self._detect(image, threshold, max_people)[0]
         return to_squares(boxes, image, margin, name)
 
     def predict_squares(
@@ -303,7 +295,8 @@ class Predictor:
         sizes = self._sizes(bone_length_sum, len(everyone))
         joints = self.network(images, index, everyone, sizes)
         joints_2d = out_of_square(joints.crop, everyone, self.input_side)
-        confidence = self._confidence(joints.confidence)
+        peaks = joints.confidence
+        confidence = peaks if self._calibration is None else self._calibration(peaks)
         camera = None
         if intrinsics is not None:
             values = np.asarray(intrinsics, np.float32)
@@ -320,17 +313,20 @@ class Predictor:
             image=index,
         )
 
+    def _detect(
+        self, image: np.ndarray, threshold: float | None, max_people: int | None
+    ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
+        network = self.network if self.network.has_detector else _bundled_detector()
+        return detection.detect(
+            image, network.detect, self._joints_of, threshold=threshold, max_people=max_people
+        )
+
     def _joints_of(self, image, squares) -> tuple[np.ndarray, np.ndarray]:
         """The network as `detection.Predict`."""
         # Whole batches: one program is compiled for all detections.
         padded = np.pad(squares, ((0, -len(squares) % self.network.size), (0, 0)), "edge")
-        index, sizes = np.zeros(len(padded), np.int32), self._sizes(None, len(padded))
-        joints = self.network([image], index, padded, sizes)
-        crop, confidence = joints.crop[: len(squares)], joints.confidence[: len(squares)]
-        return out_of_square(crop, squares, self.input_side), self._confidence(confidence)
-
-    def _confidence(self, peaks: Float[np.ndarray, "n 16"]) -> Float[np.ndarray, "n 16"]:
-        return peaks if self._calibration is None else self._calibration(peaks)
+        pose = self.predict_squares([image], [padded])[: len(squares)]
+        return pose.joints_2d, pose.confidence
 
     def _sizes(self, bone_length_sum: "Lengths", count: int) -> Float[np.ndarray, "n"]:
         """The bone-length sums of `count` people, mm.
@@ -350,21 +346,6 @@ class Predictor:
                 f"{count} people; it is {bone_length_sum}."
             )
         return np.broadcast_to(sizes, count)
-
-    @property
-    def graphdef(self) -> nnx.GraphDef:
-        """Structure of the network; batch normalisation is folded (`models.folding`)."""
-        return self.network.graphdef
-
-    @property
-    def variables(self) -> Variables:
-        """Parameters of the network, folded."""
-        return self.network.variables
-
-    @property
-    def batch_size(self) -> int:
-        """People predicted at once, at most."""
-        return self.network.batch_size
 
 
 @functools.cache

@@ -1,9 +1,19 @@
 """Smoothing over time: the One-Euro filter (Casiez et al., CHI 2012)."""
 
+import dataclasses
 import math
 
 import numpy as np
 from jaxtyping import Float
+
+from pose3d_jax.prediction.pose import Pose
+
+#: How fast the filter follows: Hz per (unit/s), in sizes of the person, and in mm.
+BETA_2D, BETA_3D = 6.0, 0.005
+#: Smoothing starts again for a person not seen for so many seconds.
+MAX_GAP = 0.5
+#: Shortest time between two frames, s: the times of a damaged video may repeat.
+MIN_SECONDS = 1e-3
 
 
 class OneEuro:
@@ -55,3 +65,31 @@ def size_in_image(joints_2d: Float[np.ndarray, "n 16 2"]) -> Float[np.ndarray, "
 def _weight(cutoff, seconds: float):
     """The weight of a new sample in an exponential average with this cut-off."""
     return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff * seconds))
+
+
+class PoseSmoother:
+    """Smooths the poses of each identity over time; a new person starts unfiltered."""
+
+    def __init__(self):
+        self._filters: dict[int, tuple[OneEuro, OneEuro]] = {}
+        self._times: dict[int, float] = {}
+
+    def __call__(self, pose: Pose, time: float) -> Pose:
+        """Smooths the people of the next frame.
+
+        Args:
+            pose: with identities.
+            time: of the frame, s.
+        """
+        joints_2d, joints_3d = pose.joints_2d.copy(), pose.joints_3d.copy()
+        for row, number in enumerate(pose.id.tolist()):
+            seconds = time - self._times.get(number, -np.inf)
+            if seconds > MAX_GAP:
+                self._filters[number] = OneEuro(beta=BETA_2D), OneEuro(beta=BETA_3D)
+            self._times[number] = time
+            filter_2d, filter_3d = self._filters[number]
+            own, seconds = slice(row, row + 1), max(seconds, MIN_SECONDS)
+            size = size_in_image(pose.joints_2d[own])
+            joints_2d[own] = filter_2d(pose.joints_2d[own], seconds, unit=size)
+            joints_3d[own] = filter_3d(pose.joints_3d[own], seconds)
+        return dataclasses.replace(pose, joints_2d=joints_2d, joints_3d=joints_3d)

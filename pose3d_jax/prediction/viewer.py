@@ -1,17 +1,16 @@
 """The interactive view with Plotly: skeletons on their image and, rotatable, in 3D."""
 
 import base64
-import io
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from pose3d_jax import skeleton
 from pose3d_jax.drawing.skeletons import joint_colour, opacity
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.files import reduce_image
+from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.prediction.pose import Pose
 
 #: Distance between people in 3D, mm: poses are root-relative, and would overlap.
@@ -52,9 +51,10 @@ def view(image: UInt8[np.ndarray, "height width 3"], pose: Pose) -> Any:
     figure = make_subplots(
         cols=2, specs=[[{"type": "xy"}, {"type": "scene"}]], horizontal_spacing=0.02
     )
+    jpeg = base64.b64encode(encode_image(reduced, JPEG_QUALITY)).decode()
     figure.add_trace(
         # Plotly's coordinates are those of pixel centres.
-        go.Image(source=_data_uri(reduced), x0=dx / 2, dx=dx, y0=dy / 2, dy=dy,
+        go.Image(source=f"data:image/jpeg;base64,{jpeg}", x0=dx / 2, dx=dx, y0=dy / 2, dy=dy,
                  zsmooth="fast", hoverinfo="skip"),
         row=1, col=1,
     )  # fmt: skip
@@ -66,16 +66,29 @@ def view(image: UInt8[np.ndarray, "height width 3"], pose: Pose) -> Any:
                 x=x, y=y, text=str(person + 1), showarrow=False, yshift=14, row=1, col=1,
                 font={"color": "white"}, bgcolor="rgba(25, 25, 25, 0.7)",
             )  # fmt: skip
+        # Plotly's vertical axis is the last, and points up.
+        in_space = pose.joints_3d[person][:, [0, 2, 1]] * (1, 1, -1) + (SPACING * person, 0, 0)
         for side, (lines, points) in _parts().items():
             style = {
                 "legendgroup": side,
                 "opacity": float(opacities[person]),
-                "line": {"color": f"rgb{joint_colour(points[0])}"},
-                "marker": {"color": f"rgb{joint_colour(points[0])}"},
+                "line": {"color": f"rgb{joint_colour(points[0])}", "width": 3},
+                "marker": {"color": f"rgb{joint_colour(points[0])}", "size": 6},
+                "text": _titles(pose, person, points),
+                "col": 1,
+                "showlegend": False,
             }
-            _add_2d(figure, pose, person, lines, points, style)
-            style |= {"name": side, "showlegend": person == 0}
-            _add_3d(figure, pose, person, lines, points, style)
+            _add(
+                figure.add_scatter, pose.joints_2d[person], pose.confidence[person], lines, points,
+                "x %{x:.1f}, y %{y:.1f} px<br>confidence %{customdata:.2f}", **style,
+            )  # fmt: skip
+            style |= {"line": style["line"] | {"width": 8}, "marker": style["marker"] | {"size": 4}}
+            style |= {"name": side, "col": 2, "showlegend": person == 0}
+            _add(
+                figure.add_scatter3d, in_space, pose.joints_3d[person], lines, points,
+                "x %{customdata[0]:.0f}, y %{customdata[1]:.0f}, z %{customdata[2]:.0f} mm",
+                **style,
+            )  # fmt: skip
     figure.update_xaxes(visible=False, range=[0, width], constrain="domain")
     figure.update_yaxes(
         visible=False, range=[height, 0], constrain="domain", scaleanchor="x", scaleratio=1
@@ -86,40 +99,15 @@ def view(image: UInt8[np.ndarray, "height width 3"], pose: Pose) -> Any:
     return figure
 
 
-def _add_2d(figure, pose, person, lines, points, style) -> None:
-    joints, confidence = pose.joints_2d[person], pose.confidence[person]
-    x, y = _path(joints, lines)
-    style = style | {"showlegend": False, "row": 1, "col": 1}
-    bones, dots = style | {"line": style["line"] | {"width": 3}}, style
-    figure.add_scatter(x=x, y=y, mode="lines", hoverinfo="skip", **bones)
-    figure.add_scatter(
-        x=joints[points, 0], y=joints[points, 1], mode="markers",
-        text=[_title(pose, person, j) for j in points], customdata=confidence[points],
-        hovertemplate=(
-            "<b>%{text}</b><br>x %{x:.1f}, y %{y:.1f} px<br>"
-            "confidence %{customdata:.2f}<extra></extra>"
-        ),
-        **dots,
-    )  # fmt: skip
-
-
-def _add_3d(figure, pose, person, lines, points, style) -> None:
-    joints = pose.joints_3d[person]
-    # Plotly's vertical axis is the last, and points up.
-    places = joints[:, [0, 2, 1]] * (1, 1, -1) + (SPACING * person, 0, 0)
-    x, y, z = _path(places, lines)
-    bones = style | {"line": style["line"] | {"width": 8}, "row": 1, "col": 2}
-    dots = style | {"marker": style["marker"] | {"size": 4}, "row": 1, "col": 2}
-    figure.add_scatter3d(x=x, y=y, z=z, mode="lines", hoverinfo="skip", **bones)
-    x, y, z = places[points].T
-    figure.add_scatter3d(
-        x=x, y=y, z=z, mode="markers",
-        text=[_title(pose, person, j) for j in points], customdata=joints[points],
-        hovertemplate=(
-            "<b>%{text}</b><br>x %{customdata[0]:.0f}, y %{customdata[1]:.0f}, "
-            "z %{customdata[2]:.0f} mm<extra></extra>"
-        ),
-        **dots | {"showlegend": False},
+def _add(add, places, values, lines, points, hover: str, *, text, showlegend, **style) -> None:
+    """Adds the bones and joints of a side; joints show their name and values under the mouse."""
+    bones = dict(zip("xyz", _path(places, lines)))
+    add(**bones, mode="lines", hoverinfo="skip", row=1, showlegend=showlegend, **style)
+    joints = dict(zip("xyz", places[points].T))
+    hover = f"<b>%{{text}}</b><br>{hover}<extra></extra>"
+    add(
+        **joints, mode="markers", text=text, customdata=values[points], hovertemplate=hover,
+        row=1, showlegend=False, **style,
     )  # fmt: skip
 
 
@@ -153,9 +141,9 @@ def _scene(pose: Pose) -> dict[str, Any]:
     }
 
 
-def _title(pose: Pose, person: int, joint: int) -> str:
-    name = skeleton.JOINT_NAMES[joint].replace("_", " ")
-    return name if len(pose) == 1 else f"{name}, person {person + 1}"
+def _titles(pose: Pose, person: int, joints: list[int]) -> list[str]:
+    suffix = f", person {person + 1}" if len(pose) > 1 else ""
+    return [skeleton.JOINT_NAMES[joint].replace("_", " ") + suffix for joint in joints]
 
 
 def _parts() -> dict[str, tuple[list[tuple[int, int]], list[int]]]:
@@ -174,9 +162,3 @@ def _path(places: np.ndarray, bones: list[tuple[int, int]]) -> list[list[float |
     """The coordinates of a line through all bones, interrupted by None."""
     path = [joint for bone in bones for joint in (*bone, None)]
     return [[None if j is None else float(along[j]) for j in path] for along in places.T]
-
-
-def _data_uri(image: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="JPEG", quality=JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -2,8 +2,8 @@
 
 import contextlib
 import http.server
-import io
 import logging
+import queue
 import sys
 import threading
 import time
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from pose3d_jax.drawing.skeletons import draw_people
 from pose3d_jax.errors import UserError
+from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.prediction.pose import Pose
 from pose3d_jax.untrusted import reason
 
@@ -60,37 +60,30 @@ def open_camera(camera: str) -> Iterator[Iterator[UInt8[np.ndarray, "h w 3"]]]:
 
 def newest(items: Iterator[Any]) -> Iterator[Any]:
     """The newest item at each time: a thread consumes the items and drops those not asked for."""
-    condition, slot = threading.Condition(), {"item": None, "end": False}
+    slot: queue.Queue[Any] = queue.Queue(maxsize=1)
+    stopped = threading.Event()
 
     def consume() -> None:
+        end = None
         try:
             for item in items:
-                with condition:
-                    slot["item"] = item
-                    condition.notify()
-                    if slot["end"]:
-                        return
+                with contextlib.suppress(queue.Empty):
+                    slot.get_nowait()
+                slot.put(item)
+                if stopped.is_set():
+                    return
         except Exception as error:
-            slot["error"] = error
-        finally:
-            with condition:
-                slot["end"] = True
-                condition.notify()
+            end = error
+        slot.put(end)
 
-    thread = threading.Thread(target=consume, daemon=True)
-    thread.start()
+    threading.Thread(target=consume, daemon=True).start()
     try:
-        while True:
-            with condition:
-                condition.wait_for(lambda: slot["item"] is not None or slot["end"])
-                item, slot["item"] = slot["item"], None
-            if item is None:
-                break
+        while (item := slot.get()) is not None:
+            if isinstance(item, Exception):
+                raise UserError(f"The camera stopped: {reason(item)}.")
             yield item
-        if "error" in slot:
-            raise UserError(f"The camera stopped: {reason(slot['error'])}.")
     finally:
-        slot["end"] = True
+        stopped.set()
 
 
 class Page:
@@ -116,23 +109,15 @@ class Page:
 
     def show(self, picture: UInt8[np.ndarray, "h w 3"]) -> None:
         """Shows an RGB picture."""
-        buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "JPEG", quality=80)
+        jpeg = encode_image(picture, quality=80)
         with self._condition:
-            self._jpeg = buffer.getvalue()
+            self._jpeg = jpeg
             self._condition.notify_all()
 
     def close(self) -> None:
         """Ends the server."""
         self._server.shutdown()
         self._server.server_close()
-
-    def _pictures(self) -> Iterator[bytes]:
-        while True:
-            with self._condition:
-                self._condition.wait()
-                jpeg = self._jpeg
-            yield jpeg
 
     def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
         page = self
@@ -149,7 +134,10 @@ class Page:
                 self.send_header("Content-Type", kind)
                 self.end_headers()
                 with contextlib.suppress(ConnectionError):
-                    for jpeg in page._pictures():
+                    while True:
+                        with page._condition:
+                            page._condition.wait()
+                            jpeg = page._jpeg
                         head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
                         head += f"Content-Length: {len(jpeg)}\r\n\r\n"
                         self.wfile.write(head.encode() + jpeg + b"\r\n")
