@@ -12,6 +12,7 @@ import io
 import math
 import os
 import pickle
+import re
 import struct
 import sys
 import zipfile
@@ -38,23 +39,16 @@ _DATA_BUILTINS = {
 #: bfloat16 as its two bytes: NumPy has no such type.
 _BFLOAT16 = np.dtype("V2")
 _STORAGE_TYPES = {
-    "DoubleStorage": np.dtype("<f8"),
-    "FloatStorage": np.dtype("<f4"),
-    "HalfStorage": np.dtype("<f2"),
-    "BFloat16Storage": _BFLOAT16,
-    "LongStorage": np.dtype("<i8"),
-    "IntStorage": np.dtype("<i4"),
-    "ShortStorage": np.dtype("<i2"),
-    "CharStorage": np.dtype("<i1"),
-    "ByteStorage": np.dtype("<u1"),
-    "BoolStorage": np.dtype("?"),
-}
+    "DoubleStorage": np.dtype("<f8"), "FloatStorage": np.dtype("<f4"),
+    "HalfStorage": np.dtype("<f2"), "BFloat16Storage": _BFLOAT16,
+    "LongStorage": np.dtype("<i8"), "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"), "CharStorage": np.dtype("<i1"),
+    "ByteStorage": np.dtype("<u1"), "BoolStorage": np.dtype("?"),
+}  # fmt: skip
 #: Entries of a training script's dictionary that hold the network, in order of preference.
 _NETWORK_KEYS = ("state_dict", "model_state_dict", "model", "net", "network")
 #: Prefixes of names that wrappers of a module add.
-_WRAPPERS = ("module.", "_orig_mod.")
-
-
+_WRAPPERS = re.compile(r"^(module\.)?(_orig_mod\.)?")
 #: Limits on reading a file, besides four times its size: bytes, and seconds of CPU time.
 SPARE_MEMORY, SECONDS = 512 << 20, 20
 
@@ -140,10 +134,6 @@ def _rebuild_tensor(storage, offset, shape, stride, *_) -> _Tensor:
     return _Tensor(storage, offset, shape, stride)
 
 
-def _rebuild_parameter(tensor, *_) -> _Tensor:
-    return tensor
-
-
 def _reconstruct(_, __, items) -> _StandIn:
     """`copyreg._reconstructor`: an instance of a subclass of a built-in class."""
     stand_in = _StandIn()
@@ -159,8 +149,8 @@ _KNOWN = {
     ("builtins", "frozenset"): frozenset,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    ("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+    ("torch._utils", "_rebuild_parameter_with_state"): lambda tensor, *_: tensor,
 }
 
 
@@ -236,21 +226,12 @@ def _network_tensors(root: Any) -> dict[str, _Tensor]:
     if isinstance(root, _StandIn) and isinstance(root.state, Mapping):
         entries = dict(_module_tensors(root))
     else:
-        entries = {
-            name: value
-            for name, value in root.items()
-            if isinstance(name, str) and isinstance(value, _Tensor)
-        }
+        named = ((k, v) for k, v in root.items() if isinstance(k, str))
+        entries = {name: value for name, value in named if isinstance(value, _Tensor)}
     if not entries:
         inner = (_network_tensors(root.get(key)) for key in _NETWORK_KEYS)
         return next((tensors for tensors in inner if tensors), {})
-    return {_unwrapped(name): tensor for name, tensor in entries.items()}
-
-
-def _unwrapped(name: str) -> str:
-    for prefix in _WRAPPERS:
-        name = name.removeprefix(prefix)
-    return name
+    return {_WRAPPERS.sub("", name): tensor for name, tensor in entries.items()}
 
 
 def _module_tensors(module: _StandIn, prefix: str = "") -> Iterator[tuple[str, _Tensor]]:

@@ -160,10 +160,6 @@ class BatchedNetwork:
         scores, squares = self._detect(self._variables, jax.device_put(image[None]))
         return jax.device_get(scores)[0], jax.device_get(squares)[0]
 
-    def programs(self) -> int:
-        """The number of programs compiled for batches."""
-        return self._predict._cache_size()
-
     def _run(self, cropped: tuple[np.ndarray, np.ndarray], sizes: np.ndarray) -> Joints:
         count = len(sizes)
         size = min(_power_of_two(count), self.size)
