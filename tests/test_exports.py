@@ -3,7 +3,9 @@
 import csv
 
 import numpy as np
+import pybvh
 import pytest
+import trc
 
 from pose3d_jax.prediction import exports
 from pose3d_jax.prediction.pose import Pose
@@ -62,7 +64,6 @@ def test_csv_has_a_row_per_frame_and_person(tmp_path):
 
 
 def test_trc_is_read_by_another_program(tmp_path):
-    trc = pytest.importorskip("trc")
     joints = moving_skeleton()
     empty = pose_of(joints[0])[[]]
     poses = [pose_of(own) for own in joints]
@@ -81,7 +82,6 @@ def test_trc_is_read_by_another_program(tmp_path):
 
 
 def test_bvh_moves_another_programs_skeleton_to_the_same_joints(tmp_path):
-    pybvh = pytest.importorskip("pybvh")
     joints = moving_skeleton()
     joints += np.linspace(0, 500, len(joints))[:, None, None]
     camera = [np.float32(own[None]) for own in joints]

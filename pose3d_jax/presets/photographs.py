@@ -23,7 +23,8 @@ def open_data() -> ml_collections.ConfigDict:
       and set more steps.
 
     7.3 million parameters, and 0.7 million in the heads that `train_heads` adds: a detector and a
-    network from joints to depth. Some 40 images/s on one core with bfloat16 (AMD EPYC 9004), so
+    network from joints to depth. Some 40 images/s on one core in bfloat16 (AMD EPYC 9004; 20 in
+    float32, which CPUs without fast bfloat16 use), so
     that stage 1 takes seven hours. The bundled network was trained for a sixth of it, from an
     earlier network; its model card (`pose3d_jax/weights/README.md`) has the commands.
 
@@ -52,6 +53,7 @@ def open_data() -> ml_collections.ConfigDict:
             "output_scale": 0.1,
         }
     )
+    config.precision.compute = "auto"
     config.targets.update({"sigma": 1.0, "lab_joints": "projection"})
     config.data.lab = {"name": "synthetic/varied", "train": "train", "test": "test"}
     # The last tenth of LSP's own training photographs is held out, to choose between networks.
