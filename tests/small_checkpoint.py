@@ -13,6 +13,7 @@ import numpy as np
 from pose3d_jax import presets
 from pose3d_jax.checkpoints.stage import StageCheckpoints
 from pose3d_jax.models.variables import make_network
+from pose3d_jax.prediction.pose import Pose
 from pose3d_jax.stages import get_stage
 from pose3d_jax.training.directory import claim_directory
 from pose3d_jax.training.state import TrainState, initial_state, make_optimizer
@@ -74,6 +75,20 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     y, x = np.mgrid[:height, :width][..., None] / 7.0
     phase, fx, fy = rng.uniform(0, 6, (3, 1, 1, 3))
     return np.uint8(127 + 100 * np.sin(x * fx / 3 + phase) * np.cos(y * fy / 3 + phase))
+
+
+def pose_of(joints_2d, joints_3d=None, **fields) -> Pose:
+    """People with joints in px and mm (0 by default), and any further fields of `Pose`."""
+    count = len(joints_2d)
+    columns = {"joints_3d": (16, 3), "confidence": (16,), "squares": (3,), "image": ()}
+    arrays = {name: np.zeros((count, *shape)) for name, shape in columns.items()} | fields
+    if joints_3d is not None:
+        arrays["joints_3d"] = joints_3d
+    whole = {"image", "id"}
+    return Pose(
+        joints_2d=np.float32(joints_2d),
+        **{n: np.asarray(x, np.int32 if n in whole else np.float32) for n, x in arrays.items()},
+    )
 
 
 def assert_same(found, expected, *, shift=(0, 0)) -> None:

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pybvh
 import pytest
+import small_checkpoint
 import trc
 
 from pose3d_jax.prediction import exports
@@ -38,17 +39,10 @@ def moving_skeleton() -> np.ndarray:
     return joints
 
 
-def pose_of(joints: np.ndarray, *, ids=(0,), camera=None) -> Pose:
-    count = len(ids)
-    return Pose(
-        np.tile(np.float32(joints[:, :2]), (count, 1, 1)),
-        np.tile(np.float32(joints), (count, 1, 1)),
-        np.full((count, 16), 0.5, np.float32),
-        np.ones((count, 3), np.float32),
-        np.zeros(count, np.int32),
-        joints_camera=camera,
-        id=np.array(ids, np.int32),
-    )
+def pose_of(joints: np.ndarray, *, ids=(0,), **fields) -> Pose:
+    """The same joints (mm) for all identities."""
+    everyone = np.tile(joints, (len(ids), 1, 1))
+    return small_checkpoint.pose_of(everyone[..., :2], everyone, id=ids, **fields)
 
 
 def test_csv_has_a_row_per_frame_and_person(tmp_path):
@@ -84,8 +78,7 @@ def test_trc_is_read_by_another_program(tmp_path):
 def test_bvh_moves_another_programs_skeleton_to_the_same_joints(tmp_path):
     joints = moving_skeleton()
     joints += np.linspace(0, 500, len(joints))[:, None, None]
-    camera = [np.float32(own[None]) for own in joints]
-    poses = [pose_of(own, camera=c) for own, c in zip(joints, camera)]
+    poses = [pose_of(own, joints_camera=own[None]) for own in joints]
     exports.write_bvh(tmp_path / "a.bvh", TIMES, poses, 0)
     motion = pybvh.read_bvh_file(str(tmp_path / "a.bvh"))
     assert motion.frame_count == len(TIMES) and motion.frame_time == pytest.approx(1 / 30, abs=1e-5)

@@ -2,22 +2,19 @@ import json
 
 import numpy as np
 import pytest
+from small_checkpoint import pose_of
 
 from pose3d_jax import skeleton
 from pose3d_jax.errors import UserError
 from pose3d_jax.prediction.pose import JOINT_SETS, Pose
 
 
-def poses(count: int = 3, seed: int = 0) -> Pose:
-    rng = np.random.default_rng(seed)
-    return Pose(
-        joints_2d=rng.normal(size=(count, 16, 2)).astype(np.float32),
-        joints_3d=rng.normal(size=(count, 16, 3)).astype(np.float32),
-        confidence=rng.uniform(size=(count, 16)).astype(np.float32),
-        squares=rng.uniform(size=(count, 3)).astype(np.float32),
-        image=np.arange(count, dtype=np.int32) // 2,
-        id=np.arange(count, dtype=np.int32) + 10,
-    )
+def poses() -> Pose:
+    rng = np.random.default_rng(0)
+    return pose_of(
+        rng.normal(size=(3, 16, 2)), rng.normal(size=(3, 16, 3)),
+        confidence=rng.uniform(size=(3, 16)), image=np.arange(3) // 2, id=np.arange(3) + 10,
+    )  # fmt: skip
 
 
 def test_iteration_and_selection_give_people():

@@ -26,9 +26,7 @@ from pose3d_jax.images import videos
 from pose3d_jax.prediction import detection, exports
 from pose3d_jax.prediction.inputs import Input, Options, list_inputs, read_boxes
 from pose3d_jax.prediction.pipeline import predict_files
-from pose3d_jax.prediction.pose import Pose
 from pose3d_jax.prediction.predictor import AUTO, Predictor
-from pose3d_jax.prediction.smoothing import PoseSmoother
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -229,45 +227,6 @@ def test_detected_people_of_a_video_are_tracked(predictor, inputs, tmp_path, mon
     assert len(content["frames"]) == 5 and all(row["people"] for row in content["frames"])
     ids = [{person["id"] for person in row["people"]} for row in content["frames"]]
     assert all(a & b for a, b in itertools.pairwise(ids))
-
-
-def smoothed(smooth, time: float, places: dict[int, float], size: float = 1.0) -> Pose:
-    """The next frame of people, by identity, who stand at places along x."""
-    shape = np.random.default_rng(0).uniform(-40, 40, (16, 2))
-    joints = np.float32([size * (shape + place) for place in places.values()])
-    pose = Pose(
-        joints_2d=joints,
-        joints_3d=np.concatenate([joints, joints[..., :1]], axis=-1),
-        confidence=np.ones((len(places), 16), np.float32),
-        squares=np.full((len(places), 3), 100 * size, np.float32),
-        image=np.zeros(len(places), np.int32),
-        id=np.array(list(places), np.int32),
-    )
-    return smooth(pose, time)
-
-
-def test_smoothing_keeps_people_apart():
-    smooth = PoseSmoother()
-    for frame in range(20):
-        smoothed(smooth, frame / 25, {0: 100, 1: 500})
-    # One leaves and another comes, in the same frame; the order changes.
-    expected = smoothed(PoseSmoother(), 0, {2: 900, 1: 503})
-    found = smoothed(smooth, 20 / 25, {2: 900, 1: 503})
-    np.testing.assert_array_equal(found.joints_2d[0], expected.joints_2d[0])
-    assert (found.joints_2d[1] < expected.joints_2d[1] - 0.5).all()
-    assert found.id.tolist() == [2, 1]
-    # A person who returns after a while is not drawn to the old place.
-    later = smoothed(smooth, 5.0, {0: 300}).joints_2d
-    np.testing.assert_array_equal(later, smoothed(PoseSmoother(), 0, {0: 300}).joints_2d)
-
-
-def test_smoothing_does_not_depend_on_the_resolution():
-    tracks = []
-    for size in (0.5, 8.0):
-        smooth, jitter = PoseSmoother(), np.random.default_rng(1).normal(size=30)
-        poses = [smoothed(smooth, n / 25, {0: 100 + x}, size) for n, x in enumerate(jitter)]
-        tracks.append(np.array([pose.joints_2d for pose in poses]) / size)
-    np.testing.assert_allclose(tracks[0], tracks[1], rtol=1e-4)
 
 
 def test_inputs_have_places_of_their_own(tmp_path):

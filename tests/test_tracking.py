@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from small_checkpoint import pose_of
 from test_detection import square_of, stand
 
 from pose3d_jax.prediction import tracking
@@ -49,14 +50,8 @@ class Scripted(Predictor):
     def predict_squares(self, frames, squares, *_):
         (frame,), (squares,) = frames, squares
         joints, confidence = network(self.people_of(int(frame[0, 0, 0])))(frame, squares)
-        shape = (len(squares), 16)
-        return Pose(
-            np.reshape(joints, (*shape, 2)).astype(np.float32),
-            np.zeros((*shape, 3), np.float32),
-            np.reshape(confidence, shape).astype(np.float32),
-            squares.astype(np.float32),
-            np.zeros(len(squares), np.int32),
-        )
+        joints, confidence = np.reshape(joints, (-1, 16, 2)), np.reshape(confidence, (-1, 16))
+        return pose_of(joints, confidence=confidence, squares=squares)
 
 
 def track(people_of, count: int, **options) -> tuple[list[Pose], Scripted]:

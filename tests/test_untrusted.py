@@ -54,28 +54,22 @@ def file(tmp_path):
     [
         (crash, r"crashes its reader \(SIGABRT\). Try another."),
         (swell, "takes more than 256 MiB"),
+        (spin, "takes more than 1 s"),
     ],
 )
-def test_reader_that_crashes_or_exceeds_memory_is_user_error(file, reader, message):
+def test_reader_that_crashes_or_exceeds_a_limit_is_user_error(file, reader, message):
     with pytest.raises(UserError, match=message):
-        read(reader, file, advice="Try another.")
+        read(reader, file, advice="Try another.", **({"seconds": 1} if reader is spin else {}))
     assert read(content, file) == "content"
 
 
-def test_reader_that_exceeds_time_is_user_error(file):
-    with pytest.raises(UserError, match="takes more than 1 s"):
-        read(spin, file, seconds=1)
-
-
-def test_reader_cannot_write_files(file):
-    with pytest.raises(RuntimeError, match="File too large"):
-        read(scribble, file)
+@pytest.mark.parametrize(
+    ("reader", "message"), [(scribble, "File too large"), (mistake, r"KeyError: 'a bug'")]
+)
+def test_bugs_of_a_reader_are_raised_and_it_cannot_write(file, reader, message):
+    with pytest.raises(RuntimeError, match=message):
+        read(reader, file)
     assert file.read_text() == "content"
-
-
-def test_bugs_of_a_reader_are_raised(file):
-    with pytest.raises(RuntimeError, match=r"KeyError: 'a bug'"):
-        read(mistake, file)
 
 
 def test_only_regular_files_are_opened(tmp_path):
