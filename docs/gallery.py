@@ -1,4 +1,4 @@
-"""Draws docs/gallery.jpg: the people that the bundled network detects in photographs, without boxes."""
+"""Draws docs/gallery.jpg: what the bundled network detects in photographs, without boxes."""
 
 from pathlib import Path
 

@@ -20,7 +20,7 @@ from absl import flags
 from pose3d_jax.errors import UserError
 from pose3d_jax.prediction import webcam
 from pose3d_jax.prediction.exports import FORMATS
-from pose3d_jax.prediction.inputs import Options, list_inputs, read_boxes
+from pose3d_jax.prediction.inputs import Input, Options, list_inputs, read_boxes
 from pose3d_jax.prediction.pipeline import predict_files
 from pose3d_jax.prediction.pose import JOINT_SETS
 from pose3d_jax.prediction.predictor import AUTO, Predictor
@@ -29,6 +29,10 @@ from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE,
 from pose3d_jax.programs.run import configure_jax, run_program
 
 log = logging.getLogger(__name__)
+
+#: Fewer images than this are predicted in float32 by `--compute auto`. JAX keeps float32's programs
+#: between runs; oneDNN's, which bfloat16 uses, are compiled in each run.
+FEW_IMAGES = 32
 
 
 class _FourNumbers(flags.ArgumentParser):
@@ -112,7 +116,7 @@ def main(argv: Sequence[str]) -> None:
         batch_size=BATCH_SIZE.value,
         flip=FLIP.value,
         scales=_SCALES.value,
-        compute=COMPUTE.value,
+        compute=_compute(inputs),
     )
     if _WEBCAM.value is not None:
         tracker = Tracker(predictor, options)
@@ -131,6 +135,11 @@ def main(argv: Sequence[str]) -> None:
             log.info("%d/%d %s: %s → %s", number, len(inputs), item.source, result, item.directory)
     if failed:
         raise UserError(f"{failed} of {total} inputs failed; the messages above say why.")
+
+
+def _compute(inputs: Sequence[Input]) -> str | None:
+    few = 0 < len(inputs) < FEW_IMAGES and not any(item.is_video for item in inputs)
+    return "float32" if COMPUTE.value == "auto" and few else COMPUTE.value
 
 
 def _boxes() -> Any:
