@@ -32,10 +32,12 @@ def save_all(directory, steps, keep=5):
             manager.save(step, state(step))
 
 
-def test_round_trip_of_the_newest(tmp_path):
-    save_all(tmp_path, (3, 7))
-    with StageCheckpoints(tmp_path) as manager:
-        assert_same(manager.restore(state(0)), state(7))
+def test_round_trip_of_the_newest(tmp_path, monkeypatch):
+    save_all(tmp_path / "stage", (3, 7))
+    monkeypatch.chdir(tmp_path)
+    for directory in (tmp_path / "stage", "stage"):
+        with StageCheckpoints(directory) as manager:
+            assert_same(manager.restore(state(0)), state(7))
 
 
 def test_nothing_saved_is_none(tmp_path):

@@ -49,9 +49,9 @@ class StageCheckpoints:
     """
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2, keep_every: int = 0):
-        self.directory = Path(directory)
+        self.directory = Path(os.path.abspath(directory))  # Orbax refuses relative paths.
         self._manager = ocp.CheckpointManager(
-            os.path.abspath(self.directory / CHECKPOINTS),
+            self.directory / CHECKPOINTS,
             item_names=("state", "checksums"),
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
