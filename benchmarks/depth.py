@@ -6,15 +6,15 @@ and their mean: MPJPE and PA-MPJPE of the predicted pose, and MPJPE with the tru
 of the predicted ones (mm; poses have the truth's size).
 """
 
+from benchmarks import measure  # isort: skip  # before JAX
+
 import argparse
 import functools
-import json
 
 import jax
 import numpy as np
 from flax import nnx
 
-from benchmarks import measure
 from pose3d_jax import geometry, metrics
 from pose3d_jax.checkpoints import loading
 from pose3d_jax.data.examples import make_examples, no_augmentation
@@ -22,8 +22,8 @@ from pose3d_jax.data.loader import evaluation_batches
 from pose3d_jax.evaluation.predictions import open_split
 from pose3d_jax.models.inference import predict
 
-SOURCES = ("image", "joints", "both")
 BATCH = 50
+COLUMNS = ("MPJPE", "PA-MPJPE", "MPJPE true 2D")
 
 
 def main() -> None:
@@ -35,61 +35,51 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="records of each data set")
     options = parser.parse_args()
     trained = loading.load(options.checkpoint, compute="float32")
-    rows = [
-        {"data": name, "depth from": source} | measure_depth(trained, name, source, options)
-        for name in options.data
-        for source in SOURCES
-    ]
-    print("| " + " | ".join(rows[0]) + " |\n|" + " --- |" * len(rows[0]))
-    for row in rows:
-        print(
-            "| "
-            + " | ".join(f"{v:.1f}" if isinstance(v, float) else v for v in row.values())
-            + " |"
+    errors, rows = make_errors(trained), {}
+    for name in options.data:
+        split = open_split(name, options.data_dir, options.limit)
+        batches = evaluation_batches(
+            split.source, batch_size=BATCH, image_side=split.image_side, threads=2
         )
-    print("\n" + json.dumps({"benchmark": "depth", "machine": measure.machine(), "rows": rows}))
+        parts = [np.stack(errors(trained.variables, batch))[..., :n] for batch, n in batches]
+        means = np.concatenate(parts, axis=-1).mean(axis=-1).reshape(3, -1)
+        for source, row in zip(("image", "joints", "both"), means.tolist()):
+            rows[f"{name}, depth from {source}"] = dict(zip(COLUMNS, row))
+    measure.report("depth", rows, checkpoint=options.checkpoint)
 
 
-def measure_depth(trained, name: str, source: str, options) -> dict[str, float]:
-    """The errors of one source of depth on one data set, mm."""
-    split = open_split(name, options.data_dir, options.limit)
+def make_errors(trained: loading.TrainedNetwork):
+    """A function of variables and records: the errors of `COLUMNS` from each source, mm."""
     side = trained.config.model.input_side
     model = nnx.merge(trained.graphdef, *trained.variables)
 
     @jax.jit
     def errors(variables, batch):
+        run = functools.partial(predict, trained.graphdef, variables, batch["image"], batch["box"])
         example = make_examples(
             batch, side, no_augmentation(len(batch["image"])), **trained.config.targets
         )
-        boxes = batch["box"]
-        pose = predict(trained.graphdef, variables, batch["image"], boxes, depth_from=source)
         truth = (example.joints + 1.0) * side / 2
-        depth = pose.depth
-        if source != "image":
-            lifted = model.lifter(example.joints, example.valid.astype(np.float32))
-            lifted_alone = source == "joints"
-            image = predict(
-                trained.graphdef, variables, batch["image"], boxes, depth_from="image"
-            ).depth
-            depth = lifted if lifted_alone else (image + lifted) / 2
+        image, joints = run(depth_from="image"), run(depth_from="joints")
+        lifted = model.lifter(example.joints, example.valid.astype(np.float32))
         target = geometry.relative_to_root(batch["joints_3d"])
         size = geometry.bone_length_sum(target)
         to_mm = functools.partial(geometry.to_millimetres, side=side, skeleton_size=size)
-        ours, with_truth = to_mm(pose.joints, pose.depth), to_mm(truth, depth)
-        return (
-            metrics.mpjpe(ours, target),
-            metrics.pa_mpjpe(ours, target),
-            metrics.mpjpe(with_truth, target),
-        )
+        found = []
+        for depth, at_truth in (
+            (image.depth, image.depth),
+            (joints.depth, lifted),
+            ((image.depth + joints.depth) / 2, (image.depth + lifted) / 2),
+        ):
+            ours, with_truth = to_mm(image.joints, depth), to_mm(truth, at_truth)
+            found += [
+                metrics.mpjpe(ours, target),
+                metrics.pa_mpjpe(ours, target),
+                metrics.mpjpe(with_truth, target),
+            ]
+        return found
 
-    parts = [
-        np.stack(errors(trained.variables, batch))[:, :count]
-        for batch, count in evaluation_batches(
-            split.source, batch_size=BATCH, image_side=split.image_side, threads=2
-        )
-    ]
-    means = np.concatenate(parts, axis=1).mean(axis=1).tolist()
-    return dict(zip(("MPJPE", "PA-MPJPE", "MPJPE true 2D"), means))
+    return errors
 
 
 if __name__ == "__main__":

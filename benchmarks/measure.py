@@ -13,8 +13,9 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
@@ -23,16 +24,18 @@ from flax import nnx
 
 from pose3d_jax import presets
 from pose3d_jax.data.loader import HostBatch
-from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import Variables
 from pose3d_jax.programs.run import exit_code
 from pose3d_jax.stages import Stage
 from pose3d_jax.training.state import (
+    Metrics,
     TrainState,
     check_batch_size,
+    hyperparameters,
     initial_state,
     make_optimizer,
     replicate,
+    split_over_devices,
 )
 from pose3d_jax.training.steps import make_train_step
 
@@ -102,6 +105,21 @@ def make_training(
     return make_train_step(config, graphdef, optimizer, stage), replicate(fresh)
 
 
+def make_trainer(
+    config: ml_collections.ConfigDict, graphdef: nnx.GraphDef, variables: Variables, stage: Stage
+) -> Callable[[HostBatch], Metrics]:
+    """A call that trains on a batch, from the state of the call before; it does not wait."""
+    step, state = make_training(config, graphdef, variables, stage)
+    hyper = hyperparameters(stage)
+
+    def train(batch):
+        nonlocal state
+        state, metrics = step(state, split_over_devices(batch), hyper)
+        return metrics
+
+    return train
+
+
 def alternate(
     works: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2, rest: float = 0.0
 ) -> dict[str, list[float]]:
@@ -153,60 +171,55 @@ def has(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def baseline_settings(choice: str, precision: str) -> Iterator:
-    """The ways in which to run the baseline: name, and `torch_baseline.Settings`.
+def baseline_settings(
+    choice: str | None, precision: str, *, compiled: bool
+) -> dict[str, dict[str, bool]]:
+    """The ways in which to run the PyTorch baseline: name, and arguments of `torch_baseline`.
 
     Args:
-        choice: "eager", "compiled", "both" or "none".
+        choice: "eager", "compiled", "both" or "none"; None for what is installed and pays.
         precision: of the arithmetic, by name.
-
-    Raises:
-        UserError: PyTorch is asked for, but not installed.
+        compiled: whether compiling pays.
     """
-    if choice == "none":
-        return
-    if not has("torch"):
-        raise UserError(
-            "The PyTorch baseline needs PyTorch: pip install 'pose3d_jax[benchmark]', or measure "
-            "without it: --baseline none."
-        )
-    from benchmarks.torch_baseline import Settings
-
-    for name, compiled in (("PyTorch", False), ("PyTorch, compiled", True)):
-        if choice == "both" or (choice == "compiled") == compiled:
-            yield name, Settings(bfloat16=precision == "bfloat16", compiled=compiled)
+    if choice is None:
+        choice = "none" if not has("torch") else "both" if compiled else "eager"
+    ways = {"PyTorch": ("eager", "both"), "PyTorch, compiled": ("compiled", "both")}
+    return {
+        name: {"bfloat16": precision == "bfloat16", "compiled": "compiled" in name}
+        for name, choices in ways.items()
+        if choice in choices
+    }
 
 
-def report(
-    title: str, rows: dict[str, dict[str, float | str]], config: ml_collections.ConfigDict, **extra
-) -> None:
-    """Prints a table with a row per name, and the same as one line of JSON."""
-    setting = {
+def setting(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """What the speed of a config's network depends on."""
+    model = config.model
+    return {
         "batch_size": config.data.batch_size,
         "precision": config.precision.compute,
-        "input_side": config.model.input_side,
-        "stacks": config.model.stacks,
-        "features": config.model.features,
+        "input_side": model.input_side,
+        "stacks": model.stacks,
+        "features": model.features,
     }
-    print(f"\n{title}: batch {setting['batch_size']}, {setting['precision']}, "
-          f"{setting['input_side']} px, {setting['stacks']} stacks, "
-          f"{setting['features']} features\non {machine()}\n")  # fmt: skip
+
+
+def report(title: str, rows: dict[str, dict[str, float | str]], **facts: Any) -> None:
+    """Prints facts, a table with a row per name, and the same as one line of JSON."""
+    print(f"\n{title}: {', '.join(f'{name} {value}' for name, value in facts.items())}")
+    print(f"on {machine()}\n")
     print_table(rows)
-    print("\n" + json.dumps({"benchmark": title, "machine": machine(), **setting, **extra,
-                             "rows": rows}, ensure_ascii=False), flush=True)  # fmt: skip
+    result = {"benchmark": title, "machine": machine(), **facts, "rows": rows}
+    print("\n" + json.dumps(result, ensure_ascii=False), flush=True)
 
 
 def print_table(rows: dict[str, dict[str, float | str]]) -> None:
-    """Prints a row per name, and a column for all that rows tell."""
+    """Prints a row per name, and a column for each key of the rows."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     print(f"| | {' | '.join(columns)} |\n|{' --- |' * (len(columns) + 1)}")
     for name, row in rows.items():
-        cells = (_cell(row.get(column, "")) for column in columns)
+        values = (row.get(column, "") for column in columns)
+        cells = (value if isinstance(value, str) else f"{value:.4g}" for value in values)
         print(f"| {name} | {' | '.join(cells)} |")
-
-
-def _cell(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def timing_rows(seconds: dict[str, list[float]], images: int) -> dict[str, dict[str, float]]:

@@ -1,38 +1,40 @@
-"""What else runs these networks: `python -m benchmarks.side_by_side [--checkpoint open]`.
+"""What else runs these networks: `python -m benchmarks.side_by_side [NETWORK] [--people 1 64]`.
 
 The same people, each in turn. To joints: `Predictor`, our StableHLO export, and our ONNX export in
-ONNX Runtime. To heat-maps and depths, the network alone: ours, and one in PyTorch, eager and
-compiled. All must agree before any is timed. People are crops of the network's input side, uint8,
-so that there are no photos to reduce; the networks alone get them on their device, ready.
+ONNX Runtime. To heat-maps and depths, the network alone: ours as it predicts (`models.folding`) and
+as it is trained, and one in PyTorch, eager and compiled. All must agree before any is timed. People
+are crops of the network's input side, uint8, so that there are no photos to reduce; the networks
+alone get them on their device, ready.
 
-Printed are the milliseconds of a call with one person, and the people per second of a call with
-many. The paper's network, with random weights, follows with one person. What is not installed is
-left out, with a word: ONNX Runtime (extra `onnx`) and PyTorch (extra `benchmark`).
+NETWORK is a checkpoint, or a preset, whose weights are random. What is not installed is left out,
+with a word: ONNX Runtime (extra `onnx`) and PyTorch (extra `benchmark`).
 """
 
 from benchmarks import measure  # isort: skip  # before JAX
 
 import argparse
-import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
+from flax import nnx
 from jaxtyping import UInt8
 
-from benchmarks import forward
 from pose3d_jax import presets
 from pose3d_jax.checkpoints import loading
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.one_file import export, export_onnx
+from pose3d_jax.models.precision import compiler_options
 from pose3d_jax.models.variables import make_network
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
 
 #: Largest differences of joints in px of the crop and in mm, and of scores.
 TOLERANCES = {"joints, px": 0.01, "joints, mm": 0.5, "scores": 1e-3}
+#: Largest difference between two networks' outputs, relative to the largest output.
+NETWORK_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}
 #: Seconds before each call: threads of the call before wait in a loop for a while, on our cores.
 REST = 0.05
 
@@ -43,65 +45,54 @@ Works = dict[str, Callable[[], object]]
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", default=loading.DEFAULT, help="a name, file or directory")
-    parser.add_argument("--people", type=int, default=64, help="in a call with many")
+    parser.add_argument("network", nargs="?", default=loading.DEFAULT, metavar="NETWORK")
+    parser.add_argument("--people", type=int, nargs="+", default=[1, 64], help="in a call")
     parser.add_argument("--rounds", type=int, default=20, help="calls of each kind, in turn")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--paper", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--baseline", choices=("none", "eager", "compiled", "both"))
     options = parser.parse_args()
-    if options.people < 2 or options.rounds < 1:
-        raise UserError("--people must be at least 2, and --rounds at least 1.")
-    left_out = {"onnxruntime": "onnx", "jax2onnx": "onnx", "torch": "benchmark"}
-    for module, extra in left_out.items():
+    for module, extra in {"onnxruntime": "onnx", "jax2onnx": "onnx", "torch": "benchmark"}.items():
         if not measure.has(module):
             print(f"Left out for want of {module}: pip install 'pose3d_jax[{extra}]'.")
-
-    precision = options.precision
-    chosen = loading.load(options.checkpoint, compute=precision)
-    rows = measure_network(options.checkpoint, chosen, (1, options.people), options.rounds)
-    if options.paper:
-        config = presets.experiment(3, "paper")
-        config.precision.compute = precision
-        paper = loading.TrainedNetwork(
-            config, *make_network(config, axis_name=None), with_depth=True
-        )
-        rows |= measure_network("paper", paper, (1,), options.rounds)
-    machine = measure.machine()
-    print(f"\nside by side, {precision}\non {machine}\n")
-    measure.print_table(rows)
-    result = {"benchmark": "side by side", "machine": machine, "rounds": options.rounds}
-    result["precision"] = precision
-    print("\n" + json.dumps(result | {"rows": rows}, ensure_ascii=False), flush=True)
-
-
-def measure_network(
-    name: str, chosen: loading.TrainedNetwork, counts: Sequence[int], rounds: int
-) -> dict[str, dict[str, float]]:
-    """A table's rows: all that runs a network, at some numbers of people per call."""
-    side = chosen.config.model.input_side
+    trained = open_network(options.network, options.precision)
+    side = trained.config.model.input_side
     predictor = Predictor(
-        chosen.graphdef,
-        chosen.variables,
+        trained.graphdef,
+        trained.variables,
         input_side=side,
-        bone_length_sum=chosen.config.data.bone_length_sum or HUMAN36M_BONE_LENGTH_SUM,
-        batch_size=max(counts),
+        bone_length_sum=trained.config.data.bone_length_sum or HUMAN36M_BONE_LENGTH_SUM,
+        batch_size=max(options.people),
     )
-    precision = chosen.config.precision.compute
-    programs = exported(predictor) if precision == "float32" else {}  # The form of exports.
+    # Exports compute in float32.
+    programs = exported(predictor) if options.precision == "float32" else {}
     rows = {}
-    for count in counts:
+    for count in options.people:
         crops = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
         people = "1 person" if count == 1 else f"{count} people"
-        groups = to_joints(predictor, programs, crops), to_maps(predictor, chosen, crops)
-        seconds = measure.alternate(groups[0] | groups[1], rounds, rest=REST)
+        groups = (
+            to_joints(predictor, programs, crops),
+            to_maps(predictor, trained, crops, options.baseline),
+        )
+        seconds = measure.alternate(groups[0] | groups[1], options.rounds, rest=REST)
         for group in groups:
             timings = measure.timing_rows({work: seconds[work] for work in group}, count)
             for work, timing in timings.items():
-                row = rows.setdefault(f"`{name}`: {work}", {})
+                row = rows.setdefault(work, {})
                 row[f"{people}: ms"] = timing["median, ms"]
                 row[f"{people}: people/s"] = timing["images/s"]
                 row[f"{people}: time / ours"] = timing["time / ours"]
-    return rows
+    facts = measure.setting(trained.config) | {"network": options.network, "rounds": options.rounds}
+    measure.report("side by side", rows, **facts | {"batch_size": max(options.people)})
+
+
+def open_network(name: str, precision: str) -> loading.TrainedNetwork:
+    """A checkpoint's network, or a preset's with random weights."""
+    if name not in presets.PRESETS or name in loading.bundled_names():
+        return loading.load(name, compute=precision)
+    config = presets.experiment(3, name)
+    config.precision.compute = precision
+    config.model.zero_init_outputs = False  # Zeros always agree.
+    return loading.TrainedNetwork(config, *make_network(config, axis_name=None), with_depth=True)
 
 
 def exported(predictor: Predictor) -> dict[str, Callable[[UInt8[np.ndarray, "n s s 3"]], list]]:
@@ -150,25 +141,48 @@ def to_joints(predictor: Predictor, programs: dict, crops: UInt8[np.ndarray, "n 
 
 
 def to_maps(
-    predictor: Predictor, chosen: loading.TrainedNetwork, crops: UInt8[np.ndarray, "n s s 3"]
+    predictor: Predictor,
+    trained: loading.TrainedNetwork,
+    crops: UInt8[np.ndarray, "n s s 3"],
+    baseline: str | None,
 ) -> Works:
     """Calls from crops to heat-maps and depths, ours and PyTorch's, which agree.
 
     Raises:
         UserError: they differ by more than rounding.
     """
+    precision = trained.config.precision.compute
     images = crops.astype(np.float32) / 255
-    on_device = jax.device_put(images)
-    ours = "network alone"
-    works = {ours: lambda: jax.block_until_ready(predictor.model(on_device))}
-    for name, settings in measure.baseline_settings(
-        "both" if measure.has("torch") else "none", chosen.config.precision.compute
-    ):
-        from benchmarks import torch_baseline, torch_network
+    on_device, variables = jax.device_put((images, trained.variables))
 
-        theirs = torch_network.make_network(chosen.variables, chosen.config.model)
-        works[f"{ours}, {name}"] = torch_baseline.make_forward(theirs, images, settings)
-        forward.check(works[ours](), works[f"{ours}, {name}"](), chosen.config.precision.compute)
+    def apply(variables, images):
+        model = nnx.merge(trained.graphdef, *variables)
+        model.eval()
+        return model(images)
+
+    as_trained = jax.jit(apply, compiler_options=compiler_options(precision))
+    works = {
+        "network alone": lambda: jax.block_until_ready(predictor.model(on_device)),
+        "network alone, not folded": lambda: jax.block_until_ready(
+            as_trained(variables, on_device)
+        ),
+    }
+    heatmaps, depth = works["network alone"]()
+    baselines = measure.baseline_settings(baseline, precision, compiled=True)
+    for name, settings in baselines.items():
+        from benchmarks import torch_baseline
+
+        theirs = torch_baseline.make_network(trained.graphdef, trained.variables)
+        run = works[f"network alone, {name}"] = torch_baseline.make_forward(
+            theirs, images, **settings
+        )
+        for what, mine, other in zip(("heat-maps", "depths"), (heatmaps[-1], depth), run()):
+            mine, other = np.asarray(mine), other.float().cpu().numpy()
+            error = np.abs(mine - other).max() / np.abs(other).max()
+            if not error < NETWORK_TOLERANCE[precision]:
+                raise UserError(
+                    f"The {what} differ by {error:.2g} of their largest from PyTorch's."
+                )
     return works
 
 

@@ -1,33 +1,181 @@
-"""Prediction and training step in PyTorch: what ours are measured against.
+"""The same network and training step plainly in PyTorch: what ours are measured against.
 
-The baseline is to be at its best: channels-last, oneDNN or cuDNN's own choice of algorithm,
+A module takes its children and weights from ours; what it computes is written from the paper. The
+baseline is to be at its best: channels-last, oneDNN or cuDNN's own choice of algorithm,
 `torch.compile` where it helps, bfloat16 autocast.
 """
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+from flax import nnx
 
-from benchmarks.torch_network import DEVICE, PoseNetwork, functional, torch
+from pose3d_jax.errors import UserError
+from pose3d_jax.heatmaps import STRIDE
+from pose3d_jax.models import depth, hourglass, layers, network, residual
+from pose3d_jax.models.variables import Variables
 from pose3d_jax.skeleton import BONE_GROUP_WEIGHTS, BONE_GROUPS
 
+try:
+    import torch
+    from torch import nn
+    from torch.nn import functional
+except ImportError as error:
+    raise UserError(
+        "The PyTorch baseline needs PyTorch: pip install 'pose3d_jax[benchmark]', or measure "
+        "without it: --baseline none."
+    ) from error
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How the baseline runs.
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    Attributes:
-        bfloat16: autocast to bfloat16.
-        compiled: through `torch.compile`.
-    """
 
-    bfloat16: bool
-    compiled: bool
+class Module(nn.Module):
+    """A module with the children of one of ours."""
 
-    def autocast(self):
-        """The context of a forward pass."""
-        return torch.autocast(DEVICE.type, torch.bfloat16, enabled=self.bfloat16)
+    def __init__(self, ours: nnx.Module):
+        super().__init__()
+        for name, child in vars(ours).items():
+            if child is None or isinstance(child, nnx.Module):
+                setattr(self, name, translate(child))
+
+
+class Residual(Module):
+    """Three times batch norm – ReLU – convolution, plus a skip."""
+
+    def forward(self, x):
+        """Applies the module."""
+        y = self.conv2(self.norm2(self.conv1(self.norm1(x))))
+        return self.conv3(self.norm3(y)) + self.skip(x)
+
+
+class Hourglass(Module):
+    """One level; the next is its own `inner`."""
+
+    def forward(self, x):
+        """Applies the module."""
+        low = self.low_out(self.inner(self.low_in(functional.max_pool2d(x, 2))))
+        return self.up(x) + functional.interpolate(self.narrow(low), scale_factor=2)
+
+
+class ConvStem(Module):
+    """The paper's stem."""
+
+    def forward(self, x):
+        """Applies the module."""
+        x = self.residual1(self.norm(self.conv(x)))
+        return self.residual3(self.residual2(functional.max_pool2d(x, 2)))
+
+
+class PatchStem(Module):
+    """The stem for CPUs: one linear layer over patches, then a residual."""
+
+    def __init__(self, ours: network.PatchStem):
+        super().__init__(ours)
+        kernel = ours.patch.kernel[...].reshape(STRIDE, STRIDE, 3, -1)
+        self.patch = convolution(kernel, ours.patch.bias[...], STRIDE)
+
+    def forward(self, x):
+        """Applies the module."""
+        return self.residual(self.patch(x))
+
+
+class Stack(Module):
+    """One hourglass with its heat-map head, and the merge that feeds what comes after."""
+
+    def forward(self, x):
+        """Heat-maps, and the input of what comes after."""
+        y = self.norm(self.linear(self.residuals(self.hourglass(x))))
+        maps = self.heatmaps(y)
+        return maps, x + self.merge_features(y) + self.merge_heatmaps(maps)
+
+
+class DepthHead(Module):
+    """Residual modules and pooling in turn, then one depth per joint."""
+
+    def forward(self, x):
+        """Applies the module."""
+        for stage in self.stages:
+            x = functional.max_pool2d(stage(x), 2)
+        return self.output(x.permute(0, 2, 3, 1).flatten(1))  # Channels last, as they lie.
+
+
+class PoseNetwork(nn.Module):
+    """The whole network."""
+
+    def __init__(self, ours: network.PoseNetwork):
+        super().__init__()
+        self.stem, self.stacks, self.depth = map(translate, (ours.stem, ours.stacks, ours.depth))
+        self.scale = ours.output_scale
+
+    def forward(self, x):
+        """(b, 3, s, s) → the heat-maps of every stack (b, 16, s/4, s/4), and depths (b, 16)."""
+        x, heatmaps = self.stem(x), []
+        for stack in self.stacks:
+            maps, x = stack(x)
+            heatmaps.append(maps.float() * self.scale)
+        return heatmaps, self.depth(x).float() * self.scale
+
+
+CLASSES = {
+    residual.Residual: Residual,
+    hourglass.Hourglass: Hourglass,
+    network.ConvStem: ConvStem,
+    network.PatchStem: PatchStem,
+    network.Stack: Stack,
+    depth.DepthHead: DepthHead,
+}
+
+
+def translate(ours: nnx.Module | None) -> nn.Module:
+    """A PyTorch module with the weights of one of ours; the identity for none."""
+    match ours:
+        case None:
+            return nn.Identity()
+        case nnx.List():
+            return nn.ModuleList(map(translate, ours))
+        case nnx.Sequential():
+            return nn.Sequential(*map(translate, ours.layers))
+        case layers.NormRelu():
+            norm = ours.norm
+            theirs = nn.BatchNorm2d(norm.num_features, norm.epsilon, 1 - norm.momentum)
+            fill(theirs.weight, norm.scale[...])
+            fill(theirs.bias, norm.bias[...])
+            fill(theirs.running_mean, norm.mean[...])
+            fill(theirs.running_var, norm.var[...])
+            return nn.Sequential(theirs, nn.ReLU(inplace=True))
+        case nnx.Conv():
+            # All strides are equal, and all kernels centred on their output.
+            stride = ours.strides if isinstance(ours.strides, int) else ours.strides[0]
+            return convolution(ours.kernel[...], ours.bias[...], stride, ours.kernel_size[0] // 2)
+        case layers.Pointwise():
+            return convolution(ours.kernel[...][None, None], ours.bias[...])
+        case nnx.Linear():
+            theirs = nn.Linear(ours.in_features, ours.out_features)
+            fill(theirs.weight, ours.kernel[...].T)
+            fill(theirs.bias, ours.bias[...])
+            return theirs
+    return CLASSES[type(ours)](ours)
+
+
+def convolution(kernel, bias, stride: int = 1, padding: int = 0) -> nn.Conv2d:
+    """A convolution with a kernel (height, width, in, out) of ours."""
+    height, width, inputs, outputs = kernel.shape
+    theirs = nn.Conv2d(inputs, outputs, (height, width), stride, padding)
+    fill(theirs.weight, kernel.transpose(3, 2, 0, 1))
+    fill(theirs.bias, bias)
+    return theirs
+
+
+def fill(tensor, array) -> None:
+    """Copies an array of ours into a tensor."""
+    with torch.no_grad():
+        tensor.copy_(torch.tensor(np.asarray(array)))
+
+
+def make_network(graphdef: nnx.GraphDef, variables: Variables) -> PoseNetwork:
+    """The baseline's network with the weights of ours."""
+    theirs = PoseNetwork(nnx.merge(graphdef, *variables))
+    return theirs.to(DEVICE, memory_format=torch.channels_last)
 
 
 def synchronise() -> None:
@@ -36,7 +184,9 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def make_forward(network: PoseNetwork, images: np.ndarray, settings: Settings) -> Callable:
+def make_forward(
+    network: PoseNetwork, images: np.ndarray, *, bfloat16: bool, compiled: bool
+) -> Callable:
     """A call that runs the network in eval mode on `images` (b, s, s, 3) and waits.
 
     Returns:
@@ -45,10 +195,10 @@ def make_forward(network: PoseNetwork, images: np.ndarray, settings: Settings) -
     torch.backends.cudnn.benchmark = True
     x = torch.tensor(images, device=DEVICE).permute(0, 3, 1, 2)
     network.eval()
-    run = torch.compile(network, dynamic=False) if settings.compiled else network
+    run = torch.compile(network, dynamic=False) if compiled else network
 
     def forward():
-        with torch.inference_mode(), settings.autocast():
+        with torch.inference_mode(), torch.autocast(DEVICE.type, torch.bfloat16, enabled=bfloat16):
             heatmaps, depth = run(x)
         synchronise()
         return heatmaps[-1].permute(0, 2, 3, 1), depth
@@ -68,16 +218,19 @@ def geometric_loss(xy, depth):
     return total
 
 
-def make_train_step(network: PoseNetwork, example, stage, settings: Settings) -> Callable:
+def make_train_step(
+    network: PoseNetwork, example, stage, *, bfloat16: bool, compiled: bool
+) -> Callable:
     """A call that trains on one ready batch: forward, Eq. 4, backward, RMSprop; and waits.
 
     Cropping, augmentation and the rendering of targets, which our step does too, are left out.
 
     Args:
-        network: from `torch_network.make_network`.
+        network: from `make_network`.
         example: a `pose3d_jax.data.examples.Example`.
         stage: a `pose3d_jax.stages.Stage`.
-        settings: how to run.
+        bfloat16: autocast to bfloat16.
+        compiled: through `torch.compile`.
 
     Returns:
         The call; it returns the loss, as a tensor.
@@ -91,13 +244,13 @@ def make_train_step(network: PoseNetwork, example, stage, settings: Settings) ->
     )  # fmt: skip
     images, maps = images.permute(0, 3, 1, 2), maps.permute(0, 3, 1, 2)
     network.train()
-    run = torch.compile(network) if settings.compiled else network
+    run = torch.compile(network) if compiled else network
     optimizer = torch.optim.RMSprop(
         network.parameters(), lr=stage.schedule.learning_rate, alpha=0.99, eps=1e-8, foreach=True
     )
 
     def step():
-        with settings.autocast():
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=bfloat16):
             heatmaps, depth = run(images)
         loss = sum(functional.mse_loss(predicted, maps) for predicted in heatmaps)
         if stage.with_depth:
