@@ -69,6 +69,19 @@ def write(place: Path, stage: int = 3) -> None:
         checkpoints.save(300, state())
 
 
+def records(count: int) -> dict[str, np.ndarray]:
+    """A host's batch: random images and poses, half of them with depth."""
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.integers(0, 256, (count, 48, 48, 3), np.uint8),
+        "box": np.tile(np.float32([24, 24, SIDE]), (count, 1)),
+        "joints_2d": np.float32(rng.uniform(10, 38, (count, 16, 2))),
+        "joints_valid": np.ones((count, 16), bool),
+        "joints_3d": np.float32(rng.normal(0, 300, (count, 16, 3))),
+        "has_3d": np.arange(count) % 2 == 0,
+    }
+
+
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Smooth noise: what is sampled between its pixels is well defined."""
     rng = np.random.default_rng(seed)

@@ -8,8 +8,8 @@ from PIL import Image
 from pose3d_jax import metrics
 from pose3d_jax.drawing.axes import MAX_ROWS, figure_3d, plot_beside_truth
 from pose3d_jax.drawing.skeletons import draw_joints, draw_people, joint_colour
-from pose3d_jax.evaluation import charts, extremes
-from pose3d_jax.evaluation.poses import Poses, to_labels
+from pose3d_jax.evaluation import charts, pictures
+from pose3d_jax.evaluation.poses import Poses, Setting, to_labels
 from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.skeleton import BONE_LENGTHS, BONES, HEAD_TOP, JOINT_NAMES, ROOT
 
@@ -53,7 +53,7 @@ def split():
 
 @pytest.fixture(scope="module")
 def examples(split):
-    return extremes.draw_extremes(*split, ERRORS, side=SIDE, unit="mm")
+    return pictures.plot_examples(*split, ERRORS, Setting(SIDE, 4000.0, "any"), "mm")
 
 
 @pytest.fixture(scope="module")
@@ -72,25 +72,6 @@ def bones_of(points, valid=None):
     return {
         tuple(map(tuple, np.round(points[[a, b]], 3))) for a, b in BONES if valid[a] and valid[b]
     }
-
-
-@given(st.lists(st.floats(0, 1e3) | st.just(float("nan")), min_size=1), st.integers(1, 5))
-def test_best_median_and_worst(values, count):
-    errors = np.array(values)
-    known = np.sort(errors[~np.isnan(errors)])
-    if not len(known):
-        with pytest.raises(ValueError, match="no image"):
-            extremes.best_median_worst(errors, count)
-        return
-    chosen = extremes.best_median_worst(errors, count)
-    found = {
-        kind: [errors[i] for k, i in chosen if k == kind] for kind in ("best", "median", "worst")
-    }
-    each = min(count, len(known))
-    assert found["best"] == list(known[:each])
-    assert found["worst"] == list(known[-each:])
-    below, above = np.sum(known < found["median"][0]), np.sum(known > found["median"][-1])
-    assert len(found["median"]) == each and max(below, above) <= (len(known) - each + 1) / 2
 
 
 def test_rows_are_the_best_median_and_worst_image(rows):
@@ -149,11 +130,11 @@ def test_nearer_bones_cover_the_others():
 
 
 def test_examples_without_depth_are_crops_alone(split):
-    figure = extremes.draw_extremes(*split, ERRORS, side=SIDE, unit="px", count=2, with_depth=False)
+    errors = np.array([np.nan, 70.0, 0.2, np.nan, np.nan])
+    setting = Setting(SIDE, 4000.0, "any", with_depth=False)
+    figure = pictures.plot_examples(*split, errors, setting, "head sizes")
     titles = [axes.get_title(loc="left").strip() for axes in figure.axes]
-    kinds = ("best: 20 px", "median: 45 px", "worst: 70 px")
-    assert titles[:3] == list(kinds)
-    assert titles[3:] == ["best: 45 px", "median: 70 px", "worst: 300 px"]
+    assert titles == ["best: 0.2 head sizes", "median: 0.2 head sizes", "worst: 70 head sizes"]
 
 
 def random_errors(seed, count=40, missing=0.2):

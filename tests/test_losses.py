@@ -202,17 +202,6 @@ def test_depth_loss_regresses_3d_labels_and_applies_geometry_to_the_rest(geometr
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
-def test_targets_of_images_without_3d_are_not_read():
-    joints_xy, depth, valid = random_inputs()
-    has_3d = jnp.array([True, False, True, False])
-    target = jnp.zeros((4, 16))
-    garbage = jnp.where(has_3d[:, None], target, 1e6)
-    gradient = jax.grad(losses.depth_loss)
-    rest = (joints_xy, valid, has_3d, 0.1, 0.01)
-    assert losses.depth_loss(depth, garbage, *rest) == losses.depth_loss(depth, target, *rest)
-    np.testing.assert_array_equal(gradient(depth, garbage, *rest), gradient(depth, target, *rest))
-
-
 def test_heatmap_loss_is_the_mean_square_summed_over_stacks():
     rng = np.random.default_rng(0)
     first, second, target = rng.normal(size=(3, 2, 8, 8, 16)).astype(np.float32)

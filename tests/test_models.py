@@ -1,3 +1,5 @@
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -59,7 +61,8 @@ def count_parameters(module):
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
 
 
-# A plain float64 reading of the network's description (Sec. 3 of the paper and Newell et al.).
+# A plain float64 reading of a residual's description (Newell et al.). Whole networks are compared
+# with the release's, in `test_convert` and `test_train_step`.
 
 
 def numbers(variable):
@@ -77,17 +80,15 @@ def reference_linear(module, x):
     return x @ numbers(module.kernel) + numbers(module.bias)
 
 
-def reference_conv(module, x, stride=1):
-    """Square kernel of odd side k, zero padding k // 2."""
-    kernel = numbers(module.kernel)
-    reach = kernel.shape[0] // 2
-    padded = np.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
-    height, width = x.shape[1:3]
-    result = numbers(module.bias)
-    for row, column in np.ndindex(*kernel.shape[:2]):
-        window = padded[:, row : row + height : stride, column : column + width : stride]
-        result = result + window @ kernel[row, column]
-    return result
+def reference_conv(module, x):
+    """A 3×3 kernel, with zeros around the image."""
+    kernel, (height, width) = numbers(module.kernel), x.shape[1:3]
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = (
+        padded[:, row : row + height, column : column + width] @ kernel[row, column]
+        for row, column in np.ndindex(3, 3)
+    )
+    return numbers(module.bias) + sum(windows)
 
 
 def reference_residual(module, x):
@@ -97,31 +98,9 @@ def reference_residual(module, x):
     return y + (x if module.skip is None else reference_linear(module.skip, x))
 
 
-def reference_chain(sequential, x):
-    for residual in sequential.layers:
-        x = reference_residual(residual, x)
-    return x
-
-
 def reference_pool(x):
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
-
-
-def reference_hourglass(module, x, levels):
-    low = reference_chain(module.low_in, reference_pool(x))
-    if levels > 1:
-        low = reference_hourglass(module.inner, low, levels - 1)
-    else:
-        low = reference_chain(module.inner, low)
-    low = reference_chain(module.low_out, low)
-    return reference_chain(module.up, x) + low.repeat(2, axis=1).repeat(2, axis=2)
-
-
-def reference_conv_stem(stem, x):
-    x = reference_norm_relu(stem.norm, reference_conv(stem.conv, x, stride=2))
-    x = reference_pool(reference_residual(stem.residual1, x))
-    return reference_residual(stem.residual3, reference_residual(stem.residual2, x))
 
 
 def reference_patch_stem(stem, x):
@@ -134,37 +113,17 @@ def reference_patch_stem(stem, x):
     return reference_residual(stem.residual, y)
 
 
-def reference_network(network, x, stem, levels):
-    x = stem(network.stem, np.float64(x))
-    heatmaps = []
-    for stack in network.stacks:
-        y = reference_chain(stack.residuals, reference_hourglass(stack.hourglass, x, levels))
-        y = reference_norm_relu(stack.norm, reference_linear(stack.linear, y))
-        heatmaps.append(reference_linear(stack.heatmaps, y))
-        merged = reference_linear(stack.merge_heatmaps, heatmaps[-1])
-        x = x + reference_linear(stack.merge_features, y) + merged
-    for residuals in network.depth.stages:
-        x = reference_pool(reference_chain(residuals, x))
-    return heatmaps, reference_linear(network.depth.output, x.reshape(len(x), -1))
+def test_the_patch_stem_computes_what_its_description_says():
+    stem = with_random_statistics(small_network(stem="patch").stem)
+    stem.eval()
+    expected = reference_patch_stem(stem, np.float64(images()))
+    np.testing.assert_allclose(call(stem, images()), expected, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(
-    ("stem", "reference_stem"), [("conv", reference_conv_stem), ("patch", reference_patch_stem)]
-)
-def test_the_network_computes_what_its_description_says(stem, reference_stem):
-    network = with_random_statistics(
-        small_network(stem=stem, input_side=32, levels=2, depth_levels=2, output_scale=0.1)
-    )
-    network.eval()
-    x = images(side=32)
-    heatmaps, depth = call(network, x)
-    expected_maps, expected_depth = reference_network(network, x, reference_stem, levels=2)
-    assert len(heatmaps) == 2
-    for mine, expected in zip(heatmaps, expected_maps, strict=True):
-        np.testing.assert_allclose(mine, 0.1 * expected, atol=1e-5 * np.abs(expected).max())
-    np.testing.assert_allclose(
-        depth, 0.1 * expected_depth, atol=1e-5 * np.abs(expected_depth).max()
-    )
+def test_the_scale_of_the_outputs_is_a_factor_on_both():
+    one, other = (with_random_statistics(small_network(output_scale=s)) for s in (1.0, 0.1))
+    expected = jax.tree.map(lambda x: 0.1 * x, call(one, images()))
+    chex.assert_trees_all_close(call(other, images()), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_papers_network_has_its_parameters_and_shapes():
@@ -183,37 +142,40 @@ def residual_parameters(inner, outer):
     return norms + convolutions + ((inner + 1) * outer if inner != outer else 0)
 
 
-@pytest.mark.parametrize(("stacks", "modules", "levels"), [(1, 1, 1), (3, 1, 2), (1, 2, 3)])
-def test_parameters_of_other_sizes(stacks, modules, levels):
+@pytest.mark.parametrize(
+    ("stacks", "modules", "widths", "depth_modules", "depth_widths", "joints"),
+    [
+        (1, (1, 1), (16, 16), 3, (16, 16), 5),
+        (3, (1, 1, 1), (16, 16, 16), 1, (16,), 16),
+        (1, (2, 2, 2, 2), (16, 16, 16, 16), 2, (16, 16), 16),
+        (1, (1, 2, 3), (8, 16, 12), 2, (6, 10), 16),
+    ],
+)
+def test_parameters_and_shapes_of_other_sizes(
+    stacks, modules, widths, depth_modules, depth_widths, joints
+):
     network = PoseNetwork(
-        input_side=64, stacks=stacks, modules=modules, levels=levels, features=16,
-        depth_levels=2, depth_modules=3, num_joints=5, rngs=nnx.Rngs(0),
+        input_side=64, stacks=stacks, levels=len(widths) - 1, features=widths[0],
+        level_features=widths, level_modules=modules, depth_levels=len(depth_widths),
+        depth_modules=depth_modules, depth_features=depth_widths, num_joints=joints,
+        stem_features=4, rngs=nnx.Rngs(0),
     )  # fmt: skip
-    residual = residual_parameters(16, 16)
-    stem = (7 * 7 * 3 + 1) * 4 + 2 * 4
-    stem += residual_parameters(4, 8) + residual_parameters(8, 8) + residual_parameters(8, 16)
-    hourglass = (3 * levels + 1) * modules * residual
-    head = modules * residual + 17 * 16 + 2 * 16 + 17 * 5
-    merge = 17 * 16 + 6 * 16
-    depth = 2 * 3 * residual + (4 * 4 * 16 + 1) * 5
+    at, width = residual_parameters, widths[0]
+    stem = (7 * 7 * 3 + 1) * 4 + 2 * 4 + at(4, 8) + at(8, 8) + at(8, width)
+    hourglass = modules[-1] * at(widths[-1], widths[-1])  # In the middle.
+    for outer, inner, here, below in zip(widths, widths[1:], modules, modules[1:]):
+        hourglass += here * at(outer, outer)
+        hourglass += at(outer, inner) + (2 * below - 1) * at(inner, inner)
+        hourglass += (inner + 1) * outer if inner != outer else 0
+    head = modules[0] * at(width, width) + (width + 1) * width + 2 * width + (width + 1) * joints
+    merge = (width + 1) * width + (joints + 1) * width
+    depth = ((16 // 2 ** len(depth_widths)) ** 2 * depth_widths[-1] + 1) * joints
+    for before, after in itertools.pairwise((width, *depth_widths)):
+        depth += at(before, after) + (depth_modules - 1) * at(after, after)
     assert count_parameters(network) == stem + stacks * (hourglass + head + merge) + depth
-
-
-def test_parameters_where_each_resolution_has_its_own_width():
-    network = PoseNetwork(
-        input_side=32, stacks=1, levels=2, features=8, level_features=(8, 16, 12),
-        level_modules=(1, 2, 3), depth_levels=2, depth_modules=2, depth_features=(6, 10),
-        stem="patch", rngs=nnx.Rngs(0),
-    )  # fmt: skip
-    at = residual_parameters
-    stem = (48 + 1) * 8 + at(8, 8)
-    outer = at(8, 8) + (at(8, 16) + at(16, 16)) + 2 * at(16, 16) + (16 + 1) * 8
-    inner = 2 * at(16, 16) + (at(16, 12) + 2 * at(12, 12)) + 6 * at(12, 12) + (12 + 1) * 16
-    head = at(8, 8) + 9 * 8 + 2 * 8 + 9 * 16 + 9 * 8 + 17 * 8
-    depth = at(8, 6) + at(6, 6) + at(6, 10) + at(10, 10) + (2 * 2 * 10 + 1) * 16
-    assert count_parameters(network) == stem + outer + inner + head + depth
-    heatmaps, depth = shapes(network, 3, 32)
-    assert heatmaps[0].shape == (3, 8, 8, 16) and depth.shape == (3, 16)
+    heatmaps, depths = shapes(network, 3, 64)
+    assert [maps.shape for maps in heatmaps] == [(3, 16, 16, joints)] * stacks
+    assert depths.shape == (3, joints)
 
 
 def test_equal_widths_are_the_network_that_one_width_makes():
@@ -222,30 +184,14 @@ def test_equal_widths_are_the_network_that_one_width_makes():
     chex.assert_trees_all_equal(*(nnx.to_pure_dict(nnx.state(n)) for n in (plain, spelt_out)))
 
 
-@pytest.mark.parametrize("kind", ["stem", "depth_head"])
-def test_an_unknown_part_names_the_known_ones(kind):
-    with pytest.raises(
-        ValueError, match=f"Unknown {kind.replace('_', ' ')} 'other'; choose one of"
-    ):
-        small_network(**{kind: "other"})
-
-
-@pytest.mark.parametrize("stem", ["conv", "patch"])
-@pytest.mark.parametrize(("side", "levels", "depth_levels"), [(32, 2, 3), (128, 3, 2), (96, 1, 3)])
-def test_shapes_follow_the_input(side, levels, depth_levels, stem):
-    network = small_network(input_side=side, levels=levels, depth_levels=depth_levels, stem=stem)
-    heatmaps, depth = shapes(network, 3, side)
-    assert [maps.shape for maps in heatmaps] == [(3, side // 4, side // 4, 16)] * 2
-    assert depth.shape == (3, 16)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"input_side": 20}, "divisible by 8"),
         ({"levels": 4}, "divisible by 64"),
         ({"depth_levels": 4}, "divisible by 64"),
-        ({"stem": "none"}, "conv, patch"),
+        ({"stem": "none"}, "Unknown stem 'none'; choose one of conv, patch"),
+        ({"depth_head": "none"}, "Unknown depth head 'none'; choose one of flat"),
         ({"level_features": (8, 8, 8)}, "There are 3, 2 and 1"),
         ({"level_features": (16, 8)}, "the first equals `features`"),
         ({"init": "none"}, "lecun, torch7"),
@@ -267,13 +213,14 @@ def build_network(seed: int, dtype: str = "float32", **changes) -> PoseNetwork:
     return nnx.merge(graphdef, *variables)
 
 
-def test_a_network_is_made_as_its_config_says():
-    network = build_network(0, "bfloat16", zero_init_outputs=True)
+@pytest.mark.parametrize("init", ["lecun", "torch7"])
+def test_a_network_is_made_as_its_config_says(init):
+    network = build_network(0, "bfloat16", zero_init_outputs=True, init=init)
     assert network.dtype == jnp.bfloat16
     for output in (network.depth.output, *(stack.heatmaps for stack in network.stacks)):
-        assert not output.kernel[...].any()
-        assert not output.bias[...].any()
-    other = build_network(1, "bfloat16")
+        assert not output.kernel[...].any() and not output.bias[...].any()
+    same, other = build_network(0, init=init), build_network(1, init=init)
+    np.testing.assert_array_equal(network.stem.conv.kernel[...], same.stem.conv.kernel[...])
     assert (network.stem.conv.kernel[...] != other.stem.conv.kernel[...]).all()
 
 
@@ -301,15 +248,6 @@ def test_the_releases_initial_values_are_uniform_and_scaled_by_the_inputs():
         assert np.abs(values - quantiles).max() < 2 * 1.95 / np.sqrt(len(values)), name
     statistics = [v for path, v in params.items() if path[-1] in ("mean", "var")]
     assert {float(v.min()) for v in statistics} == {float(v.max()) for v in statistics} == {0, 1}
-
-
-def test_the_releases_initial_values_follow_the_seed_and_leave_outputs_at_zero():
-    one, same = build_network(0, init="torch7"), build_network(0, init="torch7")
-    other = build_network(1, init="torch7", zero_init_outputs=True)
-    np.testing.assert_array_equal(one.stem.conv.kernel[...], same.stem.conv.kernel[...])
-    assert (one.stem.conv.kernel[...] != other.stem.conv.kernel[...]).all()
-    for output in (other.depth.output, *(stack.heatmaps for stack in other.stacks)):
-        assert not output.kernel[...].any() and not output.bias[...].any()
 
 
 def test_without_depth_the_depth_module_is_left_out():

@@ -30,28 +30,30 @@ def normalise(function, *arguments):
     return function(*arguments, None)[0]
 
 
-#: Each form, the same by its definition, and the shapes of its arguments.
+#: Each form, its definition, the shapes of its arguments, and the first that has a gradient.
 FORMS = {
     "normalise_relu": (
         functools.partial(normalise, onednn.normalise_relu),
         functools.partial(normalise, normalise_relu),
         [(2, 4, 6, 5), (5,), (5,)],
+        0,
     ),
-    "pointwise": (onednn.pointwise, lambda x, w, b: x @ w + b, [(2, 4, 6, 5), (5, 3), (3,)]),
-    "convolve": (onednn.convolve, convolve, [(2, 4, 6, 5), (3, 3, 5, 7)]),
-    "max_pool": (onednn.max_pool, pool, [(2, 4, 6, 5)]),
+    "pointwise": (onednn.pointwise, lambda x, w, b: x @ w + b, [(2, 4, 6, 5), (5, 3), (3,)], 0),
+    "convolve": (onednn.convolve, convolve, [(2, 4, 6, 5), (3, 3, 5, 7)], 0),
+    "max_pool": (onednn.max_pool, pool, [(2, 4, 6, 5)], 0),
     "upsample": (
         onednn.upsample,
         lambda x: x.repeat(2, axis=1).repeat(2, axis=2),
         [(2, 4, 6, 5)],
+        0,
+    ),
+    "convolve_stem": (
+        onednn.convolve_stem,
+        functools.partial(convolve, stride=2, padding=((3, 3), (3, 3))),
+        [(2, 8, 12, 3), (7, 7, 3, 5)],
+        1,
     ),
 }
-#: Images have no gradient.
-STEM = (
-    onednn.convolve_stem,
-    functools.partial(convolve, stride=2, padding=((3, 3), (3, 3))),
-    [(2, 8, 12, 3), (7, 7, 3, 5)],
-)
 
 
 def draw(shapes, seed=0):
@@ -64,43 +66,29 @@ def relative_error(actual, expected):
     return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("form", [*FORMS, "convolve_stem"])
-def test_values_are_those_of_the_definition_in_float64(form):
-    function, definition, shapes = FORMS.get(form, STEM)
+@pytest.mark.parametrize("form", FORMS)
+def test_values_and_gradients_in_float64(form):
+    """Values by the definition, gradients by finite differences."""
+    function, definition, shapes, first = FORMS[form]
     with jax.enable_x64(True):
         arguments = [jnp.array(x) for x in draw(shapes)]
         np.testing.assert_allclose(
             function(*arguments), definition(*arguments), rtol=1e-10, atol=1e-12
         )
+        form = jax.jit(functools.partial(function, *arguments[:first]))
+        check_grads(form, arguments[first:], order=1, modes=["rev"], atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_gradients_are_finite_differences_in_float64(form):
-    function, _, shapes = FORMS[form]
-    with jax.enable_x64(True):
-        arguments = [jnp.array(x) for x in draw(shapes)]
-        check_grads(jax.jit(function), arguments, order=1, modes=["rev"], atol=1e-6, rtol=1e-6)
-
-
-def test_the_stems_kernel_gradient_is_that_of_finite_differences():
-    function, _, shapes = STEM
-    with jax.enable_x64(True):
-        images, kernel = (jnp.array(x) for x in draw(shapes))
-        form = functools.partial(function, images)
-        check_grads(jax.jit(form), [kernel], order=1, modes=["rev"], atol=1e-6, rtol=1e-6)
-
-
-@pytest.mark.parametrize("form", [*FORMS, "convolve_stem"])
 def test_gradients_in_bfloat16_are_float32s_up_to_rounding(form):
-    function, definition, shapes = FORMS.get(form, STEM)
+    function, definition, shapes, first = FORMS[form]
     # Values that bfloat16 holds exactly, so that both start from the same.
     x, *parameters = (jnp.asarray(x, jnp.bfloat16).astype(jnp.float32) for x in draw(shapes))
     y = definition(x, *parameters)
     cotangent = jnp.asarray(draw([y.shape], seed=1)[0], jnp.bfloat16)
     of_forms = jax.vjp(function, x.astype(jnp.bfloat16), *parameters)[1](cotangent)
     expected = jax.vjp(definition, x, *parameters)[1](cotangent.astype(jnp.float32))
-    skipped = form == "convolve_stem"
-    for actual, gradient in zip(of_forms[skipped:], expected[skipped:], strict=True):
+    for actual, gradient in zip(of_forms[first:], expected[first:], strict=True):
         assert relative_error(actual, gradient) < 0.02
     assert all(of.dtype == p.dtype for of, p in zip(of_forms[1:], parameters, strict=True))
 

@@ -26,16 +26,7 @@ pytestmark = pytest.mark.usefixtures("compile_quickly")
 def test_strict_promotion_and_guarded_transfers_allow_training_and_prediction():
     config = small_checkpoint.config()
     stage = get_stage(config, 3)
-    rng = np.random.default_rng(0)
-    count = jax.local_device_count()
-    records = {
-        "image": rng.integers(0, 256, (count, 48, 48, 3), np.uint8),
-        "box": np.tile(np.float32([24, 24, 32]), (count, 1)),
-        "joints_2d": np.float32(rng.uniform(10, 38, (count, 16, 2))),
-        "joints_valid": np.ones((count, 16), bool),
-        "joints_3d": np.float32(rng.normal(0, 300, (count, 16, 3))),
-        "has_3d": np.arange(count) % 2 == 0,
-    }
+    records = small_checkpoint.records(jax.local_device_count())
     mesh = Mesh(np.asarray(jax.local_devices()), (AXIS,))
     graphdef, variables = make_network(config)
     optimizer = make_optimizer(config, stage)

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import small_checkpoint
 
 from pose3d_jax import presets
 from pose3d_jax.models.variables import make_network
@@ -49,15 +50,7 @@ def compiled_step(synchronised=True):
     optimizer = make_optimizer(tree, stage)
     step = make_train_step(tree, graphdef, optimizer, stage)
     state = replicate(initial_state(variables, optimizer))
-    count = jax.local_device_count() * PER_DEVICE
-    batch = {
-        "image": np.zeros((count, 48, 48, 3), np.uint8),
-        "box": np.tile(np.float32([24, 24, 32]), (count, 1)),
-        "joints_2d": np.zeros((count, 16, 2), np.float32),
-        "joints_valid": np.ones((count, 16), bool),
-        "joints_3d": np.zeros((count, 16, 3), np.float32),
-        "has_3d": np.arange(count) % 2 == 0,
-    }
+    batch = small_checkpoint.records(jax.local_device_count() * PER_DEVICE)
     arguments = (state, split_over_devices(batch), hyperparameters(stage))
     return step.lower(*arguments).compile(), sum(p.size for p in jax.tree.leaves(variables.params))
 

@@ -10,6 +10,7 @@ Names take precedence over directories of the same name; `./open` is a directory
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,10 +113,8 @@ def _load_packed(path: Path, compute: str | None) -> TrainedNetwork:
         # Checked first: the time to build a network grows with the sizes in its config.
         if _fewest_arrays(config.model) > len(arrays):
             raise ValueError("its config describes more layers than it has tensors")
-        config = _with_compute(config, compute)
-        graphdef, shapes = abstract_network(config)
         _ = config.data.bone_length_sum
-        return TrainedNetwork(config, graphdef, unflatten(arrays, shapes), _with_depth(config))
+        return _assemble(config, compute, lambda shapes: unflatten(arrays, shapes))
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{path} cannot be used: {reason(error)}.") from error
 
@@ -139,24 +138,22 @@ def _load_stage(directory: Path, compute: str | None) -> TrainedNetwork:
             f"{directory} is no stage of a run: there is no such directory, and no bundled network "
             f"of that name ({_available()})."
         )
-    config = _with_compute(read_config(directory), compute)
-    graphdef, shapes = abstract_network(config)
-    variables = restore_variables(directory, shapes)
-    return TrainedNetwork(config, graphdef, variables, _with_depth(config))
+    config = read_config(directory)
+    return _assemble(config, compute, lambda shapes: restore_variables(directory, shapes))
 
 
-def _with_compute(
-    config: ml_collections.ConfigDict, compute: str | None
-) -> ml_collections.ConfigDict:
-    """A copy of a config with another type of arithmetic, if one is given."""
-    changed = ml_collections.ConfigDict(config.to_dict())
+def _assemble(
+    config: ml_collections.ConfigDict,
+    compute: str | None,
+    restore: Callable[[Variables], Variables],
+) -> TrainedNetwork:
+    """A network of a config, with another type of arithmetic if one is given."""
+    config = ml_collections.ConfigDict(config.to_dict())
     if compute:
-        changed.precision.compute = precision.resolve(compute)
-    return changed
-
-
-def _with_depth(config: ml_collections.ConfigDict) -> bool:
-    return get_stage(config, len(config.stages)).with_depth
+        config.precision.compute = precision.resolve(compute)
+    graphdef, shapes = abstract_network(config)
+    with_depth = get_stage(config, len(config.stages)).with_depth
+    return TrainedNetwork(config, graphdef, restore(shapes), with_depth)
 
 
 def _available() -> str:

@@ -4,8 +4,9 @@ The entries of a figure are methods or baselines, by name and in order; figures 
 entries have the same colours. The entry "truth" is grey.
 """
 
+import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from pose3d_jax.files import atomic_write
 from pose3d_jax.skeleton import BONE_GROUP_WEIGHTS, BONE_GROUPS, JOINT_NAMES
 
 if TYPE_CHECKING:
-    import matplotlib.axes
     import matplotlib.figure
 
 TRUTH = "truth"
@@ -40,6 +40,23 @@ def save(figure: "matplotlib.figure.Figure", path: str | os.PathLike) -> None:
         figure.savefig(file, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.08)
 
 
+def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
+    """An empty figure; its size in inches."""
+    from matplotlib.figure import Figure  # Slow to import.
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _new_panels(width: float, height: float, rows: int = 1, columns: int = 1) -> np.ndarray:
+    """The axes of a new figure: with a faint grid, and without a frame."""
+    panels = new_figure(width, height).subplots(rows, columns, squeeze=False)
+    for axes in panels.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="0.9", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return panels
+
+
 def plot_joint_errors(
     errors: Mapping[str, Float[np.ndarray, "n 16"]], title: str
 ) -> "matplotlib.figure.Figure":
@@ -51,12 +68,11 @@ def plot_joint_errors(
         errors: mm, by entry; NaN where a joint does not count.
         title: of the picture.
     """
-    figure = new_figure((WIDTH, 3.6))
-    axes = _plain_axes(figure.subplots())
+    axes = _new_panels(WIDTH, 3.6)[0, 0]
     width, styles = 0.84 / len(errors), _styles(errors)
     for number, (name, values) in enumerate(errors.items()):
         places = np.arange(len(SHOWN_JOINTS)) - 0.42 + (number + 0.5) * width
-        means = [_mean(values[:, joint]) for joint in SHOWN_JOINTS]
+        means = [_or_nan(np.mean, values[:, joint]) for joint in SHOWN_JOINTS]
         axes.bar(places, means, width, label=name, color=styles[name]["color"])
     names = [JOINT_NAMES[joint].replace("_", "\n") for joint in SHOWN_JOINTS]
     axes.set_xticks(np.arange(len(names)), names, fontsize=8)
@@ -65,8 +81,8 @@ def plot_joint_errors(
     axes.set(ylabel="mean error (mm)")
     columns = len(errors) if len(errors) <= 4 else -(-len(errors) // 2)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    axes.figure.suptitle(title, x=0.01, ha="left")
+    return axes.figure
 
 
 def plot_pck(
@@ -86,18 +102,12 @@ def plot_pck(
         mark: threshold whose percentage is in the legend.
         title: of the picture.
     """
-    figure = new_figure((WIDTH * 0.9, 3.8))
-    axes = _plain_axes(figure.subplots())
+    axes = _new_panels(WIDTH * 0.9, 3.8)[0, 0]
     axes.axvline(mark, color="0.6", linewidth=0.8)
     thresholds, styles = np.linspace(0.0, limit, 301), _styles(errors)
     for name, values in errors.items():
-        at_mark = share_within(values, np.array([mark]))[0]
-        axes.plot(
-            thresholds,
-            share_within(values, thresholds),
-            label=f"{name}: {at_mark:.1f} %",
-            **styles[name],
-        )
+        label = f"{name}: {share_within(values, np.array([mark]))[0]:.1f} %"
+        axes.plot(thresholds, share_within(values, thresholds), label=label, **styles[name])
     axes.set(xlim=(0, limit), ylim=(0, 100))
     axes.set(xlabel=f"threshold ({unit})", ylabel="joints within the threshold (%)")
     axes.legend(
@@ -108,7 +118,7 @@ def plot_pck(
         frameon=False,
     )
     axes.set_title(title, loc="left")
-    return figure
+    return axes.figure
 
 
 def share_within(
@@ -137,32 +147,40 @@ def plot_bone_lengths(
             truth; NaN where there is no truth.
         title: of the picture.
     """
-    figure = new_figure((WIDTH, 5.2))
-    panels = figure.subplots(2, 3)
+    panels = _new_panels(WIDTH, 5.2, 2, 3)
     styles = _styles(poses)
+
+    def outline(axes, values, bins, statistic, what, digits, title, along):
+        """Densities of the entries, whose legend has a statistic; values beyond the bins count."""
+        peaks = {}
+        for name, own in values.items():
+            density = np.histogram(own, bins)[0] / (max(own.size, 1) * np.diff(bins))
+            label = f"{_or_nan(statistic, own):.{digits}f}"
+            axes.stairs(density, bins, fill=name == TRUTH, label=label, **styles[name])
+            peaks[name] = density.max()
+        # The truth may be a narrow peak; it is cut off so that the others stay visible.
+        shown = [peak for name, peak in peaks.items() if name != TRUTH] or list(peaks.values())
+        axes.set(xlim=bins[[0, -1]], ylim=(0, 1.3 * max([*shown, 1e-9])), ylabel="density")
+        axes.legend(title=what, fontsize=8, title_fontsize=8, frameon=False, loc="upper right")
+        axes.set_title(title, loc="left")
+        axes.set_xlabel(along, fontsize=9)
+
     bins = np.linspace(0.0, 2.0, 82)  # 1 is the middle of a bin.
+    along = "length ÷ canonical length ÷ group's mean"
     for axes, group in zip(panels.flat, BONE_GROUPS):
         values = {name: bone_ratios(pose, group) for name, pose in poses.items()}
-        numbers = {name: f"{_or_nan(np.std, v):.3f}" for name, v in values.items()}
-        _outline_histograms(axes, values, bins, styles, numbers, "standard deviation")
-        axes.set_title(group, loc="left")
-        axes.set(ylabel="density")
-        axes.set_xlabel("length ÷ canonical length ÷ group's mean", fontsize=9)
-    axes = panels[1, 1]
+        outline(axes, values, bins, np.std, "standard deviation", 3, group, along)
     values = {name: ratio[np.isfinite(ratio)] for name, ratio in sum_ratios.items()}
-    numbers = {name: f"{_or_nan(np.median, v):.2f}" for name, v in values.items()}
     together = np.concatenate([[0.9, 1.1], *values.values()])
     bins = np.linspace(*np.quantile(together, [0.002, 0.998]), 81)
-    axes.axvline(1.0, color="0.6", linewidth=0.8)
-    _outline_histograms(axes, values, bins, styles, numbers, "median")
-    axes.set_title("all bones", loc="left")
-    axes.set(ylabel="density")
-    axes.set_xlabel("sum of bone lengths ÷ the truth's", fontsize=9)
+    panels[1, 1].axvline(1.0, color="0.6", linewidth=0.8)
+    along = "sum of bone lengths ÷ the truth's"
+    outline(panels[1, 1], values, bins, np.median, "median", 2, "all bones", along)
     panels[1, 2].set_axis_off()
     handles, _ = panels[0, 0].get_legend_handles_labels()
     panels[1, 2].legend(handles, poses.keys(), loc="center left", frameon=False)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    panels[0, 0].figure.suptitle(title, x=0.01, ha="left")
+    return panels[0, 0].figure
 
 
 def bone_ratios(pose: Float[np.ndarray, "n 16 3"], group: str) -> Float[np.ndarray, "m bones"]:
@@ -178,27 +196,6 @@ def bone_ratios(pose: Float[np.ndarray, "n 16 3"], group: str) -> Float[np.ndarr
     return ratios[known] / means[known]
 
 
-def _outline_histograms(
-    axes: "matplotlib.axes.Axes",
-    values: Mapping[str, np.ndarray],
-    bins: Float[np.ndarray, "edges"],
-    styles: Mapping[str, Mapping[str, Any]],
-    numbers: Mapping[str, str],
-    what: str,
-) -> None:
-    """Densities of several entries; values beyond the bins count in the total."""
-    _plain_axes(axes)
-    peaks = {}
-    for name, own in values.items():
-        density = np.histogram(own, bins)[0] / (max(own.size, 1) * np.diff(bins))
-        axes.stairs(density, bins, fill=name == TRUTH, label=numbers[name], **styles[name])
-        peaks[name] = density.max()
-    # The truth may be a narrow peak; it is cut off so that the others stay visible.
-    shown = [peak for name, peak in peaks.items() if name != TRUTH] or list(peaks.values())
-    axes.set(xlim=bins[[0, -1]], ylim=(0, 1.3 * max([*shown, 1e-9])))
-    axes.legend(title=what, fontsize=8, title_fontsize=8, frameon=False, loc="upper right")
-
-
 def plot_sweep(
     table: Mapping[float, Mapping[str, tuple[float, float]]], columns: Sequence[str], title: str
 ) -> "matplotlib.figure.Figure":
@@ -212,10 +209,8 @@ def plot_sweep(
     weights = sorted(table)
     positive = [weight for weight in weights if weight > 0]
     rows = -(-len(columns) // 2)
-    figure = new_figure((WIDTH * 0.85, 0.4 + 2.5 * rows))
-    panels = figure.subplots(rows, 2, squeeze=False).flat
+    panels = _new_panels(WIDTH * 0.85, 0.4 + 2.5 * rows, rows, 2).ravel()
     for column, axes in zip(columns, panels):
-        _plain_axes(axes)
         if UNITS[column] == RATIO:
             axes.axhline(1.0, color="0.6", linewidth=0.8)
         means, deviations = zip(*(table[weight][column] for weight in weights))
@@ -227,45 +222,26 @@ def plot_sweep(
             xlabel=r"weight of the geometric loss, $\lambda_{\mathrm{geo}}$",
             ylabel=f"{column} ({UNITS[column]})",
         )
-    for axes in list(panels):
+    for axes in panels[len(columns) :]:
         axes.set_axis_off()
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-def new_figure(size: tuple[float, float]) -> "matplotlib.figure.Figure":
-    """An empty figure of a width and height in inches."""
-    from matplotlib.figure import Figure  # Slow to import.
-
-    return Figure(figsize=size, layout="constrained")
-
-
-def _plain_axes(axes: "matplotlib.axes.Axes") -> "matplotlib.axes.Axes":
-    """Axes with a faint grid, and without a frame."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="0.9", linewidth=0.6)
-    axes.set_axisbelow(True)
-    return axes
+    panels[0].figure.suptitle(title, x=0.01, ha="left")
+    return panels[0].figure
 
 
 def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Line style of each entry; after the last colour, the dashes change."""
-    others = [name for name in names if name != TRUTH]
-    styles = {
-        name: {
-            "color": COLOURS[number % len(COLOURS)],
-            "linestyle": LINES[number // len(COLOURS) % len(LINES)],
-            "linewidth": 1.6,
-        }
-        for number, name in enumerate(others)
-    }
-    return {name: styles.get(name, {"color": "0.8"}) for name in names}
+    kinds = itertools.cycle(itertools.product(LINES, COLOURS))
+    styles = {}
+    for name in names:
+        if name == TRUTH:
+            styles[name] = {"color": "0.8"}
+        else:
+            line, colour = next(kinds)
+            styles[name] = {"color": colour, "linestyle": line, "linewidth": 1.6}
+    return styles
 
 
-def _mean(values: Float[np.ndarray, "n"]) -> float:
-    return _or_nan(np.mean, values[~np.isnan(values)])
-
-
-def _or_nan(statistic: Any, values: np.ndarray) -> float:
-    """A statistic of some values, NaN of none."""
-    return float(statistic(values)) if values.size else float("nan")
+def _or_nan(statistic: Callable, values: Float[np.ndarray, "*n"]) -> float:
+    """A statistic of the values that are numbers, NaN of none."""
+    known = values[~np.isnan(values)]
+    return float(statistic(known)) if known.size else float("nan")

@@ -36,8 +36,10 @@ def comparison_tables(results: Mapping[str, Sequence[Results]]) -> list[Table]:
         rows = {name: over_seeds(seeds) for name, seeds in of_seeds.items()}
         for name, (minuend, subtrahend) in DIFFERENCES.items():
             if minuend in of_seeds and subtrahend in of_seeds:
-                pairs = zip(of_seeds[minuend], of_seeds[subtrahend], strict=True)
-                rows[name] = over_seeds([_difference(*pair) for pair in pairs])
+                rows[name] = over_seeds([
+                    {kind: {c: row[c] - theirs[kind][c] for c in row} for kind, row in ours.items()}
+                    for ours, theirs in zip(of_seeds[minuend], of_seeds[subtrahend], strict=True)
+                ])  # fmt: skip
         baselines = first[dataset]["baselines"]
         rows |= {name: {"summary": row} for name, row in baselines.items()}
         tables += dataset_tables(rows, dataset, first[dataset]["images"])
@@ -47,19 +49,14 @@ def comparison_tables(results: Mapping[str, Sequence[Results]]) -> list[Table]:
 def over_seeds(seeds: Sequence[Mapping[str, Row]]) -> dict[str, dict[str, Cell]]:
     """Mean and standard deviation of every cell; of one seed, the number itself."""
 
-    def cell(kind: str, column: str) -> Cell:
-        values = np.array([tables[kind][column] for tables in seeds], float)
+    def cell(*values: float) -> Cell:
         if len(values) == 1:
             return float(values[0])
-        return float(values.mean()), float(values.std(ddof=1))
+        return float(np.mean(values)), float(np.std(values, ddof=1))
 
-    return {kind: {column: cell(kind, column) for column in row} for kind, row in seeds[0].items()}
-
-
-def _difference(minuend: Mapping[str, Row], subtrahend: Mapping[str, Row]) -> dict[str, Row]:
     return {
-        kind: {column: row[column] - subtrahend[kind][column] for column in row}
-        for kind, row in minuend.items()
+        kind: {column: cell(*(tables[kind][column] for tables in seeds)) for column in row}
+        for kind, row in seeds[0].items()
     }
 
 
@@ -74,15 +71,15 @@ def draw_comparison(
         settings: how each data set is scored.
     """
     for setting in settings:
-        dataset = setting.dataset
-        place = out / split_directory(dataset)
-        place.mkdir(parents=True, exist_ok=True)
-        predicted = {}
-        for name, directory in evaluations.items():
-            path = directory / split_directory(dataset) / PREDICTIONS_FILE
-            predictions = read_predictions(path)
-            predicted[name], labels = predictions.poses, predictions.labels
-        draw_curves(place, predicted, labels, setting)
+        name = split_directory(setting.dataset)
+        (out / name).mkdir(parents=True, exist_ok=True)
+        predictions = {
+            variant: read_predictions(directory / name / PREDICTIONS_FILE)
+            for variant, directory in evaluations.items()
+        }
+        poses = {variant: found.poses for variant, found in predictions.items()}
+        labels = next(iter(predictions.values())).labels
+        draw_curves(out / name, poses, labels, setting)
 
 
 #: Columns of a sweep of λ_geo: symmetry may improve while poses get worse.
@@ -104,14 +101,15 @@ def draw_sweep(out: Path, results: Mapping[str, Sequence[Results]], weights: Seq
         results: see `comparison_tables`.
         weights: of the variants, in their order.
     """
-    first = next(iter(results.values()))[0]["data"]
-    for dataset in first:
+    for dataset, first in next(iter(results.values()))[0]["data"].items():
+        # A data set without 3D labels lacks some.
+        columns = [name for name in SWEEP_COLUMNS if name in first["tables"]["summary"]]
         table = {}
         for weight, seeds in zip(weights, results.values(), strict=True):
-            cells = over_seeds([r["data"][dataset]["tables"] for r in seeds])["summary"]
+            rows = [result["data"][dataset]["tables"]["summary"] for result in seeds]
+            values = {name: [row[name] for row in rows] for name in columns}
             table[weight] = {
-                name: cell if isinstance(cell, tuple) else (cell, 0.0)
-                for name, cell in cells.items()
+                name: (np.mean(v), np.std(v, ddof=len(v) > 1)) for name, v in values.items()
             }
-        figure = charts.plot_sweep(table, SWEEP_COLUMNS, f"Weight of the geometric loss, {dataset}")
+        figure = charts.plot_sweep(table, columns, f"Weight of the geometric loss, {dataset}")
         charts.save(figure, out / split_directory(dataset) / "sweep.png")

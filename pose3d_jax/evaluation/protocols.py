@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import ml_collections
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Shaped
 
-from pose3d_jax.evaluation.poses import Labels, Poses, Setting, scale_to
+from pose3d_jax.evaluation.poses import Labels, Poses, Setting
 from pose3d_jax.evaluation.published import HUMAN36M, LSP, MPI_INF_3DHP, MPII, Tables
 from pose3d_jax.skeleton import (
     HUMAN36M_BONE_LENGTH_SUM,
@@ -127,37 +127,23 @@ def split_directory(name: str) -> str:
     return name.replace("/", "-").replace(":", "-")
 
 
-def redefine(points: Float[np.ndarray, "n 16 *d"], dataset: str) -> Float[np.ndarray, "n 16 *d"]:
-    """A network's 2D joints, 3D joints or depths with a data set's joint definitions (Sec. 4.1.2).
+def redefine_poses(poses: Poses, dataset: str) -> Poses:
+    """A network's poses with a data set's joint definitions (Sec. 4.1.2); mm stay root-relative.
 
     Not for labels, which have these definitions already.
     """
     protocol = protocol_of(dataset)
-    points = points.copy()
-    raised = protocol.hips_raised_by * (points[:, NECK] - points[:, PELVIS])
-    points[:, [PELVIS, RIGHT_HIP, LEFT_HIP]] += raised[:, None]
-    if protocol.thorax_is_midway:
-        points[:, THORAX] = (points[:, PELVIS] + points[:, NECK]) / 2
-    return points
 
+    def redefine(points):
+        points = points.copy()
+        raised = protocol.hips_raised_by * (points[:, NECK] - points[:, PELVIS])
+        points[:, [PELVIS, RIGHT_HIP, LEFT_HIP]] += raised[:, None]
+        if protocol.thorax_is_midway:
+            points[:, THORAX] = (points[:, PELVIS] + points[:, NECK]) / 2
+        return points
 
-def redefine_poses(poses: Poses, dataset: str) -> Poses:
-    """A network's poses with a data set's joint definitions; mm stay root-relative."""
-    joints, depth, millimetres = (redefine(field, dataset) for field in poses)
+    joints, depth, millimetres = map(redefine, poses)
     return Poses(joints, depth, millimetres - millimetres[:, [PELVIS]])
-
-
-def as_scored(
-    poses: Float[np.ndarray, "n 16 3"], truth: Float[np.ndarray, "n 16 3"], dataset: str
-) -> Float[np.ndarray, "n 16 3"]:
-    """Poses at the size at which the protocol compares them with the truth.
-
-    Args:
-        poses: mm, with the data set's joint definitions.
-        truth: mm.
-        dataset: name of the split.
-    """
-    return scale_to(poses, truth) if protocol_of(dataset).size_known else poses
 
 
 def counted_joints(labels: Labels, dataset: str) -> Bool[np.ndarray, "n 16"]:

@@ -31,13 +31,7 @@ from pose3d_jax.evaluation.predictions import (
     save_predictions,
 )
 from pose3d_jax.evaluation.protocols import make_setting, split_directory
-from pose3d_jax.evaluation.tables import (
-    Results,
-    Table,
-    as_markdown,
-    result_tables,
-    tabulate,
-)
+from pose3d_jax.evaluation.tables import Results, Table, as_markdown, result_tables, tabulate
 from pose3d_jax.files import read_json, write_json, write_text
 from pose3d_jax.models import precision
 
@@ -80,7 +74,10 @@ def evaluate(
     """
     places = {split.name: out and out / split_directory(split.name) for split in splits}
     for place in [out, *places.values()] if out else ():
-        _check_writable(place)
+        with naming(place):
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=place, prefix=".", suffix=".partial"):
+                pass
     results = {**source, "method": trained.config.method, "data": {}}
     for split in splits:
         arithmetic = source.get("compute", "float32")
@@ -98,13 +95,6 @@ def evaluate(
         write_tables(out / TABLES_FILE, result_tables(results))
         write_json(out / RESULTS_FILE, results, checksummed=True)
     return results
-
-
-def _check_writable(directory: Path) -> None:
-    with naming(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=directory, prefix=".", suffix=".partial"):
-            pass
 
 
 def evaluate_checkpoint(
@@ -178,11 +168,11 @@ def read_results(out: Path, splits: Sequence[Split], source: Mapping[str, Any]) 
             return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None  # There are none, or they are damaged: they are computed again.
-    if not all((out / split_directory(name) / PREDICTIONS_FILE).exists() for name in digests):
-        return None
-    if digests.keys() != {split.name for split in splits}:
-        return None
-    same = all(records_digest(read_labels(s.source)) == digests[s.name] for s in splits)
+    same = digests.keys() == {split.name for split in splits} and all(
+        (out / split_directory(split.name) / PREDICTIONS_FILE).exists()
+        and records_digest(read_labels(split.source)) == digests[split.name]
+        for split in splits
+    )
     return results if same else None
 
 

@@ -15,7 +15,6 @@ from pose3d_jax.arrays import AnyArray
 from pose3d_jax.evaluation.poses import Labels, Poses, Setting, as_poses, scale_to, to_pixels
 from pose3d_jax.evaluation.protocols import (
     NEITHER_PELVIS_NOR_THORAX,
-    as_scored,
     counted_joints,
     protocol_of,
 )
@@ -164,7 +163,10 @@ def _symmetry_measures(poses: Poses, labels: Labels, setting: Setting) -> dict[s
 
 
 def _scored(poses: Poses, labels: Labels, setting: Setting) -> Float[np.ndarray, "n 16 3"]:
-    return as_scored(poses.millimetres, labels.joints_3d, setting.dataset)
+    """Poses in mm at the size at which the protocol compares them with the truth."""
+    if protocol_of(setting.dataset).size_known:
+        return scale_to(poses.millimetres, labels.joints_3d)
+    return poses.millimetres
 
 
 def _with_true_2d(poses: Poses, labels: Labels, setting: Setting) -> Poses:
