@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from pose3d_jax.models import PoseNetwork
-from pose3d_jax.models.layers import NormRelu, max_pool, upsample
+from pose3d_jax.models.layers import Common, NormRelu, max_pool, upsample
 from pose3d_jax.models.residual import Residual
 from pose3d_jax.models.variables import make_network
 
@@ -301,9 +301,7 @@ def test_bfloat16_keeps_parameters_and_outputs_float32_and_close():
 
 @pytest.mark.parametrize(("inner", "outer"), [(6, 6), (6, 10)])
 def test_a_residual_adds_to_its_input_or_to_a_projection_of_it(inner, outer):
-    module = with_random_statistics(
-        Residual(inner, outer, axis_name=None, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    )
+    module = with_random_statistics(Residual(inner, outer, Common(nnx.Rngs(0))))
     assert (module.skip is None) == (inner == outer)
     module.eval()
     x = np.random.default_rng(1).normal(size=(2, 5, 7, inner)).astype(np.float32)
@@ -325,7 +323,7 @@ def test_upsample_repeats_pixels():
 
 
 def norm_relu(axis_name=None):
-    module = NormRelu(4, axis_name=axis_name, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    module = NormRelu(4, Common(nnx.Rngs(0), axis_name=axis_name))
     module.norm.scale[...] = jnp.array([0.5, 1.0, 1.5, 2.0])
     module.norm.bias[...] = jnp.array([-1.0, 0.0, 1.0, 0.5])
     return module

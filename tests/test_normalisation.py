@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pose3d_jax.models.layers import Pointwise, max_pool
+from pose3d_jax.models.layers import Common, Pointwise, max_pool
 from pose3d_jax.models.normalisation import EPSILON, normalise_relu
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
@@ -74,7 +74,7 @@ def test_in_bfloat16_only_the_ends_are_rounded():
 def test_a_1x1_convolution_is_the_same_in_both_forms():
     x = np.random.default_rng(1).normal(size=(2, 3, 4, 5))
     plain, other = (
-        Pointwise(5, 6, dtype=dtype, rngs=nnx.Rngs(0)) for dtype in (jnp.float32, jnp.bfloat16)
+        Pointwise(5, 6, Common(nnx.Rngs(0), dtype)) for dtype in (jnp.float32, jnp.bfloat16)
     )
     found = other(jnp.asarray(x, jnp.bfloat16))
     assert found.dtype == jnp.bfloat16

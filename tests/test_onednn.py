@@ -10,7 +10,7 @@ from flax import nnx
 from jax.test_util import check_grads
 
 from pose3d_jax.models import layers, network, onednn, precision, residual
-from pose3d_jax.models.layers import NormRelu, Pointwise
+from pose3d_jax.models.layers import Common, NormRelu, Pointwise
 from pose3d_jax.models.normalisation import normalise_relu
 
 
@@ -129,7 +129,7 @@ def test_a_network_trains_as_with_the_plain_layers_in_float64(stem, monkeypatch)
 
 
 def test_a_bias_that_was_left_out_counts_in_both_modes():
-    norm = NormRelu(3, axis_name=None, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    norm = NormRelu(3, Common(nnx.Rngs(0)))
     x, bias = jnp.asarray(draw([(2, 4, 4, 3)])[0], jnp.float32), jnp.array([1.0, -2.0, 3.0])
     whole = nnx.clone(norm)
     np.testing.assert_allclose(norm(x, bias), whole(x + bias), atol=1e-5)
@@ -198,7 +198,7 @@ class TestPrecision:
 
 def test_pointwise_layers_take_the_form(monkeypatch):
     monkeypatch.setattr(precision, "has_onednn", lambda: True)
-    layer = Pointwise(5, 3, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    layer = Pointwise(5, 3, Common(nnx.Rngs(0), jnp.bfloat16))
     x = jnp.asarray(draw([(2, 4, 4, 5)])[0], jnp.bfloat16)
     text = str(jax.make_jaxpr(layer)(x))
     assert "conv_general_dilated" not in text and "dot_general" in text

@@ -3,11 +3,10 @@
 import itertools
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pose3d_jax.models.layers import Rngs, max_pool
+from pose3d_jax.models.layers import Common, max_pool
 from pose3d_jax.models.residual import residual_chain
 
 
@@ -19,12 +18,10 @@ class DepthHead(nnx.Module):
         in_features: channels of the input.
         features: channels of each level; each halves the resolution (4 levels in the paper:
             64 → 4 px).
+        common: what all layers share.
         side: height and width of the input, px.
         num_joints: number of depths.
         output_init: initialiser of the linear layer's weights.
-        axis_name: see `layers.NormRelu`.
-        dtype: of the arithmetic.
-        rngs: NNX's random streams.
     """
 
     def __init__(
@@ -32,16 +29,14 @@ class DepthHead(nnx.Module):
         modules: int,
         in_features: int,
         features: Sequence[int],
+        common: Common,
         *,
         side: int,
         num_joints: int,
         output_init,
-        axis_name,
-        dtype,
-        rngs: Rngs,
     ):
         self.stages = nnx.List(
-            residual_chain(modules, before, after, axis_name=axis_name, dtype=dtype, rngs=rngs)
+            residual_chain(modules, before, after, common)
             for before, after in itertools.pairwise((in_features, *features))
         )
         flat = (side // 2 ** len(features)) ** 2 * features[-1]
@@ -49,8 +44,8 @@ class DepthHead(nnx.Module):
             flat,
             num_joints,
             kernel_init=output_init,
-            dtype=jnp.promote_types(dtype, jnp.float32),
-            rngs=rngs,
+            dtype=common.wide.dtype,
+            rngs=common.rngs,
         )
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b joints"]:

@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from pose3d_jax.arrays import AnyArray
-from pose3d_jax.models.layers import Rngs, max_pool
+from pose3d_jax.models.layers import Common, max_pool
 from pose3d_jax.models.residual import residual_chain
 
 #: Image px per cell.
@@ -28,22 +28,19 @@ class Detector(nnx.Module):
     Args:
         in_features: channels of the input.
         features: channels of the head.
-        axis_name: see `layers.NormRelu`.
-        dtype: of the arithmetic.
-        rngs: NNX's random streams.
+        common: what all layers share.
     """
 
-    def __init__(self, in_features: int, features: int, *, axis_name, dtype, rngs: Rngs):
-        shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
-        self.first = residual_chain(1, in_features, features, **shared)
-        self.second = residual_chain(1, features, features, **shared)
-        self.third = residual_chain(2, features, features, **shared)
+    def __init__(self, in_features: int, features: int, common: Common):
+        self.first = residual_chain(1, in_features, features, common)
+        self.second = residual_chain(1, features, features, common)
+        self.third = residual_chain(2, features, features, common)
         self.output = nnx.Linear(
             features,
             4,
             kernel_init=nnx.initializers.zeros,
-            dtype=jnp.promote_types(dtype, jnp.float32),
-            rngs=rngs,
+            dtype=common.wide.dtype,
+            rngs=common.rngs,
         )
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h/4 w/4 4"]:

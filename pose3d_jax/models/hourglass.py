@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pose3d_jax.models.layers import Pointwise, Rngs, max_pool, upsample
+from pose3d_jax.models.layers import Common, Pointwise, max_pool, upsample
 from pose3d_jax.models.residual import residual_chain
 
 
@@ -17,24 +17,19 @@ class Hourglass(nnx.Module):
             paper, 64 → 4 px, with 2 modules each).
         features: channels at each resolution. Where they differ, the first residual on the way
             down changes them, and a 1×1 convolution on the way up changes them back.
-        axis_name: see `layers.NormRelu`.
-        dtype: of the arithmetic.
-        rngs: NNX's random streams.
+        common: what all layers share.
     """
 
-    def __init__(
-        self, modules: Sequence[int], features: Sequence[int], *, axis_name, dtype, rngs: Rngs
-    ):
-        shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
+    def __init__(self, modules: Sequence[int], features: Sequence[int], common: Common):
         (here, below, *_), (outer, inner, *_) = modules, features
-        self.up = residual_chain(here, outer, outer, **shared)
-        self.low_in = residual_chain(below, outer, inner, **shared)
+        self.up = residual_chain(here, outer, outer, common)
+        self.low_in = residual_chain(below, outer, inner, common)
         if len(features) > 2:
-            self.inner = Hourglass(modules[1:], features[1:], **shared)
+            self.inner = Hourglass(modules[1:], features[1:], common)
         else:
-            self.inner = residual_chain(below, inner, inner, **shared)
-        self.low_out = residual_chain(below, inner, inner, **shared)
-        self.narrow = None if inner == outer else Pointwise(inner, outer, dtype=dtype, rngs=rngs)
+            self.inner = residual_chain(below, inner, inner, common)
+        self.low_out = residual_chain(below, inner, inner, common)
+        self.narrow = None if inner == outer else Pointwise(inner, outer, common)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Applies the module; height and width are divisible by 2 at each resolution."""

@@ -7,6 +7,7 @@ measurement: `benchmarks/README.md`.
 
 import functools
 import types
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +17,6 @@ from jaxtyping import Array, Float
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.models import onednn, precision
 from pose3d_jax.models.normalisation import EPSILON, normalise_relu
-
-#: Random streams: NNX's, or a namespace whose `params` returns keys (`variables.abstract_network`).
-Rngs = nnx.Rngs | types.SimpleNamespace
 
 #: Decay of the running statistics, as in the release (PyTorch's default, momentum 0.1). The running
 #: variance is biased, as Flax's; PyTorch's is unbiased, which is 1 % more in the smallest layers at
@@ -34,6 +32,27 @@ def for_onednn(dtype) -> bool:
 def for_accelerators(dtype) -> bool:
     """Whether layers use the form with the least memory traffic on a TPU, not the CPU's fastest."""
     return dtype == jnp.bfloat16 and not for_onednn(dtype)
+
+
+class Common(NamedTuple):
+    """What all layers of a network share.
+
+    Attributes:
+        rngs: NNX's random streams, or a namespace whose `params` returns keys
+            (`variables.abstract_network`).
+        dtype: of the arithmetic.
+        axis_name: `pmap` axis over which batch statistics are averaged; None for statistics of
+            each device's own images.
+    """
+
+    rngs: nnx.Rngs | types.SimpleNamespace
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @property
+    def wide(self) -> "Common":
+        """The same with at least float32, for outputs."""
+        return self._replace(dtype=jnp.promote_types(self.dtype, jnp.float32))
 
 
 class RunningStatistic(nnx.BatchStat):
@@ -75,20 +94,15 @@ class NormRelu(nnx.Module):
 
     Args:
         features: channels.
-        axis_name: `pmap` axis over which batch statistics are averaged; None for statistics of
-            each device's own images.
-        dtype: of the result; statistics are always computed in float32.
-        rngs: NNX's random streams.
+        common: with the type of the result; statistics are always computed in float32.
     """
 
-    def __init__(self, features: int, *, axis_name: str | None, dtype, rngs: Rngs):
+    def __init__(self, features: int, common: Common):
         self.norm = nnx.BatchNorm(
             features,
             epsilon=EPSILON,
             momentum=BATCH_NORM_MOMENTUM,
-            axis_name=axis_name,
-            dtype=dtype,
-            rngs=rngs,
+            **common._asdict(),
         )
         self.norm.mean = RunningStatistic(self.norm.mean[...])
         self.norm.var = RunningStatistic(self.norm.var[...])
@@ -123,6 +137,9 @@ class Pointwise(nnx.Linear):
     flattened image into the layout of the 3×3 convolutions beside it.
     """
 
+    def __init__(self, in_features: int, out_features: int, common: Common, **options):
+        super().__init__(in_features, out_features, dtype=common.dtype, rngs=common.rngs, **options)
+
     def __call__(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h w out"]:
         """Applies the layer."""
         if for_onednn(self.dtype):
@@ -139,8 +156,10 @@ class Pointwise(nnx.Linear):
 class Conv3x3(nnx.Conv):
     """A 3×3 convolution that keeps the image's size."""
 
-    def __init__(self, in_features: int, out_features: int, *, dtype, rngs: Rngs):
-        super().__init__(in_features, out_features, kernel_size=(3, 3), dtype=dtype, rngs=rngs)
+    def __init__(self, in_features: int, out_features: int, common: Common):
+        super().__init__(
+            in_features, out_features, kernel_size=(3, 3), dtype=common.dtype, rngs=common.rngs
+        )
 
 
 def _convolve(

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pose3d_jax.arrays import AnyArray
-from pose3d_jax.models.layers import Rngs
+from pose3d_jax.models.layers import Common
 from pose3d_jax.skeleton import NUM_JOINTS, ROOT
 
 
@@ -25,16 +25,16 @@ class Lifter(nnx.Module):
 
     Args:
         features: width of each hidden layer.
-        rngs: NNX's random streams.
+        common: what all layers share.
     """
 
-    def __init__(self, features: Sequence[int], *, rngs: Rngs):
+    def __init__(self, features: Sequence[int], common: Common):
         widths = (NUM_JOINTS * 3, *features)
         self.hidden = nnx.List(
-            nnx.Linear(before, after, rngs=rngs) for before, after in zip(widths, features)
+            nnx.Linear(before, after, rngs=common.rngs) for before, after in zip(widths, features)
         )
         self.output = nnx.Linear(
-            widths[-1], NUM_JOINTS, kernel_init=nnx.initializers.zeros, rngs=rngs
+            widths[-1], NUM_JOINTS, kernel_init=nnx.initializers.zeros, rngs=common.rngs
         )
 
     def __call__(

@@ -3,6 +3,7 @@
 The depth module is the paper's. A detector and a network from joints to depth are optional.
 """
 
+import types
 from collections.abc import Sequence
 
 import jax
@@ -16,7 +17,7 @@ from pose3d_jax.models.depth import HEADS
 from pose3d_jax.models.detector import Detector
 from pose3d_jax.models.hourglass import Hourglass
 from pose3d_jax.models.initial_values import draw_torch7
-from pose3d_jax.models.layers import NormRelu, Pointwise, Rngs, for_onednn, max_pool
+from pose3d_jax.models.layers import Common, NormRelu, Pointwise, for_onednn, max_pool
 from pose3d_jax.models.lifting import Lifter
 from pose3d_jax.models.residual import Residual, residual_chain
 from pose3d_jax.skeleton import NUM_JOINTS
@@ -28,20 +29,23 @@ class ConvStem(nnx.Module):
     Args:
         features: channels of the output.
         first: channels of the convolution (64 in the paper); its residuals have twice as many.
-        axis_name: see `layers.NormRelu`.
-        dtype: of the arithmetic.
-        rngs: NNX's random streams.
+        common: what all layers share.
     """
 
-    def __init__(self, features: int, *, first: int, axis_name, dtype, rngs: Rngs):
-        shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
+    def __init__(self, features: int, first: int, common: Common):
         self.conv = nnx.Conv(
-            3, first, kernel_size=(7, 7), strides=2, padding=3, dtype=dtype, rngs=rngs
+            3,
+            first,
+            kernel_size=(7, 7),
+            strides=2,
+            padding=3,
+            dtype=common.dtype,
+            rngs=common.rngs,
         )
-        self.norm = NormRelu(first, **shared)
-        self.residual1 = Residual(first, 2 * first, **shared)
-        self.residual2 = Residual(2 * first, 2 * first, **shared)
-        self.residual3 = Residual(2 * first, features, **shared)
+        self.norm = NormRelu(first, common)
+        self.residual1 = Residual(first, 2 * first, common)
+        self.residual2 = Residual(2 * first, 2 * first, common)
+        self.residual3 = Residual(2 * first, features, common)
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h/4 w/4 c"]:
         """Features at a quarter of the resolution."""
@@ -61,9 +65,9 @@ class PatchStem(nnx.Module):
     convolution is slowest on a CPU.
     """
 
-    def __init__(self, features: int, *, axis_name, dtype, rngs: Rngs):
-        self.patch = Pointwise(STRIDE * STRIDE * 3, features, dtype=dtype, rngs=rngs)
-        self.residual = Residual(features, features, axis_name=axis_name, dtype=dtype, rngs=rngs)
+    def __init__(self, features: int, common: Common):
+        self.patch = Pointwise(STRIDE * STRIDE * 3, features, common)
+        self.residual = Residual(features, features, common)
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h/4 w/4 c"]:
         """Features at a quarter of the resolution."""
@@ -93,28 +97,19 @@ class Stack(nnx.Module):
         modules: Sequence[int],
         features: Sequence[int],
         num_joints: int,
+        common: Common,
         *,
         output_init,
-        axis_name,
-        dtype,
-        rngs: Rngs,
     ):
-        shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
-        self.hourglass = Hourglass(modules, features, **shared)
+        self.hourglass = Hourglass(modules, features, common)
         modules, features = modules[0], features[0]
-        self.residuals = residual_chain(modules, features, features, **shared)
-        self.linear = Pointwise(features, features, dtype=dtype, rngs=rngs)
-        self.norm = NormRelu(features, **shared)
+        self.residuals = residual_chain(modules, features, features, common)
+        self.linear = Pointwise(features, features, common)
+        self.norm = NormRelu(features, common)
         # Joints are where two neighbouring values are the highest: bfloat16 has 8 bits for them.
-        self.heatmaps = Pointwise(
-            features,
-            num_joints,
-            kernel_init=output_init,
-            dtype=jnp.promote_types(dtype, jnp.float32),
-            rngs=rngs,
-        )
-        self.merge_features = Pointwise(features, features, dtype=dtype, rngs=rngs)
-        self.merge_heatmaps = Pointwise(num_joints, features, dtype=dtype, rngs=rngs)
+        self.heatmaps = Pointwise(features, num_joints, common.wide, kernel_init=output_init)
+        self.merge_features = Pointwise(features, features, common)
+        self.merge_heatmaps = Pointwise(num_joints, features, common)
 
     def __call__(
         self, x: Float[Array, "b h w c"]
@@ -189,7 +184,7 @@ class PoseNetwork(nnx.Module):
         num_joints: int = NUM_JOINTS,
         axis_name: str | None = None,
         dtype=jnp.float32,
-        rngs: Rngs,
+        rngs: nnx.Rngs | types.SimpleNamespace,
     ):
         sizes = (stacks, modules, levels, features, depth_levels, depth_modules)
         if min(sizes) < 1:
@@ -224,33 +219,31 @@ class PoseNetwork(nnx.Module):
         self.output_scale = output_scale
         self.decoding = decoding
         self.dtype = dtype
-        shared = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
+        common = Common(rngs, dtype, axis_name)
         output_init = (
             nnx.initializers.zeros if zero_init_outputs else nnx.initializers.lecun_normal()
         )
         if stem == "conv":
-            self.stem = ConvStem(features, first=stem_features or features // 4, **shared)
+            self.stem = ConvStem(features, stem_features or features // 4, common)
         else:
-            self.stem = PatchStem(features, **shared)
+            self.stem = PatchStem(features, common)
         self.stacks = nnx.List(
-            Stack(level_modules, level_features, num_joints, output_init=output_init, **shared)
+            Stack(level_modules, level_features, num_joints, common, output_init=output_init)
             for _ in range(stacks)
         )
         self.depth = HEADS[depth_head](
             depth_modules,
             features,
             depth_features,
+            common,
             side=input_side // STRIDE,
             num_joints=num_joints,
             output_init=output_init,
-            **shared,
         )
         # The detector is trained by itself, on one device.
-        alone = shared | {"axis_name": None}
-        self.detector = (
-            Detector(features, detector_features, **alone) if detector_features else None
-        )
-        self.lifter = Lifter(lifter_features, rngs=rngs) if lifter_features else None
+        alone = common._replace(axis_name=None)
+        self.detector = Detector(features, detector_features, alone) if detector_features else None
+        self.lifter = Lifter(lifter_features, common) if lifter_features else None
         if init == "torch7":
             nnx.update(self, draw_torch7(nnx.state(self, nnx.Param), rngs.params()))
             if zero_init_outputs:

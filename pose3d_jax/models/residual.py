@@ -1,10 +1,12 @@
 """The pre-activation residual module of the stacked hourglass (Newell et al. 2016)."""
 
+import itertools
+
 from flax import nnx
 from jaxtyping import Array, Float
 
 from pose3d_jax.models import onednn
-from pose3d_jax.models.layers import Conv3x3, NormRelu, Pointwise, Rngs, for_onednn
+from pose3d_jax.models.layers import Common, Conv3x3, NormRelu, Pointwise, for_onednn
 
 
 class Residual(nnx.Module):
@@ -16,23 +18,19 @@ class Residual(nnx.Module):
     Args:
         in_features: channels of the input.
         out_features: channels of the output.
-        axis_name: see `NormRelu`.
-        dtype: of the arithmetic.
-        rngs: NNX's random streams.
+        common: what all layers share.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, axis_name, dtype, rngs: Rngs):
+    def __init__(self, in_features: int, out_features: int, common: Common):
         middle = out_features // 2
-        norm = {"axis_name": axis_name, "dtype": dtype, "rngs": rngs}
-        conv = {"dtype": dtype, "rngs": rngs}
-        self.norm1 = NormRelu(in_features, **norm)
-        self.conv1 = Pointwise(in_features, middle, **conv)
-        self.norm2 = NormRelu(middle, **norm)
-        self.conv2 = Conv3x3(middle, middle, **conv)
-        self.norm3 = NormRelu(middle, **norm)
-        self.conv3 = Pointwise(middle, out_features, **conv)
+        self.norm1 = NormRelu(in_features, common)
+        self.conv1 = Pointwise(in_features, middle, common)
+        self.norm2 = NormRelu(middle, common)
+        self.conv2 = Conv3x3(middle, middle, common)
+        self.norm3 = NormRelu(middle, common)
+        self.conv3 = Pointwise(middle, out_features, common)
         has_skip = in_features != out_features
-        self.skip = Pointwise(in_features, out_features, **conv) if has_skip else None
+        self.skip = Pointwise(in_features, out_features, common) if has_skip else None
 
     def __call__(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h w out"]:
         """Applies the module."""
@@ -48,18 +46,8 @@ class Residual(nnx.Module):
 
 
 def residual_chain(
-    count: int, in_features: int, out_features: int, *, axis_name, dtype, rngs: Rngs
+    count: int, in_features: int, out_features: int, common: Common
 ) -> nnx.Sequential:
     """A sequence of `count` residual modules; the first changes the number of channels."""
-    return nnx.Sequential(
-        *(
-            Residual(
-                in_features if i == 0 else out_features,
-                out_features,
-                axis_name=axis_name,
-                dtype=dtype,
-                rngs=rngs,
-            )
-            for i in range(count)
-        )
-    )
+    widths = (in_features, *[out_features] * count)
+    return nnx.Sequential(*(Residual(*pair, common) for pair in itertools.pairwise(widths)))
