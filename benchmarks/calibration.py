@@ -13,7 +13,6 @@ config.
 from benchmarks import measure  # isort: skip  # before JAX
 
 import argparse
-import json
 from pathlib import Path
 
 import ml_collections
@@ -65,25 +64,20 @@ def main() -> None:
     rows, error = reliability(probability[labelled], right[labelled])
     before, error_before = reliability(np.clip(peaks, 0, 1)[labelled], right[labelled])
     calibration = fit(peaks, right, labelled)
-    print("| confidence | right, % | joints |\n| ---: | ---: | ---: |")
-    for mean, share, count in rows:
-        print(f"| {mean:.2f} | {100 * share:.1f} | {count:.0f} |")
-    print(f"\nExpected calibration error {error:.3f}; of the peaks themselves {error_before:.3f}.")
     if options.plot:
         draw({"calibrated": rows, "peak height": before}).savefig(options.plot, dpi=120)
     if options.out:
         config = ml_collections.ConfigDict(found.config.to_dict())
         config[SECTION] = calibration._asdict()
         write_packed(options.out, config, flatten(found.variables))
-    result = {
-        "benchmark": "calibration",
-        "machine": measure.machine(),
-        "joints": int(labelled.sum()),
-        "error": error,
-        "error of peaks": error_before,
+    table = {
+        f"bin {number}": {"confidence": mean, "right, %": 100 * share, "joints": count}
+        for number, (mean, share, count) in enumerate(rows.tolist(), 1)
     }
-    result |= calibration._asdict()
-    print("\n" + json.dumps(result, ensure_ascii=False))
+    measure.report(
+        "calibration", table, joints=int(labelled.sum()), error=error, error_of_peaks=error_before,
+        **calibration._asdict(),
+    )  # fmt: skip
 
 
 def predict_records(

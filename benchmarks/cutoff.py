@@ -1,19 +1,13 @@
-"""Cut-off people and pictures without people: `python -m benchmarks.cutoff [--checkpoint open]`.
+"""Cut-off people: `python -m benchmarks.cutoff [--checkpoint open]`.
 
 Test photographs of Leeds Sports Pose (prepared by `tfds_builders.prepare`) are cropped at the waist
 and at the chest: the image ends there, perpendicular to the image axis that is closer to the
 person's trunk. The network gets a square around the visible joints and the cut, as a detector gives
 it. Prints PCK@0.2 of the torso over the limb joints inside the crop, and the mean confidence of the
 joints inside and outside.
-
-With `--pictures DIR`, a folder of pictures without people (for example of COCO), also the share of
-random crops of them in which a person is detected.
 """
 
 import argparse
-import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +17,6 @@ from benchmarks import measure
 from benchmarks.detection import LIMBS, Photograph, read_photographs
 from pose3d_jax import metrics
 from pose3d_jax.checkpoints import loading
-from pose3d_jax.images.files import read_image
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import NECK, PELVIS
 
@@ -33,8 +26,6 @@ CUTS = {"whole": None, "waist": 0.85, "chest": 0.5}
 MARGIN = 1.3
 #: People with fewer visible limb joints are left out.
 MIN_JOINTS = 2
-#: Sides of the crops of pictures without people, in sides of the picture.
-CROP_SIDES = (0.4, 1.0)
 
 
 class Crop(NamedTuple):
@@ -74,17 +65,6 @@ def crop_person(photograph: Photograph, share: float | None) -> Crop:
     return Crop(pixels[top:bottom, left:right], joints - low, visible, box)
 
 
-def empty_crops(folder: Path, count: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Random crops of a folder's pictures, in turn."""
-    rng = np.random.default_rng(0)
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    for number in range(count):
-        pixels = read_image(files[number % len(files)])
-        size = np.int32(rng.uniform(*CROP_SIDES) * np.array(pixels.shape[:2]))
-        top, left = rng.integers(0, np.array(pixels.shape[:2]) - size + 1)
-        yield pixels[top : top + size[0], left : left + size[1]]
-
-
 def measure_cut(
     predictor: Predictor, photographs: list[Photograph], share: float | None
 ) -> dict[str, float]:
@@ -102,19 +82,9 @@ def measure_cut(
     return {
         "people": len(crops),
         "visible limb joints": int(counted.sum()),
-        "PCK@0.2": 100 * correct[counted].mean(),
-        "confidence inside": confidence[counted].mean(),
-        "confidence outside": confidence[outside].mean() if outside.any() else 0.0,
-    }
-
-
-def measure_empty(predictor: Predictor, folder: Path, count: int) -> dict[str, float]:
-    """Percentage of crops in which a person is detected above the default threshold."""
-    people = np.array([len(predictor(crop, "auto")) for crop in empty_crops(folder, count)])
-    return {
-        "crops": count,
-        "crops with a person, %": 100 * float(np.mean(people > 0)),
-        "people a crop": float(np.mean(people)),
+        "PCK@0.2": float(100 * correct[counted].mean()),
+        "confidence inside": float(confidence[counted].mean()),
+        "confidence outside": float(confidence[outside].mean()) if outside.any() else 0.0,
     }
 
 
@@ -124,30 +94,11 @@ def main() -> None:
     parser.add_argument("--checkpoint", default=loading.DEFAULT, help="default: open")
     parser.add_argument("--data_dir", help="where lsp is prepared; default: TFDS's place")
     parser.add_argument("--people", type=int, default=1000, help="test photographs")
-    parser.add_argument("--pictures", type=Path, help="folder of pictures without people")
-    parser.add_argument("--crops", type=int, default=200, help="of these pictures")
     options = parser.parse_args()
-
     predictor = Predictor.from_checkpoint(options.checkpoint)
     photographs = read_photographs(options.data_dir, options.people)
     rows = {name: measure_cut(predictor, photographs, share) for name, share in CUTS.items()}
-    columns = list(rows["whole"])
-    print(f"{options.checkpoint}, LSP test, on {measure.machine()}\n")
-    print(f"| crop | {' | '.join(columns)} |\n| --- |{' ---: |' * len(columns)}")
-    for name, row in rows.items():
-        print(f"| {name} | {' | '.join(f'{value:.4g}' for value in row.values())} |", flush=True)
-    empty = {}
-    if options.pictures:
-        empty = measure_empty(predictor, options.pictures, options.crops)
-        print("\n" + ", ".join(f"{name}: {value:.4g}" for name, value in empty.items()))
-    result = {
-        "benchmark": "cutoff",
-        "machine": measure.machine(),
-        "checkpoint": options.checkpoint,
-        "rows": rows,
-        "empty": empty,
-    }
-    print("\n" + json.dumps(result, ensure_ascii=False, default=float))
+    measure.report("cutoff", rows, checkpoint=options.checkpoint)
 
 
 if __name__ == "__main__":

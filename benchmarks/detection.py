@@ -12,12 +12,10 @@ until they fill the picture, gradients, and noise. For each kind of scene:
 - seconds per picture of detection and prediction.
 
 Then, for several thresholds, the share of one-person scenes in which the person is detected and of
-empty scenes with a detection. One line of JSON comes last. `benchmarks.everyday` does the same with
-photographs as they are.
+empty scenes with a detection. `benchmarks.everyday` does the same with photographs as they are.
 """
 
 import argparse
-import json
 import time
 from typing import NamedTuple
 
@@ -87,37 +85,22 @@ def main() -> None:
     predictor = Predictor.from_checkpoint(options.checkpoint)
     photographs = read_photographs(options.data_dir, 4 * options.scenes)
     predictor.detect(np.zeros((HEIGHT, WIDTH, 3), np.uint8))  # Compiles.
-    print(f"{options.checkpoint}, {options.scenes} scenes of each kind of {WIDTH} × {HEIGHT} px, "
-          f"on {measure.machine()}\n")  # fmt: skip
-    columns = ("people", "PCK, true boxes", "PCK, auto", "detected, %", "false", "s")
-    print(f"| scenes | {' | '.join(columns)} |\n|{' --- |' * (1 + len(columns))}")
     rows, confidences = {}, {}
     for name in options.kinds:
         rng = np.random.default_rng(0)
         scenes = [make_scene(photographs, SCENES[name], rng) for _ in range(options.scenes)]
         rows[name], confidences[name] = measure_scenes(predictor, scenes, options.threshold)
-        cells = ("" if (x := rows[name][c]) is None else f"{x:.4g}" for c in columns)
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
     kinds = [name for name in options.kinds if len(SCENES[name]) < 2]
-    print(f"\n| threshold | {' | '.join(kinds)} |\n| ---: |{' ---: |' * len(kinds)}")
     sweep = {
         str(threshold): {
-            kind: float(100 * np.mean(np.array(confidences[kind]) >= threshold)) for kind in kinds
+            f"{kind}, %": float(100 * np.mean(np.array(confidences[kind]) >= threshold))
+            for kind in kinds
         }
         for threshold in THRESHOLDS
     }
-    for threshold, shares in sweep.items():
-        print(f"| {threshold} | {' | '.join(f'{share:.1f}' for share in shares.values())} |")
-    result = {
-        "benchmark": "detection",
-        "machine": measure.machine(),
-        "checkpoint": options.checkpoint,
-        "threshold": options.threshold,
-        "scenes": options.scenes,
-        "rows": rows,
-        "sweep": sweep,
-    }
-    print("\n" + json.dumps(result, ensure_ascii=False))
+    facts = {"checkpoint": options.checkpoint, "scenes": options.scenes}
+    measure.report("detection", rows, **facts, threshold=options.threshold)
+    measure.report("detection by threshold", sweep, **facts)
 
 
 def read_photographs(data_dir: str | None, count: int) -> list[Photograph]:
@@ -201,7 +184,7 @@ def beside(photograph: Photograph) -> np.ndarray:
 
 def measure_scenes(
     predictor: Predictor, scenes: list[Scene], threshold: float
-) -> tuple[dict[str, float | None], list[float]]:
+) -> tuple[dict[str, float], list[float]]:
     """The row of a kind of scene.
 
     Returns:
@@ -230,15 +213,12 @@ def measure_scenes(
             # The most confident detection of this person counts.
             auto = close(truth, poses[own][:1])
             correct["auto"].append(auto[0] if len(auto) else np.zeros(len(LIMBS), bool))
-    row = {
-        "people": len(found) / len(scenes),
-        "PCK, true boxes": _percent(correct["true"]),
-        "PCK, auto": _percent(correct["auto"]),
-        "detected, %": _percent(found),
-        "false": false / len(scenes),
-        "s": seconds / len(scenes),
-    }
-    return row, confidences
+    row = {"people": len(found) / len(scenes)}
+    if found:
+        row["PCK, true boxes"] = float(100 * np.mean(correct["true"]))
+        row["PCK, auto"] = float(100 * np.mean(correct["auto"]))
+        row["detected, %"] = float(100 * np.mean(found))
+    return row | {"false": false / len(scenes), "s": seconds / len(scenes)}, confidences
 
 
 def close(truth: np.ndarray, poses: np.ndarray) -> np.ndarray:
@@ -254,10 +234,6 @@ def of_person(truth: np.ndarray, poses: np.ndarray) -> np.ndarray:
     shared = np.maximum(np.minimum(high, highs) - np.maximum(low, lows), 0).prod(-1)
     union = (high - low).prod() + (highs - lows).prod(-1) - shared
     return shared >= OVERLAP * union
-
-
-def _percent(flags: list) -> float | None:
-    return float(100 * np.mean(flags)) if flags else None
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ visibility). Pictures without people test false positives. Three measures:
   detections whose median joint is outside every annotated box; and the share of pictures without
   people that get a detection. For several thresholds.
 - Seconds per picture of detection.
-
-One line of JSON comes last.
 """
 
 import argparse
@@ -67,25 +65,21 @@ def main() -> None:
         detected = predictor(image, boxes).to("coco").joints_2d
         scored.append(score_detections(picture["people"], detected, confidences))
     similarities, cut = np.array(similarities), np.array(cut)
-    rows = {
-        "checkpoint": options.checkpoint,
-        "pictures": len(pictures),
-        "people": len(similarities),
-        "OKS with boxes": similarities.mean(),
-        "OKS of cut people": similarities[cut].mean() if cut.any() else None,
-        "OKS of others": similarities[~cut].mean() if (~cut).any() else None,
-        "OKS >= 0.5, %": 100 * (similarities >= 0.5).mean(),
-        "s per detection": float(np.median(seconds)),
-    }
-    print("\n".join(f"| {name} | {_format(value)} |" for name, value in rows.items()))
-    print("\n| threshold | detected, % | false per picture | empty pictures, % |")
-    print("| ---: | ---: | ---: | ---: |")
-    sweep = {}
-    for threshold in sorted({*np.round(np.arange(0.1, 0.95, 0.05), 2).tolist(), THRESHOLD}):
-        sweep[threshold] = summarise(scored, threshold)
-        print("|", " | ".join(_format(value) for value in (threshold, *sweep[threshold])), "|")
-    result = {"benchmark": "everyday", "machine": measure.machine(), **rows, "sweep": sweep}
-    print("\n" + json.dumps(result, ensure_ascii=False))
+    thresholds = sorted({*np.round(np.arange(0.1, 0.95, 0.05), 2).tolist(), THRESHOLD})
+    measure.report(
+        "everyday",
+        {str(threshold): summarise(scored, threshold) for threshold in thresholds},
+        **{
+            "checkpoint": options.checkpoint,
+            "pictures": len(pictures),
+            "people": len(similarities),
+            "OKS with boxes": float(similarities.mean()),
+            "OKS of cut people": float(similarities[cut].mean()) if cut.any() else None,
+            "OKS of others": float(similarities[~cut].mean()) if (~cut).any() else None,
+            "OKS >= 0.5, %": float(100 * (similarities >= 0.5).mean()),
+            "s per detection": float(np.median(seconds)),
+        },
+    )
 
 
 def keypoints(person: dict[str, Any]) -> Float[np.ndarray, "12 3"]:
@@ -134,7 +128,7 @@ def score_detections(
     return hits, outside, confidences, not people
 
 
-def summarise(scored: list[tuple], threshold: float) -> tuple[float, float, float]:
+def summarise(scored: list[tuple], threshold: float) -> dict[str, float]:
     """Detected people in %, false positives per picture, and empty pictures with people in %."""
     found, outside, empty = [], 0, []
     for hits, false, confidences, no_people in scored:
@@ -144,11 +138,11 @@ def summarise(scored: list[tuple], threshold: float) -> tuple[float, float, floa
         if no_people:
             empty.append(kept.any())
     percent = [100 * float(np.mean(values)) if values else np.nan for values in (found, empty)]
-    return percent[0], outside / len(scored), percent[1]
-
-
-def _format(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return {
+        "detected, %": percent[0],
+        "false per picture": outside / len(scored),
+        "empty pictures, %": percent[1],
+    }
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 For 1, 8 and 64 people per call: the latency of the network alone and of the whole call on photos of
 one megapixel (cutting out, transfer, crop, network, decoding), the median of the rounds, and the
-people per second of the latter. Without a checkpoint, a preset's network with random weights. A
-table comes first, then one line of JSON with the machine in words.
+people per second of the latter. Without a checkpoint, a preset's network with random weights.
 
 `--profile` adds the time of cutting the people out alone.
 """
@@ -11,7 +10,6 @@ table comes first, then one line of JSON with the machine in words.
 from benchmarks import measure  # isort: skip  # before JAX
 
 import argparse
-import json
 import statistics
 
 import jax
@@ -44,25 +42,14 @@ def main() -> None:
         predictor = Predictor.from_checkpoint(options.checkpoint, batch_size=batch_size)
     else:
         predictor = untrained(options.preset, batch_size)
-    machine = measure.machine()
-    print(f"{predictor.input_side} px on {machine}\n")
-    heads = ["people", "network, ms", "call, ms", "call / network", "people/s"]
-    heads += ["crop, ms"] if options.profile else []
-    print(f"| {' | '.join(heads)} |\n|{' ---: |' * len(heads)}")
-    rows = []
-    for people in options.people:
-        row = measure_calls(predictor, people, options.rounds, options.profile)
-        rows.append(row)
-        print(f"| {' | '.join(map(str, row.values()))} |", flush=True)
-    result = {
-        "benchmark": "predictor",
-        "machine": machine,
-        "network": options.checkpoint or options.preset,
-        "input_side": predictor.input_side,
-        "rounds": options.rounds,
-        "rows": rows,
+    rows = {
+        f"{people} people": measure_calls(predictor, people, options.rounds, options.profile)
+        for people in options.people
     }
-    print("\n" + json.dumps(result, ensure_ascii=False))
+    network = options.checkpoint or options.preset
+    measure.report(
+        "predictor", rows, network=network, input_side=predictor.input_side, rounds=options.rounds
+    )
 
 
 def measure_calls(
@@ -74,22 +61,16 @@ def measure_calls(
     side = predictor.input_side
     crops = jax.device_put(np.zeros((people, side, side, 3), np.float32))
     works = {
-        "network": lambda: jax.block_until_ready(predictor.model(crops)),
-        "call": lambda: predictor(photo, boxes),
+        "network, ms": lambda: jax.block_until_ready(predictor.model(crops)),
+        "call, ms": lambda: predictor(photo, boxes),
     }
     if profile:
         index, squares = np.zeros(people, np.int32), predictor.squares(photo, boxes)
-        works["crop"] = lambda: predictor.network.crop([photo], index, squares)
+        works["crop, ms"] = lambda: predictor.network.crop([photo], index, squares)
     seconds = measure.alternate(works, rounds, warm_up=1)
-    network, call, *crop = (statistics.median(times) for times in seconds.values())
-    row = {
-        "people": people,
-        "network_ms": round(1e3 * network, 1),
-        "call_ms": round(1e3 * call, 1),
-        "call_per_network": round(call / network, 2),
-        "people_per_s": round(people / call, 1),
-    }
-    return row | ({"crop_ms": round(1e3 * crop[0], 1)} if crop else {})
+    row = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
+    call = row["call, ms"]
+    return row | {"call / network": call / row["network, ms"], "people/s": 1e3 * people / call}
 
 
 def untrained(preset: str, batch_size: int) -> Predictor:

@@ -4,7 +4,7 @@ A video with one person's box in every frame, from the file to all results of `p
 decoding, cutting out, network, drawing and encoding; and to the numbers alone. Printed are frames
 per second, the most memory that the process held after a tenth of the frames and after all, and
 what the stages take alone, one frame after the other, which they would take together if they did
-not run side by side. Then one line of JSON with the machine in words.
+not run side by side.
 
 `--mediapipe` names the Python of an environment with MediaPipe (`pip install mediapipe==0.10.21
 av`), which then predicts the same video in turn (`mediapipe_video.py`).
@@ -88,13 +88,10 @@ def main() -> None:
     for name, costs in spent.items():
         whole, cores = (min(seconds) / options.frames for seconds in zip(*costs))
         rows[name] = {"frames/s": 1 / whole, "ms of cores a frame": 1e3 * cores}
-    setting = {"preset": options.preset, "frames": options.frames, "size": [width, height]}
-    machine = measure.machine()
-    print(f"{options.frames} frames of {width} × {height} px, {options.preset}\non {machine}\n")
-    measure.print_table(rows)
-    print(f"\nmost memory, MB: {memory[0]:.0f} after a tenth, {memory[1]:.0f} after all")
-    result = {"benchmark": "videos", "machine": machine, **setting, "rows": rows}
-    print("\n" + json.dumps(result | {"peak_memory_mb": memory}, ensure_ascii=False))
+    measure.report(
+        "videos", rows, preset=options.preset, frames=options.frames, size=[width, height],
+        peak_memory_mb=memory,
+    )  # fmt: skip
 
 
 def mediapipe(python: str, source: Path, out: str | None = None) -> tuple[float, float]:
