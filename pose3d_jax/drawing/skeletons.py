@@ -35,25 +35,20 @@ def draw_joints(
     image: UInt8[np.ndarray, "height width 3"],
     joints: Float[np.ndarray, "16 2"],
     valid: Bool[np.ndarray, "16"] | None = None,
-    scale: int = 1,
-) -> UInt8[np.ndarray, "scaled_height scaled_width 3"]:
+) -> UInt8[np.ndarray, "height width 3"]:
     """Draws a skeleton: the person's right side orange, the left blue, the middle yellow.
 
     Args:
         image: RGB.
         joints: px in `image`, continuous (pixel i covers [i, i + 1)).
         valid: joints to draw; all by default.
-        scale: integer factor by which the image is enlarged first, so that lines stay thin.
     """
-    size = image.shape[1] * scale, image.shape[0] * scale
     picture = Image.fromarray(image)
-    if scale > 1:
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
     # Pillow's coordinates are those of pixel centres.
-    places = np.asarray(joints, np.float64) * scale - 0.5
+    places = np.asarray(joints, np.float64) - 0.5
     shown = np.ones(skeleton.NUM_JOINTS, bool) if valid is None else np.asarray(valid, bool)
-    width = max(1, round(min(size) / 130))
+    width = max(1, round(min(image.shape[:2]) / 130))
     for first, second in skeleton.BONES.tolist():
         if shown[first] and shown[second]:
             ends = [tuple(places[first]), tuple(places[second])]

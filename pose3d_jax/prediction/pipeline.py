@@ -60,11 +60,11 @@ class ImageResult:
     error: UserError | None = None
 
 
-def prefetch(items: Iterable[A], count: int = 2) -> Iterator[A]:
-    """The same items, produced by a thread, up to `count` before they are needed."""
+def prefetch(items: Iterable[A]) -> Iterator[A]:
+    """The same items, produced by a thread, up to two before they are needed."""
     iterator = iter(items)
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        waiting = collections.deque(thread.submit(next, iterator, _END) for _ in range(count))
+        waiting = collections.deque(thread.submit(next, iterator, _END) for _ in range(2))
         try:
             while (item := waiting.popleft().result()) is not _END:
                 waiting.append(thread.submit(next, iterator, _END))
