@@ -219,11 +219,9 @@ def _hourglass(theirs: str, ours: str, levels: int, modules: int) -> Iterator[La
 
 
 def _residual(theirs: str, ours: str, *, skip: bool = False) -> Iterator[Layer]:
-    yield Layer(f"{theirs}.bn", f"{ours}/norm1", "norm")
-    yield Layer(f"{theirs}.conv1", f"{ours}/conv1", "linear")
-    yield Layer(f"{theirs}.bn1", f"{ours}/norm2", "norm")
-    yield Layer(f"{theirs}.conv2", f"{ours}/conv2", "conv")
-    yield Layer(f"{theirs}.bn2", f"{ours}/norm3", "norm")
-    yield Layer(f"{theirs}.conv3", f"{ours}/conv3", "linear")
+    for number, kind in enumerate(("linear", "conv", "linear"), 1):
+        # Their normalisations are bn, bn1 and bn2.
+        yield Layer(f"{theirs}.bn{number - 1 or ''}", f"{ours}/norm{number}", "norm")
+        yield Layer(f"{theirs}.conv{number}", f"{ours}/conv{number}", kind)
     if skip:
         yield Layer(f"{theirs}.conv4", f"{ours}/skip", "linear")
