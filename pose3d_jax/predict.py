@@ -20,7 +20,7 @@ from absl import flags
 from pose3d_jax.errors import UserError
 from pose3d_jax.prediction import webcam
 from pose3d_jax.prediction.exports import FORMATS
-from pose3d_jax.prediction.inputs import Input, Options, list_inputs, read_boxes
+from pose3d_jax.prediction.inputs import FourNumbers, Input, Options, list_inputs, read_boxes
 from pose3d_jax.prediction.pipeline import predict_files
 from pose3d_jax.prediction.pose import JOINT_SETS
 from pose3d_jax.prediction.predictor import AUTO, Predictor
@@ -34,18 +34,8 @@ log = logging.getLogger(__name__)
 #: between runs; oneDNN's, which bfloat16 uses, are compiled in each run.
 FEW_IMAGES = 32
 
-
-class _FourNumbers(flags.ArgumentParser):
-    def parse(self, argument: str) -> tuple[float, ...]:
-        try:
-            first, second, third, fourth = map(float, argument.split(","))
-        except ValueError:
-            raise ValueError("it takes four numbers, separated by commas") from None
-        return first, second, third, fourth
-
-
 _BOX = flags.DEFINE_multi(
-    _FourNumbers(), flags.ArgumentSerializer(), "box", [], "x,y,width,height of a person, px, in "
+    FourNumbers(), flags.ArgumentSerializer(), "box", [], "x,y,width,height of a person, px, in "
     "every input; may be repeated. Default: people are detected."
 )  # fmt: skip
 _BOXES = flags.DEFINE_string(
@@ -65,7 +55,7 @@ _MARGIN = flags.DEFINE_float(
 _SIZE = flags.DEFINE_float(
     "bone_length_sum", None, "Sum of 14 bones, mm. Default: the average's.", lower_bound=1.0
 )
-_INTRINSICS = flags.DEFINE(_FourNumbers(), "intrinsics", None, "fx,fy,cx,cy of the camera, px.")
+_INTRINSICS = flags.DEFINE(FourNumbers(), "intrinsics", None, "fx,fy,cx,cy of the camera, px.")
 _SCALES = flags.DEFINE_multi_float(
     "scales", [1.0], "Average over crops this many times as large; may be repeated."
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import flags
 from jaxtyping import Float
 
 from pose3d_jax.errors import UserError, system_error
@@ -141,6 +142,18 @@ def _files_below(folder: Path) -> tuple[list[Path], list[UserError]]:
     if not found and not problems:
         problems.append(UserError(f"There are no images or videos in {folder}."))
     return sorted(found), problems
+
+
+class FourNumbers(flags.ArgumentParser):
+    """Flags of four numbers, separated by commas."""
+
+    def parse(self, argument: str) -> tuple[float, ...]:
+        """The value of a flag."""
+        try:
+            first, second, third, fourth = map(float, argument.split(","))
+        except ValueError:
+            raise ValueError("it takes four numbers, separated by commas") from None
+        return first, second, third, fourth
 
 
 def read_boxes(path: str) -> dict[str, Any]:
