@@ -206,7 +206,7 @@ def measure_scenes(
         with_boxes = predictor.predict_squares([scene.pixels], [squares]).joints_2d
         for truth, own, boxed in zip(scene.joints, hits, with_boxes):
             with_true.append(close(truth, boxed[None])[0])
-            # The most confident detection of this person counts; nobody is wrong everywhere.
+            # The most confident detection of this person counts; without one, all joints are wrong.
             best = np.concatenate([poses[own], np.full((1, 16, 2), np.inf)])[:1]
             with_auto.append(close(truth, best)[0])
     row = {"people": len(found) / len(scenes)}
