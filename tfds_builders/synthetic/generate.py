@@ -27,7 +27,6 @@ from tfds_builders.synthetic import (
     render,
     scenes,
     subjects,
-    varied,
 )
 from tfds_builders.synthetic.random_stream import RandomStream
 from tfds_builders.synthetic.subjects import DOMAINS, SPLITS
@@ -104,13 +103,13 @@ def _sample(
     camera_number = rng.index(len(scenes.LAB_CAMERAS))
     sides = benchmark.box_side, benchmark.image_side
     if domain == "lab":
-        scene, person = scenes.lab_scene(rng, subject, motions, action, camera_number, *sides)
+        scene, person = scenes.lab_scene(rng, subject, motions, action, camera_number, sides)
     elif domain == "varied":
         number = subjects.sample_subject_number(rng, domain, split)
         companion = subjects.sample_subject(benchmark.seed, domain, number)
-        scene, person = varied.varied_scene(rng, subject, companion, motions, action, *sides)
+        scene, person = scenes.varied_scene(rng, subject, companion, motions, action, sides)
     else:
-        scene, person = scenes.wild_scene(rng, subject, motions, action, *sides)
+        scene, person = scenes.wild_scene(rng, subject, motions, action, sides)
 
     joints_2d = cameras.project(scene.camera, person.joints)
     cut = rng.chance(jnp.array(_CUT_PROBABILITY[domain])[split])

@@ -19,6 +19,8 @@ from tfds_builders.synthetic.subjects import Subject, linear
 LAB_CAMERAS = (
     (-2.4, -1.45, -4.5), (2.5, -1.60, -4.3), (-2.3, -1.55, 4.4), (2.6, -1.50, 4.6),
 )  # fmt: skip
+#: Range of the camera's distance, and its minimum height, in the domain "varied", metres.
+_DISTANCES, _LOWEST_CAMERA = (2.3, 12.0), 0.08
 _POSE_CANDIDATES = 6
 _NUM_BEHIND, _NUM_FRONT = 6, 2
 
@@ -181,17 +183,16 @@ def lab_scene(
     motions: actions.MotionTable,
     action: Int[Array, ""],
     camera_index: Int[Array, ""],
-    box_side: int,
-    image_side: int,
+    sides: tuple[int, int],
 ) -> tuple[Scene, Person]:
-    """A person in the laboratory."""
+    """A person in the laboratory; `sides` are those of the box and of the image, px."""
     position = jnp.array(LAB_CAMERAS, jnp.float32)[camera_index]
     towards = jnp.arctan2(position[0], position[2])
     person = sample_person(rng, subject, motions, action, towards)
     person = person.moved(rng.uniform(-1.0, 1.0, (3,)) * jnp.array([1.0, 0.0, 1.0]))
     rotation = cameras.look_at(position, jnp.array([0.0, -0.85, 0.0]), jnp.float32(0))
     camera = cameras.frame_person(
-        rotation, position, person.joints, box_side, image_side,
+        rotation, position, person.joints, *sides,
         zoom=rng.uniform(0.94, 1.04), shift=rng.uniform(-0.02, 0.02, (2,)),
     )  # fmt: skip
     stool = seat(rng, person, jnp.asarray(motions.seated)[action])
@@ -277,8 +278,7 @@ def wild_scene(
     subject: Subject,
     motions: actions.MotionTable,
     action: Int[Array, ""],
-    box_side: int,
-    image_side: int,
+    sides: tuple[int, int],
 ) -> tuple[Scene, Person]:
     """A person outside the laboratory."""
     azimuth, distance = rng.uniform(-jnp.pi, jnp.pi), rng.uniform(2.6, 6.5)
@@ -289,7 +289,7 @@ def wild_scene(
     target = person.joints[6] + rng.uniform(-0.4, 0.4, (3,))
     rotation = cameras.look_at(position, target, 0.09 * rng.normal())
     camera = cameras.frame_person(
-        rotation, position, person.joints, box_side, image_side,
+        rotation, position, person.joints, *sides,
         zoom=rng.uniform(0.85, 1.05), shift=rng.uniform(-0.04, 0.04, (2,)),
     )  # fmt: skip
     stool = seat(rng, person, jnp.asarray(motions.seated)[action])
@@ -301,3 +301,70 @@ def wild_scene(
     )
     room = wild_room(rng, distance)
     return Scene(camera, person.cones, boxes, room, wild_light(rng), sensor), person
+
+
+def varied_scene(
+    rng: RandomStream,
+    subject: Subject,
+    companion: Subject,
+    motions: actions.MotionTable,
+    action: Int[Array, ""],
+    sides: tuple[int, int],
+) -> tuple[Scene, Person]:
+    """A person in the laboratory (15 %) or elsewhere, and in 40 % a second person nearby."""
+    azimuth = rng.uniform(-jnp.pi, jnp.pi)
+    person = sample_person(rng, subject, motions, action, azimuth, frontal=0.5)
+    camera = _varied_camera(rng, person, azimuth, sides)
+    distance = jnp.hypot(camera.position[0], camera.position[2])
+
+    in_lab = rng.chance(0.15)
+    room, light = wild_room(rng, distance), wild_light(rng)
+    plain = lab_room()
+    plain = plain._replace(half=jnp.maximum(plain.half, distance + 0.5))
+    room, light = jax.tree.map(
+        lambda lab, wild: jnp.where(in_lab, lab, wild),
+        (plain, lab_light()), (room, light),
+    )  # fmt: skip
+    things = clutter(rng, camera.position)
+    things = things._replace(half=jnp.where(in_lab | rng.chance(0.3), 0, things.half))
+    other = _companion(rng, companion, motions, azimuth)
+    cones = jax.tree.map(lambda *x: jnp.concatenate(x), person.cones, other.cones)
+    stool = seat(rng, person, jnp.asarray(motions.seated)[action])
+    boxes = jax.tree.map(lambda *x: jnp.concatenate(x), stool, things)
+    # Lens and sensor are simulated later, by `camera_effects`.
+    sensor = Sensor(jnp.float32(0), jnp.float32(0.15), rng.uniform(shape=(2,)))
+    return Scene(camera, cones, boxes, room, light, sensor), person
+
+
+def _varied_camera(
+    rng: RandomStream, person: Person, azimuth: Float[Array, ""], sides: tuple[int, int]
+) -> cameras.Camera:
+    """A camera in the given direction, mostly level with the person, else below or above."""
+    near, far = (jnp.log(jnp.float32(distance)) for distance in _DISTANCES)
+    distance = jnp.exp(near + (far - near) * rng.uniform())
+    level, steep = 0.05 + 0.12 * rng.normal(), rng.uniform(-0.4, 1.15)
+    elevation = jnp.where(rng.chance(0.7), level, steep)
+    position = person.joints[6] + distance * jnp.stack([
+        jnp.cos(elevation) * jnp.sin(azimuth),
+        -jnp.sin(elevation),
+        jnp.cos(elevation) * jnp.cos(azimuth),
+    ])  # fmt: skip
+    position = position.at[1].min(-_LOWEST_CAMERA)
+    target = person.joints[6] + rng.uniform(-0.4, 0.4, (3,))
+    # Most cameras are nearly level.
+    roll = rng.normal() * jnp.where(rng.chance(0.75), 0.08, 0.35)
+    return cameras.frame_person(
+        cameras.look_at(position, target, roll), position, person.joints, *sides,
+        zoom=rng.uniform(0.88, 1.05), shift=rng.uniform(-0.04, 0.04, (2,)),
+    )  # fmt: skip
+
+
+def _companion(
+    rng: RandomStream, subject: Subject, motions: actions.MotionTable, azimuth: Float[Array, ""]
+) -> Person:
+    """A second person behind or beside the first, or (60 %) far below the floor."""
+    other = sample_person(rng, subject, motions, rng.index(len(motions.seated)), azimuth)
+    where = azimuth + jnp.pi + rng.uniform(-1.6, 1.6)
+    away = rng.uniform(0.8, 4.5)
+    depth = jnp.where(rng.chance(0.4), 0, 1000)
+    return other.moved(jnp.stack([away * jnp.sin(where), depth, away * jnp.cos(where)]))
