@@ -229,8 +229,8 @@ def test_detected_people_of_a_video_are_tracked(predictor, inputs, tmp_path, mon
     assert all(a & b for a, b in itertools.pairwise(ids))
 
 
-def test_inputs_have_places_of_their_own(tmp_path):
-    for folder in ("a", "b", "empty"):
+def test_inputs_have_places_of_their_own(tmp_path, monkeypatch):
+    for folder in ("a", "a/folder.jpg", "b", "empty"):  # A folder is one, whatever its name.
         (tmp_path / folder).mkdir()
     for path in ("a/x.jpg", "b/x.jpg"):
         (tmp_path / path).touch()
@@ -238,6 +238,8 @@ def test_inputs_have_places_of_their_own(tmp_path):
     jobs, problems = list_inputs([tmp_path / "a", tmp_path / "b" / "x.jpg"], out)
     assert not problems
     assert [job.directory for job in jobs] == [out / "a" / "x.jpg", out / "x.jpg"]
+    jobs, _ = list_inputs([tmp_path / "a" / "folder.jpg" / ".."], out)
+    assert [job.directory for job in jobs] == [out / "a" / "x.jpg"]  # No place is outside.
     with pytest.raises(UserError, match="same name"):
         list_inputs([tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg"], out)
     # What is wrong with one input does not keep the others.
@@ -245,7 +247,8 @@ def test_inputs_have_places_of_their_own(tmp_path):
     assert len(jobs) == 1 and "no images or videos in" in str(*problems)
     x = tmp_path / "a" / "x.jpg"
     same = tmp_path / "a" / ".." / "a" / "x.jpg"
-    assert len(list_inputs([x, same], out)[0]) == 1
+    monkeypatch.setenv("HOME", str(tmp_path / "a"))
+    assert list_inputs([x, same, "~/x.jpg"], out)[0] == [(x, out / "x.jpg")]
     with pytest.raises(UserError, match=r"which is a file.*--out"):
         list_inputs([x], tmp_path / "a")
 
@@ -273,13 +276,6 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     jobs, problems = list_inputs([tmp_path, tmp_path / ("n" * 300)], tmp_path / "out")
     assert len(jobs) == 2 and str(*problems) == f"{tmp_path / 'closed'}: Permission denied."
-
-
-def test_home_directories_are_expanded(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "a.jpg").touch()
-    ((source, directory),), _ = list_inputs(["~/a.jpg"], tmp_path / "out")
-    assert source == tmp_path / "a.jpg" and directory == tmp_path / "out" / "a.jpg"
 
 
 def test_a_video_is_known_by_its_content(inputs, tmp_path):
@@ -312,20 +308,6 @@ def test_exports_and_joint_sets(predictor, inputs, tmp_path):
     content = json.loads((tmp_path / "poses.json").read_text())
     assert len(content["joint_names"]) == 17
     assert len(content["frames"][0]["people"][0]["joints_3d"]) == 17
-
-
-def test_no_place_is_outside(tmp_path):
-    (tmp_path / "photos" / "more").mkdir(parents=True)
-    (tmp_path / "photos" / "x.jpg").touch()
-    jobs, _ = list_inputs([tmp_path / "photos" / "more" / ".."], tmp_path / "out")
-    assert [job.directory for job in jobs] == [tmp_path / "out" / "photos" / "x.jpg"]
-
-
-def test_folders_named_like_pictures_are_folders(tmp_path):
-    (tmp_path / "predictions" / "a.jpg").mkdir(parents=True)
-    (tmp_path / "b.jpg").touch()
-    jobs, _ = list_inputs([tmp_path], tmp_path / "out")
-    assert [job.source for job in jobs] == [tmp_path / "b.jpg"]
 
 
 def refuse(path: Path, message: str) -> None:
