@@ -27,7 +27,9 @@ MODULES = {
     "pose3d_jax/metrics.py": "tests/test_metrics.py",
     "pose3d_jax/geometry.py": "tests/test_geometry.py",
     "pose3d_jax/heatmaps.py": "tests/test_heatmaps.py",
-    "pose3d_jax/skeleton.py": "tests/test_skeleton.py tests/test_losses.py",
+    "pose3d_jax/skeleton.py": (
+        "tests/test_skeleton.py tests/test_metrics.py tests/test_geometry.py tests/test_losses.py"
+    ),
     "pose3d_jax/stages.py": "tests/test_stages.py tests/test_presets.py",
     "pose3d_jax/presets/official.py": "tests/test_presets.py tests/test_stages.py",
     "pose3d_jax/presets/photographs.py": "tests/test_presets.py tests/test_stages.py",

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Shaped
 
@@ -156,7 +157,9 @@ def predict_split(
         elif time.monotonic() - logged > LOG_INTERVAL:
             log.info("%d of %d images · %s", done * batch_size, count, pace.text(done))
             logged = time.monotonic()
-    output, batch = _concatenate(outputs), _concatenate(kept)
+    output, batch = (
+        jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts) for parts in (outputs, kept)
+    )
     image_ids, subjects, actions = (np.char.decode(batch[name]).tolist() for name in _ORIGIN_FIELDS)
     _check_labels(split.name, image_ids, batch)
     poses = as_poses(output["crop"], output["depth"], setting)
@@ -179,10 +182,6 @@ def _check_labels(name: str, image_ids: Sequence[str], batch: dict[str, np.ndarr
             f"{name} has labels that are not finite, or boxes without size, in "
             f"{', '.join(bad[:3])}{more}. Correct or remove these records and prepare it again."
         )
-
-
-def _concatenate(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def save_predictions(path: Path, predictions: Predictions) -> None:

@@ -5,6 +5,7 @@ batch normalisation's running statistics. Functions take them as two arguments.
 """
 
 import contextlib
+import functools
 import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -124,7 +125,5 @@ def unflatten(arrays: dict[str, np.ndarray], like: Any) -> Any:
     return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in expected])
 
 
-def _name(path) -> str:
-    return "/".join(
-        str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path
-    )
+#: The readable name of a leaf's path: `params/stem/patch/kernel/value`.
+_name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
