@@ -89,7 +89,7 @@ def train(workdir, data_dir, *flags, devices: int = 1, code: int = 0, **options)
 
 
 def finish(process: subprocess.Popen, code: int = 0) -> str:
-    output, _ = process.communicate(timeout=900)
+    output, _ = process.communicate(timeout=3600)
     assert process.returncode == code, output
     return output
 
@@ -122,7 +122,7 @@ def wait_for_step(process: subprocess.Popen, workdir, stage: int, step: int) -> 
 
 def stop(process: subprocess.Popen, number: signal.Signals) -> str:
     process.send_signal(number)
-    return process.communicate(timeout=600)[0]
+    return process.communicate(timeout=3600)[0]
 
 
 def checkpoint(workdir, stage: int, step: int) -> dict[str, np.ndarray]:

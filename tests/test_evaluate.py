@@ -78,7 +78,7 @@ def test_the_program_on_one_device_gives_the_same_and_leaves_tables_and_pictures
 
 def run(*flags, code: int = 0) -> str:
     process = programs.start([sys.executable, "-m", "pose3d_jax.evaluate", *map(str, flags)])
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=1800)
     assert process.returncode == code, output
     return output
 

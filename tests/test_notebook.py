@@ -47,7 +47,7 @@ def executed(request, tmp_path_factory):
     else:
         photo = PHOTO
     client = nbclient.NotebookClient(
-        notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}}
+        notebook, timeout=1800, resources={"metadata": {"path": str(NOTEBOOK.parent)}}
     )
     return Executed(client.execute().cells, checkpoint, photo)
 

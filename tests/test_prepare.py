@@ -294,7 +294,7 @@ def test_kill_minus_nine_and_the_same_command_again(undisturbed, human36m, tmp_p
 def test_an_interruption_is_one_sentence(human36m, tmp_path, number):
     process, _ = begin(human36m, tmp_path, finished=1)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=900)
     assert process.returncode == 1
     assert "error: Interrupted." in errors and "Traceback" not in errors
     assert not catalog.is_prepared(HUMAN36M, tmp_path)

@@ -70,7 +70,7 @@ def test_the_page_predicts_what_the_predictor_predicts(site, tmp_path, box):
     address += "?photo=photo.jpg" + (f"&box={','.join(map(str, box))}" if box else "")
     with subprocess.Popen([*CHROMIUM, f"--user-data-dir={tmp_path}", address]) as browser:
         try:
-            found = results.get(timeout=300)
+            found = results.get(timeout=1800)
         finally:
             browser.terminate()
     boxes = None if box is None else [box]
