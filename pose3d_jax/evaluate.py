@@ -26,6 +26,7 @@ from pose3d_jax.programs.flags import (
     DATA_DIR,
     FLIP,
     OUT,
+    SCALES,
 )
 from pose3d_jax.programs.run import configure_jax, run_program
 
@@ -39,7 +40,7 @@ _LIMIT = flags.DEFINE_integer(
     "limit", None, "Number of images of each split, evenly spaced; all by default.", lower_bound=1
 )
 _PICTURES = flags.DEFINE_bool("pictures", True, "Draw pictures.")
-for _flag in (CHECKPOINT, OUT, DATA_DIR, BATCH_SIZE, FLIP, COMPUTE, COMPILATION_CACHE):
+for _flag in (CHECKPOINT, OUT, DATA_DIR, BATCH_SIZE, FLIP, SCALES, COMPUTE, COMPILATION_CACHE):
     flags.declare_key_flag(_flag.name)  # For --help.
 
 
@@ -58,6 +59,7 @@ def main(argv: Sequence[str]) -> None:
         data_dir=DATA_DIR.value,
         limit=_LIMIT.value,
         flip=FLIP.value,
+        scales=SCALES.value,
         compute=COMPUTE.value,
         batch_size=BATCH_SIZE.value,
         draw=_PICTURES.value,

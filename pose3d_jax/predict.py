@@ -25,7 +25,15 @@ from pose3d_jax.prediction.pipeline import predict_files
 from pose3d_jax.prediction.pose import JOINT_SETS
 from pose3d_jax.prediction.predictor import AUTO, Predictor
 from pose3d_jax.prediction.tracking import Tracker
-from pose3d_jax.programs.flags import BATCH_SIZE, CHECKPOINT, COMPILATION_CACHE, COMPUTE, FLIP, OUT
+from pose3d_jax.programs.flags import (
+    BATCH_SIZE,
+    CHECKPOINT,
+    COMPILATION_CACHE,
+    COMPUTE,
+    FLIP,
+    OUT,
+    SCALES,
+)
 from pose3d_jax.programs.run import configure_jax, run_program
 
 log = logging.getLogger(__name__)
@@ -56,9 +64,6 @@ _SIZE = flags.DEFINE_float(
     "bone_length_sum", None, "Sum of 14 bones, mm. Default: the average's.", lower_bound=1.0
 )
 _INTRINSICS = flags.DEFINE(FourNumbers(), "intrinsics", None, "fx,fy,cx,cy of the camera, px.")
-_SCALES = flags.DEFINE_multi_float(
-    "scales", [1.0], "Average over crops this many times as large; may be repeated."
-)
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth videos over time.")
 _OVERLAYS = flags.DEFINE_bool(
     "overlays", True, "Draw the skeletons over images and videos: half of a video's time."
@@ -75,7 +80,7 @@ _JOINTS = flags.DEFINE_enum(
 )
 _WEBCAM = flags.DEFINE_string("webcam", None, "Number of a camera to show people live, e.g. 0.")
 _PORT = flags.DEFINE_integer("port", 8000, "Port of the live page; 0 for any free one.")
-for _flag in (CHECKPOINT, OUT, BATCH_SIZE, FLIP, COMPUTE, COMPILATION_CACHE):
+for _flag in (CHECKPOINT, OUT, BATCH_SIZE, FLIP, SCALES, COMPUTE, COMPILATION_CACHE):
     flags.declare_key_flag(_flag.name)  # --help lists key flags only.
 
 
@@ -105,7 +110,7 @@ def main(argv: Sequence[str]) -> None:
         CHECKPOINT.value,
         batch_size=BATCH_SIZE.value,
         flip=FLIP.value,
-        scales=_SCALES.value,
+        scales=SCALES.value,
         compute=_compute(inputs),
     )
     if _WEBCAM.value is not None:

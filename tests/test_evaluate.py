@@ -237,6 +237,7 @@ def test_results_serve_only_for_what_they_are_of(evaluated, data_dir):
         (splits[:1], source),
         (few, source),
         (splits, report.source_of(trained, flip=True)),
+        (splits, report.source_of(trained, scales=(1.0, 1.2))),
         (splits, source | {"network": "another"}),
     ):
         assert report.read_results(out, others, changed) is None

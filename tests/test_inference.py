@@ -58,14 +58,16 @@ def records(count: int) -> list[dict]:
     ]
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_evaluation_and_the_predictor_give_the_same_joints(monkeypatch, flip):
+@pytest.mark.parametrize(
+    "options", [{}, {"flip": True}, {"flip": True, "scales": (0.85, 1.0, 1.15)}]
+)
+def test_evaluation_and_the_predictor_give_the_same_joints(monkeypatch, options):
     """To the last bit: both call the same function with the same pixels."""
     monkeypatch.setattr(loader, "decode_image", lambda image: image)  # JPEG loses some.
     found = load(small_checkpoint.directory())
     split = Split("another", records(8), image_side=70)
-    evaluated = predictions.predict_split(found, split, batch_size=32, flip=flip).poses
-    predictor = Predictor.from_checkpoint(small_checkpoint.directory(), flip=flip)
+    evaluated = predictions.predict_split(found, split, batch_size=32, **options).poses
+    predictor = Predictor.from_checkpoint(small_checkpoint.directory(), **options)
     x, y, side = np.stack([record["box"] for record in split.source]).astype(np.float64).T
     boxes = np.stack([x - side / 2, y - side / 2, side, side], axis=-1)
     images = [photo(70, 70, number) for number in range(8)]

@@ -120,7 +120,12 @@ def records_digest(records: Mapping[str, np.ndarray]) -> str:
 
 
 def predict_split(
-    trained: TrainedNetwork, split: Split, batch_size: int, *, flip: bool = False
+    trained: TrainedNetwork,
+    split: Split,
+    batch_size: int,
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
 ) -> Predictions:
     """Predicts a split as `Predictor` does. Every record is read once; no image is kept.
 
@@ -129,13 +134,14 @@ def predict_split(
         split: the records.
         batch_size: people predicted at once, at most; results do not depend on it.
         flip: average the predictions of each image and of its mirror image.
+        scales: average over crops this many times as large.
 
     Raises:
         UserError: a label is not finite, or a box has no size.
     """
     setting = make_setting(trained.config, split.name, with_depth=trained.with_depth)
     network = BatchedNetwork(
-        trained.graphdef, trained.variables, setting.side, batch_size, flip=flip
+        trained.graphdef, trained.variables, setting.side, batch_size, flip=flip, scales=scales
     )
     outputs, kept = [], []
     batches = evaluation_batches(

@@ -53,6 +53,7 @@ def evaluate(
     training_labels: Labels | None = None,
     batch_size: int = 32,
     flip: bool = False,
+    scales: Sequence[float] = (1.0,),
     draw: bool = True,
 ) -> Results:
     """Evaluates a network on data sets.
@@ -66,6 +67,7 @@ def evaluate(
         training_labels: of the lab's training records, for baselines.
         batch_size: people predicted at once, at most; results do not depend on it.
         flip: average the predictions of each image and of its mirror image.
+        scales: average over crops this many times as large.
         draw: whether to draw pictures.
 
     Raises:
@@ -83,7 +85,7 @@ def evaluate(
         arithmetic = source.get("compute", "float32")
         log.info("%s: %d images, predicted in %s", split.name, len(split.source), arithmetic)
         setting = make_setting(trained.config, split.name, with_depth=trained.with_depth)
-        predictions = predict_split(trained, split, batch_size, flip=flip)
+        predictions = predict_split(trained, split, batch_size, flip=flip, scales=scales)
         results["data"][split.name] = score(predictions, setting, training_labels)
         if place := places[split.name]:
             save_predictions(place / PREDICTIONS_FILE, predictions)
@@ -105,6 +107,7 @@ def evaluate_checkpoint(
     data_dir: str | os.PathLike | None = None,
     limit: int | None = None,
     flip: bool = False,
+    scales: Sequence[float] = (1.0,),
     compute: str | None = "auto",
     batch_size: int = 32,
     draw: bool = True,
@@ -118,6 +121,7 @@ def evaluate_checkpoint(
         data_dir: see `open_split`.
         limit: see `open_split`.
         flip: see `evaluate`.
+        scales: see `evaluate`.
         compute: type of the arithmetic; see `loading.load`.
         batch_size: see `evaluate`.
         draw: see `evaluate`.
@@ -136,21 +140,29 @@ def evaluate_checkpoint(
         trained,
         splits,
         out,
-        source={"checkpoint": os.fspath(checkpoint), **source_of(trained, flip=flip)},
+        source={
+            "checkpoint": os.fspath(checkpoint),
+            **source_of(trained, flip=flip, scales=scales),
+        },
         training_labels=lab_labels(config, data_dir),
         batch_size=batch_size,
         flip=flip,
+        scales=scales,
         draw=draw,
     )
 
 
-def source_of(trained: TrainedNetwork, *, flip: bool = False) -> dict[str, Any]:
-    """What results depend on besides the records: the network, its arithmetic, and `flip`."""
+def source_of(
+    trained: TrainedNetwork, *, flip: bool = False, scales: Sequence[float] = (1.0,)
+) -> dict[str, Any]:
+    """What results depend on besides the records: the network, its arithmetic, flip and scales."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(trained.variables):
         digest.update(np.ascontiguousarray(jax.device_get(leaf)))
     compute = precision.resolve(trained.config.precision.compute)
-    return {"network": digest.hexdigest(), "flip": flip, "compute": compute}
+    source = {"network": digest.hexdigest(), "flip": flip, "compute": compute}
+    # Results of version 0.1 have no scales.
+    return source if tuple(scales) == (1.0,) else source | {"scales": list(scales)}
 
 
 def read_results(out: Path, splits: Sequence[Split], source: Mapping[str, Any]) -> Results | None:

@@ -48,6 +48,9 @@ BATCH_SIZE = flags.DEFINE_integer(
 FLIP = flags.DEFINE_bool(
     "flip", False, "Average each prediction with its mirror image's: twice the work, fewer errors."
 )
+SCALES = flags.DEFINE_multi_float(
+    "scales", [1.0], "Average over crops this many times as large; may be repeated."
+)
 COMPILATION_CACHE = flags.DEFINE_string(
     "compilation_cache", "~/.cache/pose3d_jax", "Directory of compiled programs; empty for none."
 )
