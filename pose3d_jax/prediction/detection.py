@@ -17,7 +17,7 @@ from pose3d_jax.images.files import reduce_image
 from pose3d_jax.skeleton import MIRROR_ORDER
 
 #: Detections below this confidence are dropped; measured by `python -m benchmarks.everyday`.
-THRESHOLD = 0.73
+THRESHOLD = 0.75
 #: Side of a person's square in units of the joints' larger extent, as in training.
 MARGIN = 1.3
 #: Longer sides of the pyramid's images, px. At each, the detector finds people of 44 to 200 px.
