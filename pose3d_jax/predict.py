@@ -2,8 +2,8 @@
 
 Every input gets a directory of its name below `--out`, with `poses.json`, the skeletons over the
 image (`overlay.png`) or video (`overlay.mp4`), and for an image the people in 3D (`figure.png`).
-docs/inference.md describes `poses.json`. An input that cannot be read is reported, and the others
-are predicted. `--webcam 0` shows the people before a camera instead.
+docs/inference.md describes `poses.json`. An input that cannot be read is reported and skipped.
+`--webcam 0` shows the people before a camera instead.
 """
 
 import pose3d_jax.programs.start  # noqa: F401  # isort: skip  # first
@@ -38,8 +38,7 @@ from pose3d_jax.programs.run import configure_jax, run_program
 
 log = logging.getLogger(__name__)
 
-#: Fewer images than this are predicted in float32 by `--compute auto`. JAX keeps float32's programs
-#: between runs; oneDNN's, which bfloat16 uses, are compiled in each run.
+#: `--compute auto` takes float32 for fewer images: bfloat16's programs are compiled in each run.
 FEW_IMAGES = 32
 
 _BOX = flags.DEFINE_multi(
@@ -120,7 +119,6 @@ def main(argv: Sequence[str]) -> None:
             log.info("Open %s in a browser; Ctrl-C ends.", page.url)
             webcam.show_live(frames, tracker, page)
         return
-
     failed, total = len(problems), len(inputs) + len(problems)
     for number, (item, result) in enumerate(predict_files(predictor, inputs, options), 1):
         if isinstance(result, UserError):
