@@ -7,7 +7,13 @@ import pytest
 
 from pose3d_jax import presets
 from pose3d_jax.errors import UserError
-from pose3d_jax.stages import METHODS, get_stage, method_directory, same_stages
+from pose3d_jax.stages import (
+    METHODS,
+    get_stage,
+    method_directory,
+    planned_stages,
+    same_stages,
+)
 from pose3d_jax.training.state import learning_rate
 
 LAB, WILD = "lab", "wild"
@@ -29,6 +35,15 @@ def test_the_papers_schedule(paper):
              (2, 199_999): 2.5e-5, (3, 0): 2.5e-5}  # fmt: skip
     for (number, step), rate in rates.items():
         assert float(learning_rate(stages[number - 1])(step)) == pytest.approx(rate)
+
+
+def test_stages_without_steps_are_left_out_but_the_last_needs_steps(paper):
+    assert [stage.number for stage in planned_stages(paper)] == [1, 2, 3]
+    paper.stages.stage2.steps = 0
+    assert [stage.number for stage in planned_stages(paper)] == [1, 3]
+    paper.stages.stage3.steps = 0
+    with pytest.raises(UserError, match="The last stage, stage3, has 0 steps"):
+        planned_stages(paper)
 
 
 @pytest.mark.parametrize(
