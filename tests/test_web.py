@@ -16,7 +16,7 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.images import read_image
 
 PHOTO = Path(__file__).parent.parent / "docs" / "photos" / "balancing.jpg"
-BOX = (170, 205, 330, 490)
+BOX = (39, 205, 520, 520)
 #: Without the last flags Chromium connects to the outside.
 CHROMIUM = (
     "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
