@@ -195,7 +195,8 @@ def measure_scenes(
         boxes, scores = predictor.detect(scene.pixels, threshold=-np.inf, max_people=MAX_DETECTIONS)
         poses = predictor(scene.pixels, boxes).joints_2d
         seconds += time.perf_counter() - start
-        hits = np.array([of_person(truth, poses) for truth in scene.joints]).reshape(-1, len(poses))
+        hits = np.array([of_person(truth, poses) for truth in scene.joints], bool)
+        hits = hits.reshape(len(scene.joints), len(poses))
         own_scores = scores[hits.any(axis=0) if len(hits) else ...]
         confidences.append(max(own_scores, default=-np.inf))
         kept = scores >= threshold

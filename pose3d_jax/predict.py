@@ -20,7 +20,13 @@ from absl import flags
 from pose3d_jax.errors import UserError
 from pose3d_jax.prediction import webcam
 from pose3d_jax.prediction.exports import FORMATS
-from pose3d_jax.prediction.inputs import FourNumbers, Input, Options, list_inputs, read_boxes
+from pose3d_jax.prediction.inputs import (
+    FourNumbers,
+    Options,
+    choose_compute,
+    list_inputs,
+    read_boxes,
+)
 from pose3d_jax.prediction.pipeline import predict_files
 from pose3d_jax.prediction.pose import JOINT_SETS
 from pose3d_jax.prediction.predictor import AUTO, Predictor
@@ -37,9 +43,6 @@ from pose3d_jax.programs.flags import (
 from pose3d_jax.programs.run import configure_jax, run_program
 
 log = logging.getLogger(__name__)
-
-#: `--compute auto` takes float32 for fewer images: bfloat16's programs are compiled in each run.
-FEW_IMAGES = 32
 
 _BOX = flags.DEFINE_multi(
     FourNumbers(), flags.ArgumentSerializer(), "box", [], "x,y,width,height of a person, px, in "
@@ -110,7 +113,7 @@ def main(argv: Sequence[str]) -> None:
         batch_size=BATCH_SIZE.value,
         flip=FLIP.value,
         scales=SCALES.value,
-        compute=_compute(inputs),
+        compute=choose_compute(inputs, COMPUTE.value),
     )
     if _WEBCAM.value is not None:
         tracker = Tracker(predictor, options)
@@ -128,11 +131,6 @@ def main(argv: Sequence[str]) -> None:
             log.info("%d/%d %s: %s → %s", number, len(inputs), item.source, result, item.directory)
     if failed:
         raise UserError(f"{failed} of {total} inputs failed; the messages above say why.")
-
-
-def _compute(inputs: Sequence[Input]) -> str | None:
-    few = 0 < len(inputs) < FEW_IMAGES and not any(item.is_video for item in inputs)
-    return "float32" if COMPUTE.value == "auto" and few else COMPUTE.value
 
 
 def _boxes() -> Any:

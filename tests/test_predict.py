@@ -24,7 +24,14 @@ from pose3d_jax import predict, skeleton
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
 from pose3d_jax.prediction import detection, exports
-from pose3d_jax.prediction.inputs import Input, Options, list_inputs, read_boxes
+from pose3d_jax.prediction.inputs import (
+    FEW_IMAGES,
+    Input,
+    Options,
+    choose_compute,
+    list_inputs,
+    read_boxes,
+)
 from pose3d_jax.prediction.pipeline import predict_files
 from pose3d_jax.prediction.predictor import AUTO, Predictor
 
@@ -391,3 +398,12 @@ def test_videos_of_any_size_are_written(tmp_path, height, width):
         ((_, frame),) = video.frames
     assert frame.shape == (*(max(size - size % 2, 2) for size in (height, width)), 3)
     np.testing.assert_allclose(frame, 200, atol=3)
+
+
+def test_few_images_are_predicted_in_float32(inputs):
+    image, video = (Input(inputs / name, inputs) for name in ("a.png", "walk.mp4"))
+    images = [image] * FEW_IMAGES
+    assert choose_compute(images[1:], "auto") == "float32"
+    assert choose_compute(images[1:], "bfloat16") == "bfloat16"
+    for others in (images, [video], []):
+        assert choose_compute(others, "auto") == "auto"

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: Names of the results. A folder that has `POSES` holds results of an earlier run.
 POSES, OVERLAY, FIGURE, VIDEO = "poses.json", "overlay.png", "figure.png", "overlay.mp4"
+#: See `choose_compute`.
+FEW_IMAGES = 32
 EXPORTS = ("poses.csv", "poses.trc", "poses.bvh")
 
 
@@ -142,6 +144,19 @@ def _files_below(folder: Path) -> tuple[list[Path], list[UserError]]:
     if not found and not problems:
         problems.append(UserError(f"There are no images or videos in {folder}."))
     return sorted(found), problems
+
+
+def choose_compute(inputs: Sequence[Input], compute: str) -> str:
+    """The arithmetic for some inputs: "auto" is float32 for fewer than `FEW_IMAGES` images.
+
+    JAX keeps float32's programs between runs; oneDNN's, which bfloat16 uses, are compiled again.
+
+    Args:
+        inputs: to predict; none for a camera.
+        compute: one of `precision.COMPUTE`.
+    """
+    few = 0 < len(inputs) < FEW_IMAGES and not any(item.is_video for item in inputs)
+    return "float32" if compute == "auto" and few else compute
 
 
 class FourNumbers(flags.ArgumentParser):
