@@ -13,8 +13,10 @@ from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from pose3d_jax import geometry, heatmaps
 from pose3d_jax.arrays import AnyArray
-from pose3d_jax.data.framing import Framing, black_outside, whole_people
+from pose3d_jax.data.clutter import Clutter, add_clutter, content_window, next_images
+from pose3d_jax.data.framing import Framing, is_inside, whole_people
 from pose3d_jax.images.crop import crop_to_image, sample
+from pose3d_jax.models.variables import AXIS
 from pose3d_jax.skeleton import MIRROR_ORDER, ROOT
 
 
@@ -78,7 +80,7 @@ def sample_augmentation(
         keys: one random key per image, so that the augmentation of an image does not depend on
             the number of devices.
         apply: which images are augmented.
-        config: `scale_sigma` and `scale_limit` (exponents of 2), `rotation_sigma`,
+        config: `scale_mean`, `scale_sigma` and `scale_limit` (exponents of 2), `rotation_sigma`,
             `rotation_limit` (degrees) and `rotation_probability`, `mirror_probability`,
             `colour_range` (lowest and highest factor), `shift_limit` (in sides).
     """
@@ -87,7 +89,7 @@ def sample_augmentation(
         scale_key, rotation_key, turn_key, mirror_key, colour_key, shift_key = jax.random.split(
             key, 6
         )
-        exponent = config.scale_sigma * jax.random.normal(scale_key)
+        exponent = config.scale_mean + config.scale_sigma * jax.random.normal(scale_key)
         degrees = config.rotation_sigma * jax.random.normal(rotation_key)
         degrees = jnp.clip(degrees, -config.rotation_limit, config.rotation_limit)
         turned = jax.random.bernoulli(turn_key, config.rotation_probability)
@@ -122,6 +124,7 @@ def make_examples(
     sigma: float,
     lab_joints: str,
     framing: Framing | None = None,
+    clutter: Clutter | None = None,
 ) -> Example:
     """Makes training examples of a batch of records.
 
@@ -139,6 +142,8 @@ def make_examples(
         sigma: standard deviation of the Gaussians, heat-map px.
         lab_joints: 2D positions of 3D-labelled images, "projection" or "weak_perspective".
         framing: visible part of each image; None for its box.
+        clutter: of each image; None for none. The other images are the next ones of the global
+            batch, so the function must be mapped over the devices.
     """
     whole = framing is None
     framing = whole_people(batch) if whole else framing
@@ -151,13 +156,20 @@ def make_examples(
         box, side, augmentation.scale, augmentation.rotation, augmentation.mirror
     )
     images = sample(batch["image"], matrix, side)
-    images = images if whole else black_outside(images, matrix, framing.window)
-    images = images * augmentation.colour[:, None, None, :]
     joints = geometry.apply_affine(geometry.invert_affine(matrix), batch["joints_2d"])
     joints = mirror_joints(joints, augmentation.mirror)
     valid = mirror_joints(batch["joints_valid"], augmentation.mirror)
     visible = mirror_joints(framing.visible, augmentation.mirror)
     joints_3d = mirror_joints(batch["joints_3d"], augmentation.mirror)
+    if clutter is not None:
+        content = content_window(batch["image"])
+        low = jnp.maximum(framing.window[:, :2], content[:, :2])
+        high = jnp.minimum(framing.window[:, 2:], content[:, 2:])
+        inside = is_inside(matrix, jnp.concatenate([low, high], axis=-1), side)
+        images = add_clutter(images, next_images(images, AXIS), clutter, joints, visible, inside)
+    elif not whole:
+        images = images * is_inside(matrix, framing.window, side)[..., None]
+    images = images * augmentation.colour[:, None, None, :]
     return Example(
         images=jnp.clip(images, 0.0, 1.0),
         heatmaps=heatmaps.render(joints / heatmaps.STRIDE, visible, side // heatmaps.STRIDE, sigma),

@@ -146,22 +146,21 @@ def empty_box(key: Key[Array, ""], whole: Framing, joints: Float[Array, "16 2"])
     return Framing(jnp.where(too_large, large, small), whole.window, none, ~none)
 
 
-def black_outside(
-    images: Float[Array, "b s s 3"], matrix: Float[Array, "b 2 3"], window: Float[Array, "b 4"]
-) -> Float[Array, "b s s 3"]:
-    """Sets pixels of crops outside the window of their image to black.
+def is_inside(
+    matrix: Float[Array, "b 2 3"], window: Float[Array, "b 4"], side: int
+) -> Bool[Array, "b s s"]:
+    """Which pixels of crops are inside the window of their image.
 
     Args:
-        images: crops.
         matrix: affine map from crop px to image px.
         window: lowest x, y and highest x, y, px of the image.
+        side: of the crops, px.
     """
-    side = images.shape[1]
     centres = jnp.arange(side, dtype=jnp.float32) + 0.5
     grid = jnp.stack(jnp.meshgrid(centres, centres, indexing="xy"), axis=-1).reshape(-1, 2)
     points = geometry.apply_affine(matrix, jnp.broadcast_to(grid, (len(matrix), *grid.shape)))
     inside = (points >= window[:, None, :2]).all(-1) & (points <= window[:, None, 2:]).all(-1)
-    return images * inside.reshape(-1, side, side, 1)
+    return inside.reshape(-1, side, side)
 
 
 def _extent(

@@ -16,7 +16,8 @@ _FROM_1 = (
     "depth_features lifter_features batch_size log_every save_every evaluate_every "
     "evaluate_images keep_checkpoints reading_threads"
 )
-_SHARES = "rotation_probability mirror_probability cut_probability empty_probability momentum decay"
+_SHARES = "rotation_probability mirror_probability cut_probability empty_probability "
+_SHARES += "clutter_probability blur_probability grey_probability momentum decay"
 #: Lowest and highest number by the last part of a name; from 0 up where it is not listed.
 RANGES = {
     "seed": (0, 2**32 - 1),

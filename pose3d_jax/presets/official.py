@@ -75,6 +75,7 @@ def paper() -> ml_collections.ConfigDict:
     config.augmentation = ml_collections.ConfigDict(
         {
             "lab": False,  # of lab images too; the paper augments wild ones only
+            "scale_mean": 0.0,
             "scale_sigma": 0.25,
             "scale_limit": 0.5,
             "rotation_sigma": 30.0,
@@ -85,6 +86,10 @@ def paper() -> ml_collections.ConfigDict:
             "shift_limit": 0.0,  # uniform; the paper shifts nothing
             "cut_probability": 0.0,  # of people cut off at a side (`data.framing`)
             "empty_probability": 0.0,  # of squares without a person
+            # Of other people beside and in front, half the resolution, no colours (`data.clutter`).
+            "clutter_probability": 0.0,
+            "blur_probability": 0.0,
+            "grey_probability": 0.0,
         }
     )
 

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Key
 
 from pose3d_jax import geometry, losses
 from pose3d_jax.arrays import AnyArray
+from pose3d_jax.data import clutter as cluttering
 from pose3d_jax.data.examples import (
     Example,
     make_examples,
@@ -121,12 +122,20 @@ def augmented_examples(
     """
     chosen = ~batch["has_3d"] | config.augmentation.lab
     augmentation = sample_augmentation(keys, chosen, config.augmentation)
-    framing = None
+    framing = clutter = None
     if config.augmentation.cut_probability or config.augmentation.empty_probability:
         own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 1)
         framing = sample_framing(own, batch, chosen, config.augmentation)
+    if cluttering.is_used(config.augmentation):
+        own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 2)
+        clutter = cluttering.sample_clutter(own, chosen, config.augmentation)
     return make_examples(
-        batch, config.model.input_side, augmentation, **config.targets, framing=framing
+        batch,
+        config.model.input_side,
+        augmentation,
+        **config.targets,
+        framing=framing,
+        clutter=clutter,
     )
 
 
