@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("compile_quickly")
 
 #: The release's settings, and shifts, which it has not.
 CONFIG = ml_collections.ConfigDict({
-    "scale_sigma": 0.25, "scale_limit": 0.5,
+    "scale_mean": 0.0, "scale_sigma": 0.25, "scale_limit": 0.5,
     "rotation_sigma": 30.0, "rotation_limit": 60.0, "rotation_probability": 0.4,
     "mirror_probability": 0.5, "colour_range": (0.6, 1.4), "shift_limit": 0.1,
 })  # fmt: skip

@@ -2,8 +2,8 @@
 
 Photographs of sport show one person, sharp and in colour. Everyday ones are crowded, people are
 partly hidden, and far ones have few pixels. Parts of the crop are replaced by the next image of the
-batch, moved so that its person is at the border (copy-paste augmentation; Ghiasi et al., CVPR 2021).
-Labels stay: a hidden joint is to be inferred, and the other person is not to be found.
+batch, moved so that its person is at the border (compare Ghiasi et al., *Simple Copy-Paste*, CVPR
+2021). Labels stay: a hidden joint is inferred, and joints of the other person are not labelled.
 """
 
 from typing import NamedTuple
@@ -96,7 +96,7 @@ def content_window(images: UInt8[AnyArray, "b h w 3"]) -> Float[Array, "b 4"]:
     """
     bright = images.max(-1) > BLACK
 
-    def first_and_last(lines: Bool[Array, "b n"]) -> tuple[Array, Array]:
+    def first_and_last(lines: Bool[AnyArray, "b n"]) -> tuple[Array, Array]:
         last = lines.shape[1] - jnp.argmax(lines[:, ::-1], axis=1)
         return jnp.argmax(lines, axis=1), jnp.where(lines.any(1), last, 0)
 
@@ -118,12 +118,12 @@ def next_images(images: Float[Array, "b s s 3"], axis: str) -> Float[Array, "b s
 
 
 def add_clutter(
-    images: Float[Array, "b s s 3"],
-    others: Float[Array, "b s s 3"],
+    images: Float[AnyArray, "b s s 3"],
+    others: Float[AnyArray, "b s s 3"],
     clutter: Clutter,
-    joints: Float[Array, "b 16 2"],
-    visible: Bool[Array, "b 16"],
-    inside: Bool[Array, "b s s"],
+    joints: Float[AnyArray, "b 16 2"],
+    visible: Bool[AnyArray, "b 16"],
+    inside: Bool[AnyArray, "b s s"],
 ) -> Float[Array, "b s s 3"]:
     """Adds clutter to crops.
 
@@ -138,9 +138,7 @@ def add_clutter(
     side = images.shape[1]
     # The other person's right half is at the left border, and the left half at the right one.
     others = jnp.roll(others, side // 2, axis=2)
-    images = jnp.where(
-        inside[..., None], images, others * clutter.continued[:, None, None, None]
-    )
+    images = jnp.where(inside[..., None], images, others * clutter.continued[:, None, None, None])
     centres = jnp.arange(side, dtype=jnp.float32) + 0.5
     points = jnp.stack(jnp.meshgrid(centres, centres, indexing="xy"), axis=-1)
 

@@ -14,10 +14,12 @@ def open_data() -> ml_collections.ConfigDict:
 
     - The network is wide where resolution is low. That costs a CPU little, and left and right are
       told apart there.
-    - Half of the photographs are Leeds Sports Pose's own, whose labels are careful; the other half
+    - A third of the photographs are Leeds Sports Pose's own, whose labels are careful; the others
       are the extension's, with corrected labels (`lsp/corrected`). Unlabelled joints are ignored.
-    - People are rotated less, because most are upright, and shifted, because detected boxes are.
+    - People are rotated less, because most are upright; shifted and smaller, as in detected boxes.
       Three of ten are cut off at a side, and one square of twelve shows no person (`data.framing`).
+      Other people are beside and in front of them, and some photographs are blurred or grey
+      (`data.clutter`).
     - Adam, with a learning rate that falls to 0 once, at the end of stage 1. A checkpoint from
       before the fall can be trained longer: copy it to `stage1/checkpoints` of a new work directory
       and set more steps.
@@ -59,18 +61,24 @@ def open_data() -> ml_collections.ConfigDict:
     # The last tenth of LSP's own training photographs is held out, to choose between networks.
     config.data.wild = {
         "name": "lsp/corrected",
-        "train": ("train[:90%]", "extension"),
+        "train": ("train[:90%]", "extension", "extension"),
         "test": "train[90%:]",
     }
     config.data.batch_size = 32
     config.augmentation.update(
         {
             "lab": True,
+            "scale_mean": 0.1,
+            "scale_sigma": 0.3,
+            "scale_limit": 0.6,
             "rotation_sigma": 20.0,
             "rotation_limit": 40.0,
             "shift_limit": 0.12,
             "cut_probability": 0.3,
             "empty_probability": 0.08,
+            "clutter_probability": 0.4,
+            "blur_probability": 0.2,
+            "grey_probability": 0.1,
         }
     )
     config.loss.unlabelled_joints = "ignored"
