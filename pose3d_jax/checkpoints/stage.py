@@ -8,6 +8,7 @@ Errors that may be temporary, such as too many open files, do not count as damag
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import re
@@ -29,10 +30,10 @@ log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 
-#: TensorStore's codes of errors that may be temporary.
-_TEMPORARY = re.compile(
-    r"RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED|PERMISSION_DENIED|UNAUTHENTICATED|CANCELLED"
-    r"|ABORTED|INTERNAL|UNKNOWN"
+#: Beginnings of TensorStore's errors about the content of files.
+_CONTENT = re.compile(
+    r"DATA_LOSS|NOT_FOUND|OUT_OF_RANGE|FAILED_PRECONDITION|INVALID_ARGUMENT"
+    r"|Error (?:opening|reading) .*OCDBT"
 )
 #: Start of TensorStore's details for developers.
 _DETAILS = re.compile(r" \[(?:os_error_code|tensorstore_spec|source locations)=")
@@ -174,14 +175,14 @@ def _read(path: Path, fields: Sequence[str] | None = None) -> dict[str, np.ndarr
         try:
             arrays, checksums = _restore(path, fields)
             if {name: checksums.get(name) for name in arrays} != _checksums(arrays):
-                raise ValueError("checksums differ")
+                raise _ChecksumError("checksums differ")
             return arrays
         except Exception as error:  # Orbax and TensorStore raise many types.
             if not _proves_damage(error):
                 raise UserError(
                     f"The checkpoint {path} could not be read: {_first_line(error)}. Nothing "
                     "shows that it is damaged, and nothing was changed. Remove the cause, and "
-                    "rerun the command."
+                    "rerun the command; to go on from the checkpoint before, move this one away."
                 ) from error
             if last:
                 log.warning(
@@ -220,8 +221,13 @@ def _proves_damage(error: Exception) -> bool:
         return isinstance(error, FileNotFoundError)
     if found := _SYSTEM_ERROR.search(text):
         return int(found[1]) == errno.ENOENT
-    kinds = (ValueError, LookupError, TypeError, AttributeError)
-    return isinstance(error, kinds) and not _TEMPORARY.match(text)
+    # Other errors may be a library's own: of its versions, or of how it is called.
+    unreadable = (_ChecksumError, json.JSONDecodeError, UnicodeDecodeError)
+    return isinstance(error, unreadable) or bool(_CONTENT.match(text))
+
+
+class _ChecksumError(ValueError):
+    """Arrays differ from what was saved."""
 
 
 def _first_line(error: Exception) -> str:
