@@ -42,8 +42,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path, help="with pictures/ and people.json")
     parser.add_argument("--checkpoint", default=loading.DEFAULT)
-    parser.add_argument("--flip", action="store_true", help="average with mirror images")
-    parser.add_argument("--scales", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror images too")
+    parser.add_argument("--scales", type=float, nargs="+", help="average over crops of these sizes")
     parser.add_argument("--limit", type=int, help="use the first pictures only")
     options = parser.parse_args()
     predictor = Predictor.from_checkpoint(

@@ -48,6 +48,37 @@ def test_a_packed_network_carries_its_calibration(tmp_path):
     np.testing.assert_allclose(calibrated.confidence, fitted(peaks.confidence), atol=0.02)
 
 
+def test_a_packed_network_carries_what_its_predictions_average(tmp_path):
+    """The defaults of the file; arguments take precedence; evaluation and prediction agree."""
+    network = loading.load(small_checkpoint.directory())
+    config = ml_collections.ConfigDict(network.config.to_dict())
+    config.passes = {"flip": True, "scales": (0.8, 1.0)}
+    path = tmp_path / "a.safetensors"
+    write_packed(path, config, flatten(network.variables))
+    image = photo(40, 40)
+
+    def joints(**options):
+        return Predictor.from_checkpoint(path, compute="float32", **options)(image).joints_2d
+
+    averaged = joints(flip=True, scales=(0.8, 1.0))
+    assert np.abs(averaged - joints(flip=False, scales=(1.0,))).max() > 0.1
+    np.testing.assert_array_equal(joints(), averaged)
+    stored = loading.load(path).config
+    assert loading.passes(stored) == (True, (0.8, 1.0))
+    assert loading.passes(stored, flip=False, scales=[1.2]) == (False, (1.2,))
+    assert loading.passes(network.config) == (False, (1.0,))
+
+
+@pytest.mark.parametrize("scales", [(), (0.0,), ("1",)])
+def test_impossible_scales_in_a_file_are_refused(tmp_path, scales):
+    network = loading.load(small_checkpoint.directory())
+    config = ml_collections.ConfigDict(network.config.to_dict())
+    config.passes = {"flip": True, "scales": scales}
+    write_packed(tmp_path / "a.safetensors", config, flatten(network.variables))
+    with pytest.raises(UserError, match="scales"):
+        loading.load(tmp_path / "a.safetensors")
+
+
 def test_separable_data_has_finite_parameters():
     peaks = np.repeat([[0.1], [0.9]], 20, axis=0) * np.ones(16)
     fitted = calibration.fit(peaks, peaks > 0.5, np.ones(peaks.shape, bool))

@@ -10,7 +10,7 @@ Names take precedence over directories of the same name; `./open` is a directory
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,6 +80,25 @@ def load(checkpoint: str | os.PathLike, *, compute: str | None = None) -> Traine
         return _load_packed(bundled_file(text), compute)
     path = Path(text).expanduser()
     return (_load_packed if text.endswith(SUFFIX) else _load_stage)(path, compute)
+
+
+def passes(
+    config: ml_collections.ConfigDict,
+    flip: bool | None = None,
+    scales: Sequence[float] | None = None,
+) -> tuple[bool, tuple[float, ...]]:
+    """What a network's predictions are averaged over.
+
+    Args:
+        config: of the network. Its section `passes`, where it has one, holds the defaults; without
+            it, each person is predicted once.
+        flip: also the mirror images; None for the default.
+        scales: crops this many times as large; None for the default.
+    """
+    default = config.get("passes") or {}
+    flip = default.get("flip", False) if flip is None else flip
+    scales = default.get("scales", (1.0,)) if scales is None else scales
+    return flip, tuple(scales)
 
 
 def pack(checkpoint: str | os.PathLike, path: str | os.PathLike) -> int:

@@ -140,9 +140,7 @@ def predict_split(
         UserError: a label is not finite, or a box has no size.
     """
     setting = make_setting(trained.config, split.name, with_depth=trained.with_depth)
-    network = BatchedNetwork(
-        trained.graphdef, trained.variables, setting.side, batch_size, flip=flip, scales=scales
-    )
+    network = BatchedNetwork(trained.graphdef, trained.variables, setting.side, batch_size)
     outputs, kept = [], []
     batches = evaluation_batches(
         split.source,
@@ -156,7 +154,8 @@ def predict_split(
     for done, (batch, real) in enumerate(batches, 1):
         sizes = np.full(real, setting.bone_length_sum, np.float32)
         index, squares = np.arange(real), batch["box"][:real]
-        outputs.append(network(list(batch["image"]), index, squares, sizes)._asdict())
+        people = list(batch["image"]), index, squares, sizes
+        outputs.append(network(*people, flip=flip, scales=scales)._asdict())
         kept.append({name: batch[name][:real] for name in (*LABEL_FIELDS, *_ORIGIN_FIELDS)})
         if done == 1:
             pace.restart(done)  # The first batch includes compilation.

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from pose3d_jax.checkpoints import TrainedNetwork, load
+from pose3d_jax.checkpoints.loading import passes
 from pose3d_jax.errors import UserError, naming
 from pose3d_jax.evaluation import scores
 from pose3d_jax.evaluation.baselines import baselines, lab_labels
@@ -106,8 +107,8 @@ def evaluate_checkpoint(
     data: Sequence[str] = (),
     data_dir: str | os.PathLike | None = None,
     limit: int | None = None,
-    flip: bool = False,
-    scales: Sequence[float] = (1.0,),
+    flip: bool | None = None,
+    scales: Sequence[float] | None = None,
     compute: str | None = "auto",
     batch_size: int = 32,
     draw: bool = True,
@@ -120,8 +121,8 @@ def evaluate_checkpoint(
         data: names for `open_split`; by default the test splits of the checkpoint's config.
         data_dir: see `open_split`.
         limit: see `open_split`.
-        flip: see `evaluate`.
-        scales: see `evaluate`.
+        flip: see `evaluate`; None for the network's default (`loading.passes`).
+        scales: see `evaluate`; None for the network's default.
         compute: type of the arithmetic; see `loading.load`.
         batch_size: see `evaluate`.
         draw: see `evaluate`.
@@ -131,6 +132,7 @@ def evaluate_checkpoint(
     """
     trained = load(checkpoint, compute=compute)
     config = trained.config
+    flip, scales = passes(config, flip, scales)
     # A run's lab and wild data set may be the same.
     names = data or list(dict.fromkeys([config.data.lab.name, config.data.wild.name]))
     splits = [open_split(name, data_dir, limit) for name in names]

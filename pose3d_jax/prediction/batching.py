@@ -60,8 +60,6 @@ class BatchedNetwork:
         variables: parameters and statistics; as an attribute the folded parameters.
         input_side: of the network's input, px.
         batch_size: people predicted at once, at most.
-        flip: average with the predictions of the mirror images.
-        scales: average over crops this many times as large as the squares.
 
     Attributes:
         size: of a full batch.
@@ -75,9 +73,6 @@ class BatchedNetwork:
         variables: Variables,
         input_side: int,
         batch_size: int,
-        *,
-        flip: bool = False,
-        scales: Sequence[float] = (1.0,),
     ):
         self.graphdef, self.variables = fold(graphdef, variables)
         self.input_side = input_side
@@ -89,17 +84,16 @@ class BatchedNetwork:
         # An accelerator works on one batch after the other; the second waits on the device.
         on_cpu_workers = max(min(processors.usable(), batch_size // self.size), 1)
         self.workers = on_cpu_workers if self._on_cpu else 2
-        self._reach = max(1.0, *scales)
         self.has_detector = model.detector is not None
         # A plain list is quicker to pass than the states of hundreds of variables.
         leaves, tree = jax.tree.flatten(self.variables)
         self._variables = jax.device_put(leaves)
         self._predict, self._apply, self._detect = _programs(
-            self.graphdef, tree, model.dtype, input_side, flip, tuple(map(float, scales))
+            self.graphdef, tree, model.dtype, input_side
         )
         self._pool = concurrent.futures.ThreadPoolExecutor(processors.usable(), "crop")
         self._device = concurrent.futures.ThreadPoolExecutor(self.workers, "predict")
-        self._compiled: set[int] = set()
+        self._compiled: set[tuple] = set()
         self._compiling = threading.Lock()
 
     def __call__(
@@ -108,6 +102,9 @@ class BatchedNetwork:
         index: Int[np.ndarray, "n"],
         squares: Float[np.ndarray, "n 3"],
         sizes: Float[np.ndarray, "n"],
+        *,
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
     ) -> Joints:
         """Predicts people in any number.
 
@@ -116,14 +113,18 @@ class BatchedNetwork:
             index: of each person's image.
             squares: centre x, y and side around each person, px of their image.
             sizes: the people's bone-length sums, mm.
+            flip: average with the predictions of the mirror images.
+            scales: average over crops this many times as large as the squares.
         """
+        passes = flip, tuple(map(float, scales))
+        reach = max(1.0, *scales)
         size = self._size_for(len(squares))
         waiting: collections.deque = collections.deque()
         outputs = [_NO_JOINTS]
         for first in range(0, len(squares), size):
             part = slice(first, first + size)
-            batch = self.crop(images, index[part], squares[part]), sizes[part]
-            waiting.append(self._device.submit(self._run, *batch))
+            cropped = self.crop(images, index[part], squares[part], reach)
+            waiting.append(self._device.submit(self._run, cropped, sizes[part], passes))
             if len(waiting) > self.workers:
                 outputs.append(waiting.popleft().result())
         outputs += [started.result() for started in waiting]
@@ -134,20 +135,27 @@ class BatchedNetwork:
         images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
         index: Int[np.ndarray, "n"],
         squares: Float[np.ndarray, "n 3"],
+        reach: float = 1.0,
     ) -> tuple[UInt8[np.ndarray, "n p p 3"], Float[np.ndarray, "n 3"]]:
         """Cuts people out of their images, on several threads.
+
+        Args:
+            images: RGB.
+            index: of each person's image.
+            squares: centre x, y and side around each person, px of their image.
+            reach: the patches are this many times as large as the squares.
 
         Returns:
             Patches of one shape, and the squares in their px.
         """
 
         def cut(number: int):
-            extended = squares[number] * (1.0, 1.0, self._reach)
+            extended = squares[number] * (1.0, 1.0, reach)
             return cut_patch(images[index[number]], extended, self.input_side)
 
         patches = (self._pool.map if len(index) > 1 else map)(cut, range(len(index)))
         pixels, boxes = map(np.stack, zip(*patches))
-        return pixels, boxes / (1, 1, self._reach)
+        return pixels, boxes / (1, 1, reach)
 
     def model(self, images: Float[AnyArray, "n s s 3"]) -> tuple[list[Array], Array]:
         """The network itself: heat-maps of each stack, and depths."""
@@ -160,7 +168,12 @@ class BatchedNetwork:
         scores, squares = self._detect(self._variables, jax.device_put(image[None]))
         return jax.device_get(scores)[0], jax.device_get(squares)[0]
 
-    def _run(self, cropped: tuple[np.ndarray, np.ndarray], sizes: np.ndarray) -> Joints:
+    def _run(
+        self,
+        cropped: tuple[np.ndarray, np.ndarray],
+        sizes: np.ndarray,
+        passes: tuple[bool, tuple[float, ...]],
+    ) -> Joints:
         count = len(sizes)
         size = min(_power_of_two(count), self.size)
         pixels, boxes, sizes = (
@@ -168,11 +181,12 @@ class BatchedNetwork:
             for part in (*cropped, sizes)
         )
         # The first batch of a size runs alone: several workers would compile the same program.
-        with contextlib.nullcontext() if size in self._compiled else self._compiling:
+        program = size, passes
+        with contextlib.nullcontext() if program in self._compiled else self._compiling:
             # Explicit transfers pass JAX's transfer guard.
             inputs = jax.device_put((pixels, np.float32(boxes), np.float32(sizes)))
-            outputs = jax.device_get(self._predict(self._variables, *inputs))
-            self._compiled.add(size)
+            outputs = jax.device_get(self._predict(self._variables, *inputs, *passes))
+            self._compiled.add(program)
         return Joints(*(output[:count] for output in outputs))
 
     def _size_for(self, count: int) -> int:
@@ -193,12 +207,10 @@ def _power_of_two(count: int) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def _programs(
-    graphdef: nnx.GraphDef, tree, dtype, side: int, flip: bool, scales: tuple[float, ...]
-) -> tuple[Callable, ...]:
+def _programs(graphdef: nnx.GraphDef, tree, dtype, side: int) -> tuple[Callable, ...]:
     """Prediction, the network and its detection head, compiled once per structure."""
 
-    def predict(variables, patches, squares, sizes) -> Joints:
+    def predict(variables, patches, squares, sizes, flip: bool, scales: tuple) -> Joints:
         joints, confidence, depth = inference.predict(
             graphdef,
             jax.tree.unflatten(tree, variables),
@@ -219,4 +231,4 @@ def _programs(
         return inference.detect(graphdef, jax.tree.unflatten(tree, variables), images)
 
     jit = functools.partial(jax.jit, compiler_options=precision.compiler_options(dtype))
-    return jit(predict), jit(apply), jit(detect)
+    return jit(predict, static_argnums=(4, 5)), jit(apply), jit(detect)

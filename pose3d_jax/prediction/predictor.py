@@ -81,6 +81,8 @@ class Predictor:
         graphdef: structure of the network; batch normalisation is folded (`models.folding`).
         variables: parameters of the network, folded.
         batch_size: people predicted at once, at most.
+        flip: whether predictions are averaged with those of the mirror images.
+        scales: of the crops whose predictions are averaged.
 
     >>> predictor = Predictor.from_pretrained()
     >>> photo = np.zeros((240, 320, 3), np.uint8)
@@ -109,9 +111,8 @@ class Predictor:
             raise UserError(f"Scales must be numbers from 0.25 to 4, but are {list(scales)}.")
         self.input_side = input_side
         self.bone_length_sum = bone_length_sum
-        self.network = BatchedNetwork(
-            graphdef, variables, input_side, batch_size, flip=flip, scales=scales
-        )
+        self.flip, self.scales = flip, tuple(scales)
+        self.network = BatchedNetwork(graphdef, variables, input_side, batch_size)
         self.graphdef, self.variables = self.network.graphdef, self.network.variables
         self.batch_size = batch_size
         self._calibration = calibration
@@ -135,8 +136,8 @@ class Predictor:
         path: str | os.PathLike,
         *,
         batch_size: int = 32,
-        flip: bool = False,
-        scales: Sequence[float] = (1.0,),
+        flip: bool | None = None,
+        scales: Sequence[float] | None = None,
         compute: str | None = "auto",
     ) -> "Predictor":
         """Loads the newest checkpoint of a stage, or any other checkpoint argument.
@@ -146,7 +147,9 @@ class Predictor:
                 `.safetensors` file, or the name of a bundled network.
             batch_size: people predicted at once, at most; a smaller one needs less memory.
             flip: average with the predictions of the mirror images: twice the work, fewer errors.
-            scales: average over crops this many times as large as the person's square.
+                None for the network's default (`loading.passes`); `open` averages.
+            scales: average over crops this many times as large as the person's square. None for
+                the network's default; `flip=False, scales=(1,)` is the fastest.
             compute: type of the arithmetic: "float32", "bfloat16", "auto" for bfloat16 on CPUs that
                 multiply it fast and float32 elsewhere, or None for that of training.
 
@@ -161,6 +164,7 @@ class Predictor:
                 path,
             )
         log.info("computing in %s", precision.resolve(found.config.precision.compute))
+        flip, scales = loading.passes(found.config, flip, scales)
         return cls(
             found.graphdef,
             found.variables,
@@ -293,10 +297,9 @@ class Predictor:
         index = np.repeat(np.arange(len(images), dtype=np.int32), [len(own) for own in squares])
         everyone = np.concatenate([np.zeros((0, 3)), *squares])
         sizes = self._sizes(bone_length_sum, len(everyone))
-        joints = self.network(images, index, everyone, sizes)
+        joints = self.network(images, index, everyone, sizes, flip=self.flip, scales=self.scales)
         joints_2d = out_of_square(joints.crop, everyone, self.input_side)
-        peaks = joints.confidence
-        confidence = peaks if self._calibration is None else self._calibration(peaks)
+        confidence = self._calibrated(joints.confidence)
         camera = None
         if intrinsics is not None:
             values = np.asarray(intrinsics, np.float32)
@@ -325,8 +328,14 @@ class Predictor:
         """The network as `detection.Predict`."""
         # Whole batches: one program is compiled for all detections.
         padded = np.pad(squares, ((0, -len(squares) % self.network.size), (0, 0)), "edge")
-        pose = self.predict_squares([image], [padded])[: len(squares)]
-        return pose.joints_2d, pose.confidence
+        index = np.zeros(len(padded), np.int32)
+        # One pass: most proposals show no person.
+        joints = self.network([image], index, padded, self._sizes(None, len(padded)))
+        joints_2d = out_of_square(joints.crop, padded, self.input_side)
+        return joints_2d[: len(squares)], self._calibrated(joints.confidence[: len(squares)])
+
+    def _calibrated(self, peaks: Float[np.ndarray, "n 16"]) -> Float[np.ndarray, "n 16"]:
+        return peaks if self._calibration is None else self._calibration(peaks)
 
     def _sizes(self, bone_length_sum: "Lengths", count: int) -> Float[np.ndarray, "n"]:
         """The bone-length sums of `count` people, mm.

@@ -27,10 +27,14 @@ RANGES = {
     **dict.fromkeys(_FROM_1.split(), (1, _LARGEST)),
     **dict.fromkeys(_SHARES.split(), (0, 1)),
     **dict.fromkeys(("peak", "person", "bias"), (-1e4, 1e4)),
+    "scales": (0.25, 4),
 }
-#: Section of networks with calibrated confidences (`prediction.calibration`); configs of trainings
-#: have none.
-CALIBRATION = {"calibration": {"peak": 0.0, "person": 0.0, "bias": (0.0,)}}
+#: Sections of networks with calibrated confidences (`prediction.calibration`), or whose predictions
+#: are averages (`loading.passes`); configs of trainings have none.
+OF_NETWORKS = {
+    "calibration": {"peak": 0.0, "person": 0.0, "bias": (0.0,)},
+    "passes": {"flip": False, "scales": (1.0,)},
+}
 #: Possible values by the last part of a name; the code that uses another name checks it.
 CHOICES = {
     "compute": ("auto", "float32", "bfloat16"),
@@ -39,8 +43,8 @@ CHOICES = {
     "domains": ("lab", "wild"),
 }
 #: Elements of lists; whole numbers where a list is not here.
-ELEMENTS = {"domains": "", "train": "", "colour_range": 0.0, "bias": 0.0}
-NOT_EMPTY = ("domains", "train")
+ELEMENTS = {"domains": "", "train": "", "colour_range": 0.0, "bias": 0.0, "scales": 0.0}
+NOT_EMPTY = ("domains", "train", "scales")
 
 
 def check_values(tree: Any) -> None:
@@ -59,7 +63,7 @@ def check_values(tree: Any) -> None:
         if not isinstance(tree.get(name), Mapping):
             raise ValueError(f"the config has no section {name}")
     # A corrupted name of the checksum would leave a config unchecked.
-    reference = _reference() | CALIBRATION
+    reference = _reference() | OF_NETWORKS
     if unknown := tree.keys() - reference.keys():
         raise ValueError(f"the config has an unknown section {min(unknown)}")
     for name, value, like in _values(tree, reference):

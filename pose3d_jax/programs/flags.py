@@ -46,10 +46,15 @@ BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 32, "Largest number of people predicted at once.", lower_bound=1
 )
 FLIP = flags.DEFINE_bool(
-    "flip", False, "Average each prediction with its mirror image's: twice the work, fewer errors."
+    "flip",
+    None,
+    "Average each prediction with its mirror image's: twice the work, fewer errors. "
+    "Default: the network's; open averages. --noflip --scales 1 is the fastest.",
 )
 SCALES = flags.DEFINE_multi_float(
-    "scales", [1.0], "Average over crops this many times as large; may be repeated."
+    "scales",
+    None,
+    "Average over crops this many times as large; may be repeated. Default: the network's.",
 )
 COMPILATION_CACHE = flags.DEFINE_string(
     "compilation_cache", "~/.cache/pose3d_jax", "Directory of compiled programs; empty for none."
