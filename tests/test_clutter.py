@@ -1,4 +1,4 @@
-"""Clutter beside independent constructions: what is replaced, by what, and for whom."""
+"""Clutter beside independent constructions: what is replaced, and by what."""
 
 import jax
 import jax.numpy as jnp
