@@ -19,6 +19,7 @@ from absl import flags
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.prediction import webcam
+from pose3d_jax.prediction.arguments import AUTO
 from pose3d_jax.prediction.exports import FORMATS
 from pose3d_jax.prediction.inputs import (
     FourNumbers,
@@ -29,7 +30,7 @@ from pose3d_jax.prediction.inputs import (
 )
 from pose3d_jax.prediction.pipeline import predict_files
 from pose3d_jax.prediction.pose import JOINT_SETS
-from pose3d_jax.prediction.predictor import AUTO, Predictor
+from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.prediction.tracking import Tracker
 from pose3d_jax.programs.flags import (
     BATCH_SIZE,

@@ -24,6 +24,7 @@ from pose3d_jax import predict, skeleton
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
 from pose3d_jax.prediction import detection, exports
+from pose3d_jax.prediction.arguments import AUTO
 from pose3d_jax.prediction.inputs import (
     FEW_IMAGES,
     Input,
@@ -33,7 +34,7 @@ from pose3d_jax.prediction.inputs import (
     read_boxes,
 )
 from pose3d_jax.prediction.pipeline import predict_files
-from pose3d_jax.prediction.predictor import AUTO, Predictor
+from pose3d_jax.prediction.predictor import Predictor
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 

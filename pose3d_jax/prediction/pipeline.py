@@ -23,9 +23,10 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
 from pose3d_jax.images.files import read_image
 from pose3d_jax.prediction import outputs
+from pose3d_jax.prediction.arguments import is_auto
 from pose3d_jax.prediction.inputs import Input, Options
 from pose3d_jax.prediction.pose import Pose
-from pose3d_jax.prediction.predictor import Predictor, is_auto
+from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.prediction.smoothing import PoseSmoother
 from pose3d_jax.prediction.tracking import Tracker
 

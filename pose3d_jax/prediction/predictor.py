@@ -4,7 +4,7 @@ import functools
 import logging
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 from flax import nnx
@@ -14,48 +14,25 @@ from pose3d_jax import geometry
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.checkpoints import loading
 from pose3d_jax.errors import UserError
-from pose3d_jax.images.boxes import InputError, check_image, to_squares
+from pose3d_jax.images.boxes import InputError, to_squares
 from pose3d_jax.images.crop import out_of_square
-from pose3d_jax.images.files import read_image
 from pose3d_jax.models import precision
 from pose3d_jax.models.variables import Variables
 from pose3d_jax.prediction import detection
+from pose3d_jax.prediction.arguments import (
+    Boxes,
+    ImageBoxes,
+    Images,
+    Lengths,
+    bone_length_sums,
+    is_auto,
+    per_image,
+)
 from pose3d_jax.prediction.batching import BatchedNetwork
 from pose3d_jax.prediction.calibration import Calibration
 from pose3d_jax.prediction.pose import Pose
 
 log = logging.getLogger(__name__)
-
-#: As `boxes`: the people of the image are detected.
-AUTO = "auto"
-
-
-def is_auto(boxes: Any) -> bool:
-    """Whether `boxes` asks for detection."""
-    return isinstance(boxes, str) and boxes == AUTO
-
-
-if TYPE_CHECKING:
-    Path = str | os.PathLike
-    #: One image: uint8 RGB of any size, or the path of an image file.
-    Image = UInt8[np.ndarray, "height width 3"] | Path
-    #: One or several images.
-    Images = Image | Sequence[Image] | UInt8[np.ndarray, "n height width 3"]
-    #: People of one image: boxes (x, y, width, height) in px, one or several; "auto" to detect
-    #: people; None for the largest centred square.
-    ImageBoxes = (
-        Float[np.ndarray, "n 4"]
-        | Sequence[Sequence[float]]
-        | Sequence[float]
-        | Literal["auto"]
-        | None
-    )
-    #: The same for one image, or a list with one entry per image.
-    Boxes = ImageBoxes | Sequence[ImageBoxes]
-    #: Bone-length sums in mm: one for all people, or one each; None for the average skeleton's.
-    Lengths = float | Sequence[float] | Float[np.ndarray, "n"] | None
-else:  # Checked when called, with messages that say what to change.
-    Images = Boxes = ImageBoxes = Lengths = Any
 
 
 class Predictor:
@@ -192,11 +169,11 @@ class Predictor:
 
     def __call__(
         self,
-        images: "Images",
-        boxes: "Boxes" = None,
+        images: Images,
+        boxes: Boxes = None,
         *,
         margin: float = 1.0,
-        bone_length_sum: "Lengths" = None,
+        bone_length_sum: Lengths = None,
         threshold: float | None = None,
         max_people: int | None = None,
         intrinsics: Sequence[float] | None = None,
@@ -227,10 +204,10 @@ class Predictor:
             InputError: an image is not uint8 RGB, or a box is invalid (a `ValueError` as well).
             UserError: a file cannot be read.
         """
-        images, per_image, names = _per_image(images, boxes)
+        images, own_boxes, names = per_image(images, boxes)
         squares = [
             self.squares(image, own, margin, threshold, max_people, name)
-            for image, own, name in zip(images, per_image, names)
+            for image, own, name in zip(images, own_boxes, names)
         ]
         return self.predict_squares(images, squares, bone_length_sum, intrinsics)
 
@@ -259,7 +236,7 @@ class Predictor:
     def squares(
         self,
         image: UInt8[np.ndarray, "h w 3"],
-        boxes: "ImageBoxes" = None,
+        boxes: ImageBoxes = None,
         margin: float = 1.0,
         threshold: float | None = None,
         max_people: int | None = None,
@@ -280,7 +257,7 @@ class Predictor:
         self,
         images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
         squares: Sequence[Float[np.ndarray, "_ 3"]],
-        bone_length_sum: "Lengths" = None,
+        bone_length_sum: Lengths = None,
         intrinsics: Sequence[float] | None = None,
     ) -> Pose:
         """Predicts the poses of people whose squares are known.
@@ -296,7 +273,9 @@ class Predictor:
         """
         index = np.repeat(np.arange(len(images), dtype=np.int32), [len(own) for own in squares])
         everyone = np.concatenate([np.zeros((0, 3)), *squares])
-        sizes = self._sizes(bone_length_sum, len(everyone))
+        sizes = bone_length_sums(
+            self.bone_length_sum if bone_length_sum is None else bone_length_sum, len(everyone)
+        )
         joints = self.network(images, index, everyone, sizes, flip=self.flip, scales=self.scales)
         joints_2d = out_of_square(joints.crop, everyone, self.input_side)
         confidence = self._calibrated(joints.confidence)
@@ -330,31 +309,14 @@ class Predictor:
         padded = np.pad(squares, ((0, -len(squares) % self.network.size), (0, 0)), "edge")
         index = np.zeros(len(padded), np.int32)
         # One pass: most proposals show no person.
-        joints = self.network([image], index, padded, self._sizes(None, len(padded)))
+        joints = self.network(
+            [image], index, padded, bone_length_sums(self.bone_length_sum, len(padded))
+        )
         joints_2d = out_of_square(joints.crop, padded, self.input_side)
         return joints_2d[: len(squares)], self._calibrated(joints.confidence[: len(squares)])
 
     def _calibrated(self, peaks: Float[np.ndarray, "n 16"]) -> Float[np.ndarray, "n 16"]:
         return peaks if self._calibration is None else self._calibration(peaks)
-
-    def _sizes(self, bone_length_sum: "Lengths", count: int) -> Float[np.ndarray, "n"]:
-        """The bone-length sums of `count` people, mm.
-
-        Raises:
-            InputError: they are not positive numbers, one for all or one each.
-        """
-        if bone_length_sum is None:
-            bone_length_sum = self.bone_length_sum
-        try:
-            sizes = np.asarray(bone_length_sum, np.float32)
-        except (TypeError, ValueError):
-            sizes = np.array(np.nan)  # Ragged, or not numbers.
-        if sizes.shape not in ((), (count,)) or not (np.isfinite(sizes) & (sizes > 0)).all():
-            raise InputError(
-                "bone_length_sum must be a positive number of mm, one for all or one for each of "
-                f"{count} people; it is {bone_length_sum}."
-            )
-        return np.broadcast_to(sizes, count)
 
 
 @functools.cache
@@ -363,31 +325,3 @@ def _bundled_detector() -> BatchedNetwork:
     return BatchedNetwork(
         bundled.graphdef, bundled.variables, bundled.config.model.input_side, batch_size=1
     )
-
-
-def _per_image(images: Any, boxes: Any) -> tuple[list[np.ndarray], list[Any], list[str]]:
-    """Images, boxes and names for messages, one of each per image.
-
-    Raises:
-        InputError: an image is invalid, or there are not as many boxes as images.
-    """
-    single = isinstance(images, str | os.PathLike) or (
-        not isinstance(images, list | tuple) and np.ndim(images) < 4
-    )
-    items = [images] if single else list(images)
-    names = ["The image"] if single else [f"Image {number}" for number in range(len(items))]
-    arrays = [
-        read_image(item) if isinstance(item, str | os.PathLike) else check_image(item, name)
-        for item, name in zip(items, names)
-    ]
-    if single:
-        return arrays, [boxes], names
-    if boxes is None or isinstance(boxes, str):
-        return arrays, [boxes] * len(arrays), names
-    if len(boxes) != len(arrays):
-        raise InputError(
-            f"A list of {len(arrays)} images needs a list of {len(arrays)} entries as boxes (each "
-            'one box, several, none, "auto", or None for the centred square), but has '
-            f"{len(boxes)}."
-        )
-    return arrays, list(boxes), names

@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pose3d_jax.prediction import detection
+from pose3d_jax.prediction.arguments import AUTO
 from pose3d_jax.prediction.inputs import Options
 from pose3d_jax.prediction.pose import Pose
-from pose3d_jax.prediction.predictor import AUTO, Predictor
+from pose3d_jax.prediction.predictor import Predictor
 
 #: Seconds between two detections: people are found within a second of their arrival.
 INTERVAL = 0.6
