@@ -82,6 +82,24 @@ def test_confidence_is_the_geometric_mean_of_detector_and_joints():
     np.testing.assert_allclose(confidences, [np.sqrt(0.9 * 0.36)])
 
 
+def test_averaged_predictions_decide_on_those_that_are_kept():
+    """Two people whose confidences by one pass are equal; the average has seen two, not three."""
+    image = scene(640, 480, [(160, 200, 100), (420, 200, 100), (425, 205, 100)])
+    asked = []
+
+    def average(image, squares):
+        asked.append(squares)
+        joints, confidence = predict(image, squares)
+        return joints, confidence * np.where(squares[:, :1] < 300, 0.4, 1.0)
+
+    squares, confidences = detection.detect(image, propose, predict, average, threshold=0.0)
+    assert len(asked) == 1 and len(asked[0]) == 2
+    assert squares[0, 0] > 300 > squares[1, 0]
+    np.testing.assert_allclose(confidences, np.sqrt([0.8 * 0.9, 0.9 * 0.36]), atol=1e-6)
+    squares, _ = detection.detect(image, propose, predict, average, threshold=0.7)
+    assert len(squares) == 1
+
+
 def test_intersection_over_union_in_closed_form():
     squares = np.array([[0.0, 0.0, 2.0], [1.0, 0.0, 2.0], [5.0, 0.0, 2.0], [0.0, 0.0, 1.0]])
     ratios = detection.intersection_over_union(squares, squares)

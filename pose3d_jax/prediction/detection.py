@@ -1,9 +1,10 @@
 """Detection of people with the detector of the network, on an image pyramid.
 
 The detector (`models.detector`) proposes squares at three resolutions of the image. Overlapping
-proposals are suppressed, and the pose network predicts the rest: a person's confidence is the
-geometric mean of the detector's score and of the joints' confidence, because false positives rarely
-have both.
+proposals are suppressed, and the pose network predicts the rest once. Of the poses that overlap,
+the best is kept, and predicted as the caller's will be: averaged, where the network averages. A
+person's confidence is the weighted geometric mean of the detector's score and of the joints'
+confidence, because false positives rarely have both.
 
 The module sees the networks only as two functions; `Predictor.detect` provides them.
 """
@@ -26,6 +27,8 @@ LEVELS = (128, 256, 512)
 SIDES = (40.0, 220.0)
 #: Proposals below this score are dropped, and at most this many are predicted.
 LOWEST_SCORE, CANDIDATES = 0.1, 16
+#: Weight of the detector's score in the logarithm of a confidence, that of the joints is the rest.
+SCORE_WEIGHT = 0.5
 #: Two proposals are one person where their squares' intersection over union exceeds this.
 MAX_IOU = 0.5
 #: A joint belongs to its person's square where its confidence is at least this share of the mean.
@@ -50,6 +53,7 @@ def detect(
     image: UInt8[np.ndarray, "h w 3"],
     propose: Propose,
     predict: Predict,
+    average: Predict | None = None,
     *,
     threshold: float | None = None,
     max_people: int | None = None,
@@ -60,6 +64,7 @@ def detect(
         image: RGB.
         propose: the detector, as a function of images.
         predict: the pose network, as a function of squares.
+        average: the same with averages over several passes; None for `predict`.
         threshold: on the confidence; by default `THRESHOLD`.
         max_people: keeps the most confident detections; None keeps all.
 
@@ -72,10 +77,22 @@ def detect(
     if not len(squares):
         return squares, scores
     joints, peaks = predict(image, squares)
-    confidences = np.sqrt(scores * np.clip(person_confidence(peaks), 0.0, 1.0))
+    confidences = combined(scores, peaks)
     kept = distinct(joints, confidences, overlapping)
-    kept = kept[confidences[kept] >= threshold][:max_people]
-    return squares[kept], confidences[kept]
+    squares, confidences = squares[kept], confidences[kept]
+    if average is not None:
+        confidences = combined(scores[kept], average(image, squares)[1])
+    best = np.argsort(-confidences, kind="stable")
+    best = best[confidences[best] >= threshold][:max_people]
+    return squares[best], confidences[best]
+
+
+def combined(
+    scores: Float[np.ndarray, "n"], confidence: Float[np.ndarray, "n joints"]
+) -> Float[np.ndarray, "n"]:
+    """People's confidences, from the detector's scores and the joints' confidences."""
+    people = np.clip(person_confidence(confidence), 0.0, 1.0)
+    return scores**SCORE_WEIGHT * people ** (1.0 - SCORE_WEIGHT)
 
 
 def proposals(

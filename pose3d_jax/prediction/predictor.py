@@ -88,7 +88,7 @@ class Predictor:
             raise UserError(f"Scales must be numbers from 0.25 to 4, but are {list(scales)}.")
         self.input_side = input_side
         self.bone_length_sum = bone_length_sum
-        self.flip, self.scales = flip, tuple(scales)
+        self.flip, self.scales = flip, tuple(map(float, scales))
         self.network = BatchedNetwork(graphdef, variables, input_side, batch_size)
         self.graphdef, self.variables = self.network.graphdef, self.network.variables
         self.batch_size = batch_size
@@ -299,19 +299,24 @@ class Predictor:
         self, image: np.ndarray, threshold: float | None, max_people: int | None
     ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
         network = self.network if self.network.has_detector else _bundled_detector()
+        averages = self.flip or self.scales != (1.0,)
         return detection.detect(
-            image, network.detect, self._joints_of, threshold=threshold, max_people=max_people
+            image,
+            network.detect,
+            self._joints_of,
+            functools.partial(self._joints_of, average=True) if averages else None,
+            threshold=threshold,
+            max_people=max_people,
         )
 
-    def _joints_of(self, image, squares) -> tuple[np.ndarray, np.ndarray]:
+    def _joints_of(self, image, squares, average: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """The network as `detection.Predict`."""
         # Whole batches: one program is compiled for all detections.
         padded = np.pad(squares, ((0, -len(squares) % self.network.size), (0, 0)), "edge")
         index = np.zeros(len(padded), np.int32)
-        # One pass: most proposals show no person.
-        joints = self.network(
-            [image], index, padded, bone_length_sums(self.bone_length_sum, len(padded))
-        )
+        sizes = bone_length_sums(self.bone_length_sum, len(padded))
+        passes = {"flip": self.flip, "scales": self.scales} if average else {}
+        joints = self.network([image], index, padded, sizes, **passes)
         joints_2d = out_of_square(joints.crop, padded, self.input_side)
         return joints_2d[: len(squares)], self._calibrated(joints.confidence[: len(squares)])
 
