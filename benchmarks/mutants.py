@@ -31,17 +31,24 @@ MODULES = {
         "tests/test_skeleton.py tests/test_metrics.py tests/test_geometry.py tests/test_losses.py"
     ),
     "pose3d_jax/stages.py": "tests/test_stages.py tests/test_presets.py",
+    "pose3d_jax/presets/__init__.py": "tests/test_presets.py tests/test_stages.py",
+    "pose3d_jax/presets/checks.py": "tests/test_directory.py",
+    "pose3d_jax/presets/config_file.py": "tests/test_command.py",
     "pose3d_jax/presets/official.py": "tests/test_presets.py tests/test_stages.py",
     "pose3d_jax/presets/photographs.py": "tests/test_presets.py tests/test_stages.py",
     "pose3d_jax/presets/rendered.py": "tests/test_presets.py tests/test_stages.py",
     "pose3d_jax/evaluation/protocols.py": "tests/test_measures.py",
     "pose3d_jax/evaluation/scores.py": "tests/test_measures.py",
-    "pose3d_jax/images/crop.py": "tests/test_augment.py",
-    "pose3d_jax/data/examples.py": "tests/test_augment.py",
+    "pose3d_jax/images/crop.py": (
+        "tests/test_prepare_crop.py tests/test_augment.py tests/test_inference.py"
+    ),
+    "pose3d_jax/data/examples.py": "tests/test_augment.py tests/test_clutter.py",
+    "pose3d_jax/data/framing.py": "tests/test_framing.py",
     "pose3d_jax/training/steps.py": "tests/test_train_step.py tests/test_loop.py",
     "tfds_builders/lsp/annotations.py": "tests/test_lsp.py",
     "tfds_builders/mpii/annotations.py": "tests/test_mpii.py",
     "tfds_builders/human36m/release.py": "tests/test_human36m.py",
+    "tfds_builders/mpi_inf_3dhp/mpi_inf_3dhp_dataset_builder.py": "tests/test_mpi_inf_3dhp.py",
 }
 #: Ends of the names of Cosmic Ray's operators: for arithmetic, one replacement of each kind.
 OPERATORS = (

@@ -30,9 +30,91 @@ def batch():
 
 def draw(batch, cut=0.0, empty=0.0, apply=True):
     config = ml_collections.ConfigDict({"cut_probability": cut, "empty_probability": empty})
-    keys = jax.random.split(jax.random.key(0), COUNT)
-    made = framing.sample_framing(keys, batch, jnp.full(COUNT, apply), config)
+    count = len(batch["box"])
+    keys = jax.random.split(jax.random.key(0), count)
+    made = framing.sample_framing(keys, batch, jnp.full(count, apply), config)
     return jax.tree.map(np.asarray, made)
+
+
+@pytest.fixture(scope="module")
+def many(batch):
+    """The same people ten times, half of them small, without their images."""
+    people = {name: np.concatenate([batch[name]] * 10) for name in ("joints_2d", "joints_valid")}
+    people["joints_2d"][::2] = 160 + 0.3 * (people["joints_2d"][::2] - 160)
+    return people | {"box": np.tile(np.float32([163, 155, SIDE]), (10 * COUNT, 1))}
+
+
+@pytest.fixture(scope="module")
+def cut(many):
+    return draw(many, cut=1.0)
+
+
+@pytest.fixture(scope="module")
+def empty(many):
+    return draw(many, empty=1.0)
+
+
+#: Index in the window, sign of the direction, share of the cuts, and the least and most that is
+#: kept of the labelled joints' extent.
+SIDES = {
+    "below": (3, 1, 0.6, 0.25),
+    "right": (2, 1, 0.15, 0.45),
+    "left": (0, -1, 0.15, 0.45),
+    "above": (1, -1, 0.1, 0.4),
+}
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_people_end_mostly_below_and_at_most_the_documented_part_is_lost(many, cut, side):
+    place, sign, share, least = SIDES[side]
+    black = np.isfinite(cut.window).any(1)
+    chosen = np.isfinite(cut.window[:, place])
+    assert abs(chosen.sum() / black.sum() - share) < 0.04
+    joints = np.where(many["joints_valid"][..., None], many["joints_2d"], np.nan)
+    along = sign * joints[chosen, :, place % 2]
+    low, high = np.nanmin(along, 1), np.nanmax(along, 1)
+    kept = (sign * cut.window[chosen, place] - low) / (high - low)
+    assert least - 1e-4 <= kept.min() < least + 0.04 and 0.81 < kept.max() <= 0.85 + 1e-4
+
+
+def test_the_square_of_a_cut_off_person_is_that_of_the_visible_part(many, cut):
+    """Joints and the cut, with a margin of 0.3 of the larger extent."""
+    chosen = np.flatnonzero(np.isfinite(cut.window).any(1))[:200]
+    assert (cut.box[chosen, 2] == np.float32(0.3 * SIDE)).any()
+    for i in chosen:
+        seen = many["joints_2d"][i][cut.visible[i]]
+        first, last = cut.window[i, :2], cut.window[i, 2:]
+        low = np.where(np.isfinite(first), first, seen.min(0))
+        high = np.where(np.isfinite(last), last, seen.max(0))
+        side = max(1.3 * (high - low).max(), 0.3 * SIDE)
+        np.testing.assert_allclose(cut.box[i], [*(low + high) / 2, side], rtol=1e-5)
+
+
+def test_squares_without_a_person_are_small_near_people_or_far_too_large(many, empty):
+    ratio = empty.box[:, 2] / SIDE
+    large = ratio > 2
+    assert 0.25 < large.mean() < 0.31  # A quarter, and where all candidates show people.
+    assert 2.8 <= ratio[large].min() < 2.9 and 4.4 < ratio[large].max() <= 4.5
+    np.testing.assert_array_equal(empty.box[large, :2], many["box"][large, :2])
+    assert 2**-1.7 <= ratio[~large].min() < 0.33 and 1.05 < ratio[~large].max() <= 2**0.2
+    joints = np.where(many["joints_valid"][..., None], many["joints_2d"], np.nan)[~large]
+    inside = np.abs(joints - empty.box[~large, None, :2]).max(-1) < empty.box[~large, 2:] / 2
+    assert inside.sum(1).max() == 1
+    away = np.maximum(
+        np.nanmin(joints, 1) - empty.box[~large, :2], empty.box[~large, :2] - np.nanmax(joints, 1)
+    )
+    assert 0.33 * SIDE < away.max() <= 0.35 * SIDE + 1e-3 and away.min() < -0.3 * SIDE
+
+
+def test_pixels_are_inside_all_four_sides_of_a_window():
+    matrix = np.float32([[[2, 0, 10], [0, 3, -5]], [[0, -4, 30], [1, 0, 0]]])
+    window = np.float32([[13, 0, 20, 9], [9, 1.2, 25, 4.8]])
+    found = np.asarray(framing.is_inside(jnp.asarray(matrix), jnp.asarray(window), 6))
+    assert found.any() and not found.all()
+    for image, row, column in np.ndindex(2, 6, 6):
+        point = matrix[image] @ [column + 0.5, row + 0.5, 1]
+        low, high = window[image, :2], window[image, 2:]
+        assert found[image, row, column] == ((low <= point) & (point <= high)).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"cut": 1.0, "apply": False}])

@@ -219,6 +219,17 @@ def test_all_camera_views_at_once_are_not_unpacked(release_and_truth, tmp_path):
     assert list(release.sequences(videos, "S1", ".mp4")) == [Sequence36m("S1", "Eating", CAMERA)]
 
 
+def test_members_with_long_paths_are_unpacked(tmp_path):
+    """Their headers are allowed, up to 64 KiB."""
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "Eating.54138969.mp4").write_bytes(b"video")
+    pack(files, tmp_path / "a.tgz", "/".join(["directory"] * 20))
+    target = tmp_path / "out"
+    assert list(release.unpack_all({tmp_path / "a.tgz": (target, ".mp4")})) == []
+    assert os.listdir(target) == ["Eating.54138969.mp4"]
+
+
 # Bad input
 
 
@@ -277,6 +288,18 @@ def test_the_complete_release_is_complete_without_the_damaged_video(complete, tm
         "train": True,
         "test": False,
     }
+
+
+@pytest.mark.parametrize(("actions", "more"), [(15, " and 56 more"), (2, " and 4 more"), (1, "")])
+def test_gaps_name_four_takes_and_count_the_others(actions, more):
+    present = [
+        Sequence36m("S5", action + take, camera)
+        for action in release.ACTIONS[actions:]
+        for take in ("", " 1")
+        for camera in release.CAMERAS
+    ]
+    named = ", ".join(f"Directions.{camera} (0 of 2)" for camera in release.CAMERAS)
+    assert release.gaps("S5", "Videos", present) == [f"S5 Videos: too few files of {named}{more}"]
 
 
 def test_a_sequence_without_video_stops_unless_a_part_is_wanted(complete, tmp_path):

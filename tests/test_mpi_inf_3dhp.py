@@ -45,6 +45,11 @@ def test_valid_frames_become_records_with_their_joints_and_activities(release):
             in_source(record, record["joints_2d"]), annotation["annot2"], atol=1e-2
         )
         assert record["has_3d"] and record["joints_valid"].all()
+        # The box is the image: a square with a margin of an eighth around the joints.
+        np.testing.assert_array_equal(record["box"], [128, 128, 256])
+        low, high = record["joints_2d"].min(0), record["joints_2d"].max(0)
+        np.testing.assert_allclose((high - low).max() * 1.25, 256, rtol=1e-4)
+        np.testing.assert_allclose((low + high) / 2, 128, atol=0.01)
         head = np.linalg.norm(record["joints_2d"][9] - record["joints_2d"][8])
         np.testing.assert_allclose(record["head_size"], head, rtol=1e-5)
 
@@ -58,6 +63,7 @@ def test_pictures_are_those_of_the_frames(release):
         scale = record["to_source"][0, 0]
         inside = (places - record["to_source"][:, 2]) / scale
         image = decode_image(record["image"])
+        assert image.shape == (256, 256, 3)
         assert read_index(image, inside) == int(frame)
         x, y = record["joints_2d"][6].astype(int)
         seen = image[y - 1 : y + 2, x - 1 : x + 2].mean((0, 1))

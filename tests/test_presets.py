@@ -7,6 +7,7 @@ import ml_collections
 import pytest
 
 from pose3d_jax import presets
+from pose3d_jax.checkpoints import loading
 from pose3d_jax.stages import get_stage, same_stages
 
 #: Values of presets. `paper`'s are written from the paper (Secs. 3.4 and 4.1) and from measurements
@@ -48,6 +49,23 @@ def test_the_open_preset_leaves_unlabelled_joints_out_and_augments_rendered_peop
     assert not first.with_depth and first.domains.count("wild") == 3
     assert all(stage.with_depth and stage.depth_only for stage in others)
     assert others[1].lambda_geo > 0
+
+
+def test_the_open_preset_is_what_trained_the_bundled_network():
+    """Its config is in its file. Steps, records and scales have changed since."""
+    bundled = as_tree(loading.load("open").config)
+    preset = as_tree(presets.experiment(3, "open"))
+    for section in ("model", "precision", "targets", "loss", "optimizer"):
+        assert preset[section] == bundled[section], section
+    del preset["stages"]["stage1"]["steps"]
+    assert_contains(bundled["stages"], preset["stages"])
+    assert preset["data"]["lab"] == bundled["data"]["lab"]
+    assert preset["data"]["batch_size"] == bundled["data"]["batch_size"]
+    for name, value in bundled["augmentation"].items():
+        if "scale" not in name:
+            assert preset["augmentation"][name] == value, name
+    shares = [preset["augmentation"][f"{kind}_probability"] for kind in ("cut", "empty")]
+    assert shares == pytest.approx([3 / 10, 1 / 12], abs=0.004)  # As documented.
 
 
 def test_stages_are_the_same_only_if_all_earlier_ones_are():

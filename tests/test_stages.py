@@ -42,7 +42,8 @@ def test_stages_without_steps_are_left_out_but_the_last_needs_steps(paper):
     paper.stages.stage2.steps = 0
     assert [stage.number for stage in planned_stages(paper)] == [1, 3]
     paper.stages.stage3.steps = 0
-    with pytest.raises(UserError, match="The last stage, stage3, has 0 steps"):
+    advice = r"The last stage, stage3, has 0 steps\. Set --config\.stages\.stage3\.steps=N"
+    with pytest.raises(UserError, match=advice):
         planned_stages(paper)
 
 
