@@ -8,6 +8,7 @@ import pytest
 
 from pose3d_jax import presets
 from pose3d_jax.checkpoints import loading
+from pose3d_jax.presets.checks import check_values
 from pose3d_jax.stages import get_stage, same_stages
 
 #: Values of presets. `paper`'s are written from the paper (Secs. 3.4 and 4.1) and from measurements
@@ -51,8 +52,13 @@ def test_the_open_preset_leaves_unlabelled_joints_out_and_augments_rendered_peop
     assert others[1].lambda_geo > 0
 
 
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_presets_pass_the_checks_of_configs(name):
+    check_values(as_tree(presets.experiment(3, name)))
+
+
 def test_the_open_preset_is_what_trained_the_bundled_network():
-    """Its config is in its file. Steps, records and scales have changed since."""
+    """Its config is in its file. Steps, records, scales and clutter have changed since."""
     bundled = as_tree(loading.load("open").config)
     preset = as_tree(presets.experiment(3, "open"))
     for section in ("model", "precision", "targets", "loss", "optimizer"):
@@ -61,11 +67,13 @@ def test_the_open_preset_is_what_trained_the_bundled_network():
     assert_contains(bundled["stages"], preset["stages"])
     assert preset["data"]["lab"] == bundled["data"]["lab"]
     assert preset["data"]["batch_size"] == bundled["data"]["batch_size"]
+    kept = ("lab", "rotation", "mirror", "colour", "shift", "cut", "empty")
     for name, value in bundled["augmentation"].items():
-        if "scale" not in name:
+        if name.startswith(kept):
             assert preset["augmentation"][name] == value, name
+    assert preset["augmentation"]["scale_mean"] > 0  # People are smaller, as documented.
     shares = [preset["augmentation"][f"{kind}_probability"] for kind in ("cut", "empty")]
-    assert shares == pytest.approx([3 / 10, 1 / 12], abs=0.004)  # As documented.
+    assert shares == pytest.approx([3 / 10, 1 / 12], abs=0.004)
 
 
 def test_stages_are_the_same_only_if_all_earlier_ones_are():

@@ -39,7 +39,7 @@ def test_the_papers_schedule(paper):
 
 def test_stages_without_steps_are_left_out_but_the_last_needs_steps(paper):
     assert [stage.number for stage in planned_stages(paper)] == [1, 2, 3]
-    paper.stages.stage2.steps = 0
+    paper.stages.stage2 = presets.stage()
     assert [stage.number for stage in planned_stages(paper)] == [1, 3]
     paper.stages.stage3.steps = 0
     advice = r"The last stage, stage3, has 0 steps\. Set --config\.stages\.stage3\.steps=N"
