@@ -12,6 +12,7 @@ import numpy as np
 
 from pose3d_jax import presets
 from pose3d_jax.checkpoints.stage import StageCheckpoints
+from pose3d_jax.data.examples import Example
 from pose3d_jax.models.variables import make_network
 from pose3d_jax.prediction.pose import Pose
 from pose3d_jax.stages import get_stage
@@ -80,6 +81,21 @@ def records(count: int) -> dict[str, np.ndarray]:
         "joints_3d": np.float32(rng.normal(0, 300, (count, 16, 3))),
         "has_3d": np.arange(count) % 2 == 0,
     }
+
+
+def example(count: int) -> Example:
+    """Float64 inputs and targets of lab and wild images with unlabelled joints."""
+    rng = np.random.default_rng(0)
+    valid = rng.random((count, 16)) < 0.9
+    return Example(
+        images=rng.random((count, SIDE, SIDE, 3)),
+        heatmaps=rng.random((count, SIDE // 4, SIDE // 4, 16)),
+        joints=rng.uniform(-1, 1, (count, 16, 2)),
+        valid=valid,
+        known=valid,
+        depth=rng.uniform(-1, 1, (count, 16)),
+        has_3d=np.arange(count) % 4 == 0,
+    )
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -13,8 +13,6 @@ from pose3d_jax.data import examples
 from pose3d_jax.images.crop import crop_to_image, sample
 from pose3d_jax.skeleton import BONES, MIRROR_ORDER
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 #: The release's settings, and shifts, which it has not.
 CONFIG = ml_collections.ConfigDict({
     "scale_mean": 0.0, "scale_sigma": 0.25, "scale_limit": 0.5,

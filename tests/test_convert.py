@@ -9,6 +9,7 @@ import struct
 import zipfile
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -17,13 +18,11 @@ from pose3d_jax.checkpoints.stage import StageCheckpoints
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop import release, torch_files
 from pose3d_jax.interop.release import convert, layers, make_config, to_arrays
-from pose3d_jax.models.variables import flatten, make_network
+from pose3d_jax.models.variables import abstract_network, flatten
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.stages import get_stage
 from pose3d_jax.training.directory import read_config
 from pose3d_jax.training.state import initial_state, make_optimizer
-
-pytestmark = pytest.mark.usefixtures("compile_quickly")
 
 DATA = Path(__file__).parent / "data"
 RELEASE = DATA / "release_network.pth"
@@ -36,7 +35,7 @@ def converted(tmp_path_factory) -> Path:
     return directory
 
 
-def test_the_releases_network_gives_its_heatmaps_and_depths(converted, compile_quickly):
+def test_the_releases_network_gives_its_heatmaps_and_depths(converted):
     golden = np.load(DATA / "release_network_io.npz")
     whole = (golden["input_24_bits"] * np.array([1.0, 2.0**8, 2.0**16])).sum(-1) / 2.0**24
     rgb = whole[::-1].transpose(1, 2, 0) * (256.0 / 255.0)
@@ -56,7 +55,8 @@ def test_sizes_are_those_of_the_weights(converted):
 def test_training_takes_it_for_a_finished_stage(converted):
     """With its optimizer's state, at the stage's last step."""
     config = read_config(converted)
-    _, variables = make_network(config, axis_name=None)
+    _, shapes = abstract_network(config)
+    variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
     fresh = initial_state(variables, make_optimizer(config, get_stage(config, 3)))
     with StageCheckpoints(converted) as checkpoints:
         state = checkpoints.restore(fresh)
@@ -79,7 +79,7 @@ def test_the_layers_of_the_papers_network_are_all_of_it():
     }
 
 
-def test_a_zip_file_of_pytorch_is_read():
+def test_a_zip_file_of_pytorch_is_read(isolated):
     tensors = torch_files.read_tensors(DATA / "torch_zip.pth")
     base = np.arange(24, dtype=np.float32).reshape(4, 6)
     np.testing.assert_array_equal(tensors["a"], base)
@@ -257,7 +257,9 @@ def test_no_tensor_reaches_beyond_its_memory(tmp_path, offset, shape, stride, fi
         ),
     ],
 )
-def test_few_bytes_take_little_memory_and_time(tmp_path, monkeypatch, name, content, message):
+def test_few_bytes_take_little_memory_and_time(
+    isolated, tmp_path, monkeypatch, name, content, message
+):
     monkeypatch.setattr(torch_files, "SECONDS", 1)
     (tmp_path / "file.pth").write_bytes(MAGIC + b"\x80\x04" + content)
     with pytest.raises(UserError, match=message):
@@ -283,7 +285,7 @@ def odd_zip(path, *, compression=zipfile.ZIP_STORED, data=b"\x80\x02}.", patch=N
         ({"compression": zipfile.ZIP_DEFLATED, "data": b"\x80\x02" + b"]" * (16 << 20)}, "MiB"),
     ],
 )
-def test_odd_zips_are_a_sentence(tmp_path, options, message):
+def test_odd_zips_are_a_sentence(isolated, tmp_path, options, message):
     odd_zip(tmp_path / "file.pth", **options)
     with pytest.raises(UserError, match=message):
         torch_files.read_tensors(tmp_path / "file.pth")

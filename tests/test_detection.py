@@ -7,8 +7,6 @@ from pose3d_jax.prediction import detection
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import MIRROR_ORDER
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 #: Somebody's joints in units of their height, around the middle.
 STANDING = np.array([
     (-0.1, 0.5), (-0.1, 0.25), (-0.06, 0.0), (0.06, 0.0), (0.1, 0.25), (0.12, 0.5), (0.0, 0.0),
@@ -140,7 +138,7 @@ def test_low_peaks_do_not_widen_a_square():
 
 
 @pytest.fixture(scope="module")
-def predictor(compile_quickly) -> Predictor:
+def predictor() -> Predictor:
     return Predictor.from_checkpoint(small_checkpoint.directory())
 
 

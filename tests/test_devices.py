@@ -2,35 +2,14 @@
 
 import jax
 import numpy as np
-import pytest
+import small_checkpoint
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from pose3d_jax.data.examples import Example
 from pose3d_jax.models.variables import AXIS, flatten, make_network
 from pose3d_jax.stages import get_stage
 from pose3d_jax.training.state import hyperparameters, initial_state, make_optimizer
 from pose3d_jax.training.steps import make_train_step
-from tests import small_checkpoint
-
-BATCH, SIDE = 16, small_checkpoint.SIDE
-
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
-
-def random_example():
-    """Inputs and targets of a batch of lab and wild images with unlabelled joints."""
-    rng = np.random.default_rng(0)
-    valid = rng.random((BATCH, 16)) < 0.9
-    return Example(
-        images=rng.random((BATCH, SIDE, SIDE, 3)),
-        heatmaps=rng.random((BATCH, SIDE // 4, SIDE // 4, 16)),
-        joints=rng.uniform(-1, 1, (BATCH, 16, 2)),
-        valid=valid,
-        known=valid,
-        depth=rng.uniform(-1, 1, (BATCH, 16)),
-        has_3d=np.arange(BATCH) % 4 == 0,
-    )
 
 
 def train(devices: int):
@@ -45,7 +24,9 @@ def train(devices: int):
     step = make_train_step(
         config, graphdef, optimizer, stage, lambda config, batch, keys: batch, devices=chosen
     )
-    batch = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), random_example())
+    batch = jax.tree.map(
+        lambda x: x.reshape(devices, -1, *x.shape[1:]), small_checkpoint.example(16)
+    )
     mesh = Mesh(np.asarray(chosen), (AXIS,))
     state = jax.device_put(initial_state(variables, optimizer), NamedSharding(mesh, P()))
     metrics = []

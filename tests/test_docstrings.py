@@ -34,5 +34,5 @@ def test_every_public_function_has_an_example_that_runs(module_name):
         run(documented, names)
 
 
-def test_the_predictors_example_runs(compile_quickly):
+def test_the_predictors_example_runs():
     run(Predictor, vars(inspect.getmodule(Predictor)))

@@ -15,8 +15,6 @@ from pose3d_jax.interop import one_file
 from pose3d_jax.interop.one_file import export, export_onnx, make_crop_program
 from pose3d_jax.prediction.predictor import Predictor
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 #: A process that has JAX, and not this package.
 READER = """
 import sys
@@ -31,7 +29,7 @@ for name in ("one", "three"):
 
 
 @pytest.fixture(scope="module")
-def predictor(compile_quickly) -> Predictor:
+def predictor() -> Predictor:
     return Predictor.from_checkpoint(small_checkpoint.directory(), compute="float32")
 
 

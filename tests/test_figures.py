@@ -14,7 +14,6 @@ from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.skeleton import BONE_LENGTHS, BONES, HEAD_TOP, JOINT_NAMES, ROOT
 
 pytestmark = [
-    pytest.mark.usefixtures("compile_quickly"),
     pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning"),
 ]
 

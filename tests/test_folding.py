@@ -10,8 +10,6 @@ from test_models import images, small_network, with_random_statistics
 from pose3d_jax.models.folding import fold
 from pose3d_jax.models.variables import split
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def network_of(model):
     return split(with_random_statistics(model))

@@ -9,8 +9,6 @@ from scipy.spatial.transform import Rotation
 from pose3d_jax import geometry
 from pose3d_jax.skeleton import BONE_LENGTHS, BONES
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 seeds = st.integers(0, 2**32 - 1)
 
 

@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 
 from pose3d_jax import heatmaps
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def test_render_is_a_gaussian_around_the_joint_itself():
     rng = np.random.default_rng(0)

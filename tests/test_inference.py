@@ -24,11 +24,9 @@ from pose3d_jax.models import inference
 from pose3d_jax.models.variables import Variables, abstract_network, flatten, unflatten
 from pose3d_jax.prediction.predictor import Predictor
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 @pytest.fixture(scope="module")
-def predictor(compile_quickly) -> Predictor:
+def predictor() -> Predictor:
     return pose3d_jax.Predictor.from_checkpoint(small_checkpoint.directory(), batch_size=4)
 
 

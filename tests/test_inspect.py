@@ -14,7 +14,7 @@ from tfds_builders.prepare import prepare
 
 
 @pytest.fixture(scope="module")
-def data_dir(read_in_process, tmp_path_factory):
+def data_dir(tmp_path_factory):
     data_dir, release = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("release")
     write_human36m(release / "human36m", names=("Directions", "Eating"), frames=9)
     prepare("human36m", data_dir, manual_dir=release / "human36m", partial=True, workers=1)

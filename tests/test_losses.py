@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 
 from pose3d_jax import losses
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 #: Averages over Human3.6M's training subjects, mm, by bone: written out here once more.
 GROUPS = (
     {(0, 1): 452.125519758, (1, 2): 456.008604234, (3, 4): 456.008604234, (4, 5): 452.125519758},

@@ -170,7 +170,7 @@ def test_a_photograph_in_another_format_stays_closed(release, monkeypatch):
     assert len(made.records) == 1 and "im0004.jpg" in made.errors[0]
 
 
-def test_an_annotation_file_that_crashes_scipy_is_a_sentence(release, monkeypatch):
+def test_an_annotation_file_that_crashes_scipy_is_a_sentence(isolated, release, monkeypatch):
     monkeypatch.setattr(scipy.io, "loadmat", lambda *_, **__: pytest.fail("read in this process"))
     joints = read_joints(Release(str(release[0] / "lsp_dataset")), extended=False)
     assert joints.shape == (5, 14, 3)

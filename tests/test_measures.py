@@ -20,8 +20,6 @@ from pose3d_jax.evaluation.report import score
 from pose3d_jax.evaluation.scores import Measure
 from pose3d_jax.skeleton import BONE_LENGTHS, BONES, PCKH_GROUPS
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 SIDE, SIZE = 128, 4000.0
 GROUPS = np.array(["Walking", "Sitting", "Eating"])[np.arange(40) % 3]
 LIMBS = {

@@ -10,8 +10,6 @@ from scipy.spatial.transform import Rotation
 from pose3d_jax import metrics
 from pose3d_jax.skeleton import BONES
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 DATA = Path(__file__).parent / "data"
 
 

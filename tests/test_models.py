@@ -13,8 +13,6 @@ from pose3d_jax.models.layers import Common, NormRelu, max_pool, upsample
 from pose3d_jax.models.residual import Residual
 from pose3d_jax.models.variables import make_network
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 #: The smallest network with every part: two stacks, skips with and without convolution.
 SMALL = {
     "input_side": 16, "stacks": 2, "modules": 1, "levels": 1, "features": 8, "depth_levels": 1,

@@ -70,7 +70,7 @@ def test_pictures_are_those_of_the_frames(release):
         np.testing.assert_allclose(seen, COLORS[6], atol=40)
 
 
-def test_a_single_frame_keeps_its_axes(release):
+def test_a_single_frame_keeps_its_axes(isolated, release):
     """N = 1 is where squeezing would take joints for frames."""
     root, truth = release
     path = root / "mpi_inf_3dhp_test_set" / "TS3" / "annot_data.mat"

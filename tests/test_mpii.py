@@ -79,7 +79,7 @@ def test_quirks_of_the_annotations(quirks):
     }
 
 
-def test_the_split_is_honoured_person_by_person(quirks):
+def test_the_split_is_honoured_person_by_person(isolated, quirks):
     plan = mpii.make_plan(quirks, partial=False)
     assert plan.expected == {("train",): 2, ("validation",): 2}
     assert set(make_all(plan)) == {
@@ -168,7 +168,7 @@ def test_a_truncated_annotation_file(quirks):
         annotations.read_release(path)
 
 
-def test_an_annotation_file_that_crashes_scipy(tmp_path):
+def test_an_annotation_file_that_crashes_scipy(isolated, tmp_path):
     """One changed byte of the uncompressed miniature makes SciPy follow a wild pointer."""
     write_mpii_people(tmp_path, count=3)
     path = tmp_path / "mpii_human_pose_v1_u12_2" / "mpii_human_pose_v1_u12_1.mat"

@@ -3,13 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 
 from pose3d_jax.models.layers import Common, Pointwise, max_pool
 from pose3d_jax.models.normalisation import EPSILON, normalise_relu
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
 DEVICES = 4
 
 

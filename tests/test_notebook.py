@@ -15,7 +15,7 @@ from pose3d_jax import skeleton
 from pose3d_jax.checkpoints import loading
 from pose3d_jax.images import read_image
 from pose3d_jax.prediction import viewer
-from pose3d_jax.prediction.predictor import Pose, Predictor
+from pose3d_jax.prediction.predictor import Predictor
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "inference.ipynb"
 PHOTO = Path(__file__).parent.parent / "docs" / "photos" / "balancing.jpg"
@@ -121,14 +121,6 @@ def test_without_a_package_it_asks_for_the_repository(monkeypatch):
         exec(plain, {"repository": ""})
 
 
-def pose_of(joints_2d, joints_3d) -> Pose:
-    people = len(joints_3d)
-    return Pose(
-        np.float32(joints_2d), np.float32(joints_3d), np.ones((people, 16), np.float32),
-        np.zeros((people, 3), np.float32), np.zeros(people, np.int32),
-    )  # fmt: skip
-
-
 def dots(figure, kind: str, side: str) -> list:
     return list(figure.select_traces({"type": kind, "mode": "markers", "legendgroup": side}))
 
@@ -138,7 +130,9 @@ def test_the_view_is_upright_and_not_mirrored():
     pytest.importorskip("plotly")
     joints = np.zeros((1, 16, 3))
     joints[0, skeleton.HEAD_TOP] = (30, -700, 50)
-    figure = viewer.view(small_checkpoint.photo(20, 20), pose_of(joints[..., :2], joints))
+    figure = viewer.view(
+        small_checkpoint.photo(20, 20), small_checkpoint.pose_of(joints[..., :2], joints)
+    )
     (middle,) = dots(figure, "scatter3d", "middle")
     place = middle.text.index("head top")
     assert (middle.x[place], middle.y[place], middle.z[place]) == (30, 50, 700)
@@ -152,7 +146,7 @@ def test_the_view_shows_joints_where_they_are_on_the_image():
     pytest.importorskip("plotly")
     joints = np.random.default_rng(0).uniform(0, 1000, (2, 16, 2))
     large = np.zeros((1500, 3000, 3), np.uint8)
-    figure = viewer.view(large, pose_of(joints, np.zeros((2, 16, 3))))
+    figure = viewer.view(large, small_checkpoint.pose_of(joints))
     (picture,) = [trace for trace in figure.data if trace.type == "image"]
     encoded = picture.source.removeprefix("data:image/jpeg;base64,")
     with Image.open(io.BytesIO(base64.b64decode(encoded))) as reduced:
@@ -170,15 +164,15 @@ def test_the_view_shows_joints_where_they_are_on_the_image():
 
 def test_a_picture_without_people_is_shown():
     pytest.importorskip("plotly")
-    empty = pose_of(np.zeros((0, 16, 2)), np.zeros((0, 16, 3)))
+    empty = small_checkpoint.pose_of(np.zeros((0, 16, 2)))
     assert len(viewer.view(small_checkpoint.photo(20, 20), empty).data) == 1
 
 
 def test_people_are_numbered_and_dimmed():
     pytest.importorskip("plotly")
     joints = np.random.default_rng(0).uniform(0, 20, (2, 16, 2))
-    pose = pose_of(joints, np.zeros((2, 16, 3)))
-    pose.confidence[1] = 0.1
+    confidence = np.float32([1.0, 0.1])[:, None].repeat(16, axis=1)
+    pose = small_checkpoint.pose_of(joints, confidence=confidence)
     figure = viewer.view(small_checkpoint.photo(20, 20), pose)
     numbers = [(note.text, note.x, note.y) for note in figure.layout.annotations]
     heads = pose.joints_2d[:, skeleton.HEAD_TOP].tolist()

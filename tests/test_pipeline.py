@@ -22,11 +22,9 @@ from pose3d_jax.prediction.pipeline import (
 )  # fmt: skip
 from pose3d_jax.prediction.predictor import Predictor
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 @pytest.fixture(scope="module")
-def predictor(compile_quickly) -> Predictor:
+def predictor() -> Predictor:
     return Predictor.from_checkpoint(small_checkpoint.directory(), batch_size=4)
 
 

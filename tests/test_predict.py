@@ -36,8 +36,6 @@ from pose3d_jax.prediction.inputs import (
 from pose3d_jax.prediction.pipeline import predict_files
 from pose3d_jax.prediction.predictor import Predictor
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def run(*words, code: int = 0) -> str:
     command = [sys.executable, "-m", "pose3d_jax.predict", "--compilation_cache=", *map(str, words)]
@@ -87,7 +85,7 @@ def test_the_program_predicts_what_it_can(inputs, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def predictor(compile_quickly):
+def predictor():
     return Predictor.from_checkpoint(small_checkpoint.directory(), batch_size=2)
 
 
@@ -378,7 +376,7 @@ def test_weights_that_give_no_numbers_are_a_sentence(predictor, inputs, tmp_path
     assert not list(tmp_path.rglob("*"))
 
 
-def test_a_few_bytes_that_describe_many_frames_are_refused(inputs, tmp_path):
+def test_a_few_bytes_that_describe_many_frames_are_refused(isolated, inputs, tmp_path):
     """FFmpeg makes room for all of them when it opens the file: gigabytes."""
     content, path = bytearray((inputs / "walk.mp4").read_bytes()), tmp_path / "a.mp4"
     for table, numbers in (

@@ -23,9 +23,6 @@ NAMES = ("Directions 1", "Eating", "Waiting 2")
 HUMAN36M = "human36m/every_4"
 
 
-pytestmark = pytest.mark.usefixtures("read_in_process")
-
-
 @pytest.fixture(scope="module")
 def mpii(tmp_path_factory):
     root = tmp_path_factory.mktemp("mpii")
@@ -41,7 +38,7 @@ def human36m(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(read_in_process, human36m, tmp_path_factory):
+def undisturbed(human36m, tmp_path_factory):
     """The part of Human3.6M, prepared without incident."""
     data_dir = tmp_path_factory.mktemp("undisturbed")
     prepare.prepare(HUMAN36M, data_dir, manual_dir=human36m, partial=True, workers=1)
@@ -284,6 +281,7 @@ def test_kill_minus_nine_and_the_same_command_again(undisturbed, human36m, tmp_p
     while process.poll() is None:
         with contextlib.suppress(FileNotFoundError):  # It is removed at the end.
             remade |= {path.name: path.stat().st_mtime_ns for path in items.glob("*.json")}
+        time.sleep(0.01)
     assert process.wait() == 0, process.communicate()
     assert {name: remade[name] for name in finished} == finished
     assert_same(read(HUMAN36M, tmp_path), undisturbed)

@@ -4,7 +4,6 @@ import functools
 
 import jax
 import numpy as np
-import pytest
 import small_checkpoint
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -19,8 +18,6 @@ from pose3d_jax.training.state import (
     split_over_devices,
 )
 from pose3d_jax.training.steps import make_train_step
-
-pytestmark = pytest.mark.usefixtures("compile_quickly")
 
 
 def test_strict_promotion_and_guarded_transfers_allow_training_and_prediction():

@@ -11,6 +11,8 @@ from pose3d_jax.images.jpeg import decode_image
 from tfds_builders.synthetic import actions, body, generate, raycast, render, subjects
 from tfds_builders.synthetic.synthetic_dataset_builder import BENCHMARKS, Builder, SyntheticConfig
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 LAB = generate.Benchmark("lab", box_side=64, image_side=68, train=5, test=3)
 WILD = generate.Benchmark("wild", box_side=64, image_side=96, train=5, test=3)
 VARIED = generate.Benchmark("varied", box_side=64, image_side=96, train=5, test=3)
@@ -28,22 +30,22 @@ _AT_JOINT = {
 
 
 @pytest.fixture(scope="module")
-def lab():
+def lab(optimised):
     return generate.render_records(LAB, "train", range(COUNT))
 
 
 @pytest.fixture(scope="module")
-def wild_test():
+def wild_test(optimised):
     return generate.render_records(WILD, "test", range(COUNT))
 
 
 @pytest.fixture(scope="module")
-def varied():
+def varied(optimised):
     return generate.render_records(VARIED, "train", range(2 * COUNT))
 
 
 @pytest.fixture(scope="module")
-def sampled():
+def sampled(optimised):
     """Scenes and labels of more records, which need no rendering."""
     sample, _ = generate._programs(VARIED)
     chunks = [

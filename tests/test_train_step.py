@@ -63,7 +63,7 @@ def recorded_example(golden, step):
 
 
 @pytest.fixture(scope="module")
-def trained(golden, release, compile_quickly):
+def trained(golden, release, optimised):
     """What three steps of each stage compute, in float64: losses, and the network after them.
 
     One program for both stages: the learning rate drops between them.

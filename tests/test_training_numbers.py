@@ -19,8 +19,6 @@ from pose3d_jax.training.state import (
     make_optimizer,
 )
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def updates(preset: str, gradients):
     """The optimizer's updates for a sequence of gradients of one parameter, in float64."""

@@ -38,6 +38,9 @@ def content(path):
         return file.read()
 
 
+pytestmark = pytest.mark.usefixtures("isolated")
+
+
 def read(reader, path, **options):
     return untrusted.read_isolated(reader, path, **({"memory": 1 << 28, "seconds": 20} | options))
 

@@ -21,12 +21,6 @@ CORNERS = np.kron(
 )
 
 
-@pytest.fixture(autouse=True)
-def no_processes(monkeypatch):
-    """Opens videos in this process; `test_untrusted` tests the other."""
-    monkeypatch.setattr(videos, "read_isolated", lambda reader, path, **_: reader(str(path)))
-
-
 def write(
     path, images, codec="libx264", rate=25, times=None, aspect=None, keyframes=50, **container
 ) -> Path:

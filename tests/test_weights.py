@@ -22,8 +22,6 @@ from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import flatten
 from pose3d_jax.prediction.predictor import Predictor
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 @pytest.fixture(scope="module")
 def flags():
