@@ -28,10 +28,9 @@ from tfds_builders.prepare import prepare
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, data_dir):
-    """A work directory with all three stages, made by two calls, and the output of the second."""
+    """A work directory with all three stages, and the output of the program."""
     workdir = tmp_path_factory.mktemp("finished")
-    programs.train(workdir, data_dir, stage=2)
-    return workdir, programs.train(workdir, data_dir, stage=3)
+    return workdir, programs.train(workdir, data_dir)
 
 
 def assert_same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]):
