@@ -10,8 +10,6 @@ from pose3d_jax.data import clutter
 from pose3d_jax.data.examples import make_examples, no_augmentation
 from pose3d_jax.models.variables import AXIS
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 SIDE, COUNT = 16, 500
 WHITE, DARK = np.ones((1, SIDE, SIDE, 3), np.float32), np.full((1, SIDE, SIDE, 3), 0.25, np.float32)
 JOINTS = np.linspace(6, 10, 32, dtype=np.float32).reshape(1, 16, 2)
