@@ -19,7 +19,7 @@ from pose3d_jax.errors import UserError
 from tfds_builders import base, builders, prepare, work
 from tfds_builders.synthetic import generate
 
-NAMES = ("Directions 1", "Eating", "Waiting 2")
+NAMES = ("Directions 1", "Waiting 2")
 HUMAN36M = "human36m/every_4"
 
 
