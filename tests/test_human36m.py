@@ -21,7 +21,6 @@ from miniature import (
     read_index,
     write_cdf,
     write_human36m,
-    write_video,
 )
 
 from pose3d_jax import skeleton
@@ -426,14 +425,6 @@ def test_damaged_files_are_named(tmp_path, which, damage):
     with pytest.raises(UserError, match="damaged") as error:
         sequence.make_records(item)
     assert path in str(error.value)
-
-
-def test_every_frame_is_decoded_in_order(tmp_path):
-    """B-frames are stored out of order; their index is their place in time."""
-    pictures = [np.full((64, 64, 3), 8 * k, np.uint8) for k in range(30)]
-    write_video(tmp_path / "v.mp4", pictures)
-    means = [f.to_ndarray(format="gray").mean() for f in sequence.read_frames(tmp_path / "v.mp4")]
-    assert len(means) == 30 and (np.diff(means) > 4).all()
 
 
 def test_configurations_are_steps():
