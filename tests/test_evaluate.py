@@ -280,5 +280,5 @@ class Counted(Sequence):
 def test_every_record_is_read_once(data_dir):
     split = open_split(SETS[0], str(data_dir))
     counted = Counted(split.source)
-    predict_split(load(small_checkpoint.directory()), split._replace(source=counted), batch_size=16)
+    predict_split(load(small_checkpoint.directory()), split._replace(source=counted), batch_size=5)
     assert counted.reads == Counter(range(len(split.source)))
