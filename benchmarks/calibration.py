@@ -5,7 +5,7 @@ The joints of held-out training photographs of Leeds Sports Pose (prepared by
 right within 0.2 torso lengths of their labels. `prediction.calibration` fits the probability of
 that from the heat-maps' peaks. With crops around true boxes alone, joints outside the picture would
 be missing: a share of the photographs is cropped at the waist, and joints outside the crop count as
-wrong. The reliability diagram and the expected calibration error are of five-fold cross-validation;
+wrong. Predictions are averaged as by default. The reliability diagram and the expected calibration error are of five-fold cross-validation;
 the parameters are fitted to all photographs. `--out` writes the network with the parameters in its
 config.
 """
@@ -49,11 +49,14 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="the reliability diagram (.png)")
     options = parser.parse_args()
     found = loading.load(options.checkpoint)
+    flip, scales = loading.passes(found.config)
     predictor = Predictor(
         found.graphdef,
         found.variables,
         input_side=found.config.model.input_side,
         bone_length_sum=found.config.data.bone_length_sum,
+        flip=flip,
+        scales=scales,
     )
     source = open_source(open_dataset(options.dataset, options.data_dir), options.split)
     peaks, right, labelled = predict_records(predictor, source)
