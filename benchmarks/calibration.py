@@ -5,9 +5,9 @@ The joints of held-out training photographs of Leeds Sports Pose (prepared by
 right within 0.2 torso lengths of their labels. `prediction.calibration` fits the probability of
 that from the heat-maps' peaks. With crops around true boxes alone, joints outside the picture would
 be missing: a share of the photographs is cropped at the waist, and joints outside the crop count as
-wrong. Predictions are averaged as by default. The reliability diagram and the expected calibration error are of five-fold cross-validation;
-the parameters are fitted to all photographs. `--out` writes the network with the parameters in its
-config.
+wrong. Predictions are averaged as the network does by default. The reliability diagram and the
+expected calibration error are of five-fold cross-validation; the parameters are fitted to all
+photographs. `--out` writes the network with the parameters in its config.
 """
 
 from benchmarks import measure  # isort: skip  # before JAX
