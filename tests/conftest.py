@@ -19,7 +19,7 @@ os.environ |= {
     # What takes less than a second to compile is kept as well.
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
 }
-if jaxlib.version.__version_info__ < (0, 13):  # A flag that XLA does not know ends the process.
+if jaxlib.version.__version_info__ < (0, 11):  # A flag that XLA does not know ends the process.
     # Half the time to compile.
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
     os.environ["XLA_FLAGS"] = flags.strip()

@@ -18,7 +18,7 @@ from pose3d_jax.images.files import reduce_image
 from pose3d_jax.skeleton import MIRROR_ORDER
 
 #: Detections below this confidence are dropped; measured by `python -m benchmarks.everyday`.
-THRESHOLD = 0.75
+THRESHOLD = 0.7
 #: Side of a person's square in units of the joints' larger extent, as in training.
 MARGIN = 1.3
 #: Longer sides of the pyramid's images, px. At each, the detector finds people of 44 to 200 px.
@@ -29,6 +29,8 @@ SIDES = (40.0, 220.0)
 LOWEST_SCORE, CANDIDATES = 0.1, 16
 #: Weight of the detector's score in the logarithm of a confidence, that of the joints is the rest.
 SCORE_WEIGHT = 0.5
+#: Poses whose confidence by one pass is lower than the threshold by this are not averaged.
+SLACK = 0.15
 #: Two proposals are one person where their squares' intersection over union exceeds this.
 MAX_IOU = 0.5
 #: A joint belongs to its person's square where its confidence is at least this share of the mean.
@@ -79,8 +81,10 @@ def detect(
     joints, peaks = predict(image, squares)
     confidences = combined(scores, peaks)
     kept = distinct(joints, confidences, overlapping)
-    squares, confidences = squares[kept], confidences[kept]
     if average is not None:
+        kept = kept[confidences[kept] >= threshold - SLACK]
+    squares, confidences = squares[kept], confidences[kept]
+    if average is not None and len(kept):
         confidences = combined(scores[kept], average(image, squares)[1])
     best = np.argsort(-confidences, kind="stable")
     best = best[confidences[best] >= threshold][:max_people]
