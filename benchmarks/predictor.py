@@ -39,7 +39,9 @@ def main() -> None:
 
     batch_size = options.batch_size or max(options.people)
     if options.checkpoint:
-        predictor = Predictor.from_checkpoint(options.checkpoint, batch_size=batch_size)
+        predictor = Predictor.from_checkpoint(
+            options.checkpoint, batch_size=batch_size, flip=False, scales=(1.0,)
+        )
     else:
         predictor = untrained(options.preset, batch_size)
     rows = {

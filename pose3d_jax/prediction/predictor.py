@@ -315,8 +315,8 @@ class Predictor:
         padded = np.pad(squares, ((0, -len(squares) % self.network.size), (0, 0)), "edge")
         index = np.zeros(len(padded), np.int32)
         sizes = bone_length_sums(self.bone_length_sum, len(padded))
-        passes = {"flip": self.flip, "scales": self.scales} if average else {}
-        joints = self.network([image], index, padded, sizes, **passes)
+        flip, scales = (self.flip, self.scales) if average else (False, (1.0,))
+        joints = self.network([image], index, padded, sizes, flip=flip, scales=scales)
         joints_2d = out_of_square(joints.crop, padded, self.input_side)
         return joints_2d[: len(squares)], self._calibrated(joints.confidence[: len(squares)])
 

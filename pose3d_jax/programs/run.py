@@ -125,6 +125,8 @@ def configure_jax(compilation_cache: str) -> None:
         logging.getLogger(__name__).info("no compilation cache: HOME is not set")
     elif expanded:
         jax.config.update("jax_compilation_cache_dir", expanded)
+        # By default, programs that compile in less than a second are not kept.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
