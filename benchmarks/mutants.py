@@ -43,6 +43,7 @@ MODULES = {
         "tests/test_prepare_crop.py tests/test_augment.py tests/test_inference.py"
     ),
     "pose3d_jax/data/examples.py": "tests/test_augment.py tests/test_clutter.py",
+    "pose3d_jax/data/clutter.py": "tests/test_clutter.py",
     "pose3d_jax/data/framing.py": "tests/test_framing.py",
     "pose3d_jax/training/steps.py": "tests/test_train_step.py tests/test_loop.py",
     "tfds_builders/lsp/annotations.py": "tests/test_lsp.py",

@@ -27,7 +27,7 @@ def open_data() -> ml_collections.ConfigDict:
     7.3 million parameters, and 0.7 million in the heads that `train_heads` adds: a detector and a
     network from joints to depth. Some 40 images/s on one core in bfloat16 (AMD EPYC 9004; 20 in
     float32, which CPUs without fast bfloat16 use), so that stage 1 takes seven hours. The bundled
-    network was trained for a third of it, from an earlier network; its model card
+    network was trained for half of it, from earlier networks; its model card
     (`pose3d_jax/weights/README.md`) has the commands.
 
         python -m tfds_builders.prepare lsp/corrected --manual_dir DIR
