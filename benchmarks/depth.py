@@ -41,7 +41,7 @@ def main() -> None:
         batches = evaluation_batches(
             split.source, batch_size=BATCH, image_side=split.image_side, threads=2
         )
-        parts = [np.stack(errors(trained.variables, batch))[..., :n] for batch, n in batches]
+        parts = [np.stack(errors(trained.variables, batch)) for batch in batches]
         means = np.concatenate(parts, axis=-1).mean(axis=-1).reshape(3, -1)
         for source, row in zip(("image", "joints", "both"), means.tolist()):
             rows[f"{name}, depth from {source}"] = dict(zip(COLUMNS, row))

@@ -52,7 +52,7 @@ def assert_same_numbers(there, here):
 
 
 def test_the_batch_size_changes_nothing(evaluated, data_dir, tmp_path):
-    """All records in one batch there; in two here, of which the second is padded."""
+    """All records in one batch there; in two here, of which the second is smaller."""
     results = evaluate(tmp_path, data_dir=data_dir, batch_size=6)
     assert_same_numbers(results["data"], evaluated[1]["data"])
 
@@ -280,5 +280,5 @@ class Counted(Sequence):
 def test_every_record_is_read_once(data_dir):
     split = open_split(SETS[0], str(data_dir))
     counted = Counted(split.source)
-    predict_split(load(small_checkpoint.directory()), split._replace(source=counted), batch_size=5)
+    predict_split(load(small_checkpoint.directory()), split._replace(source=counted), batch_size=4)
     assert counted.reads == Counter(range(len(split.source)))

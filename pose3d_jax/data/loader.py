@@ -86,10 +86,8 @@ def evaluation_batches(
     image_side: int,
     threads: int,
     fields: Sequence[str] = FIELDS,
-) -> Iterator[tuple[HostBatch, int]]:
-    """All records in order, in batches of one size, and the number of real records in each.
-
-    The last batch is padded with copies of the last record.
+) -> Iterator[HostBatch]:
+    """All records in order, each read once; the last batch may be smaller.
 
     Args:
         source: from `open_source`, or a `Subset`.
@@ -98,14 +96,8 @@ def evaluation_batches(
         threads: number of threads that read and decode.
         fields: fields of the records.
     """
-    count = len(source)
-    indices = np.minimum(np.arange(count + -count % batch_size), count - 1)
-
-    def read(index):
-        return to_arrays(source[int(index)], image_side, fields)
-
-    records = grain.MapDataset.source(indices).map(read)
+    records = grain.MapDataset.source(source).map(
+        lambda record: to_arrays(record, image_side, fields)
+    )
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    batches = records.batch(batch_size).to_iter_dataset(options)
-    for number, batch in enumerate(batches):
-        yield batch, min(batch_size, count - number * batch_size)
+    return iter(records.batch(batch_size).to_iter_dataset(options))

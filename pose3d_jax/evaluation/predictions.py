@@ -151,12 +151,12 @@ def predict_split(
     )
     count = len(split.source)
     pace, logged = Pace(-(-count // batch_size), 0, batch_size), time.monotonic()
-    for done, (batch, real) in enumerate(batches, 1):
-        sizes = np.full(real, setting.bone_length_sum, np.float32)
-        index, squares = np.arange(real), batch["box"][:real]
-        people = list(batch["image"]), index, squares, sizes
+    for done, batch in enumerate(batches, 1):
+        index = np.arange(len(batch["box"]))
+        sizes = np.full(len(index), setting.bone_length_sum, np.float32)
+        people = list(batch["image"]), index, batch["box"], sizes
         outputs.append(network(*people, flip=flip, scales=scales)._asdict())
-        kept.append({name: batch[name][:real] for name in (*LABEL_FIELDS, *_ORIGIN_FIELDS)})
+        kept.append({name: batch[name] for name in (*LABEL_FIELDS, *_ORIGIN_FIELDS)})
         if done == 1:
             pace.restart(done)  # The first batch includes compilation.
         elif time.monotonic() - logged > LOG_INTERVAL:
