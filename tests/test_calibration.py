@@ -19,12 +19,22 @@ def test_the_fit_finds_the_probabilities_that_made_the_data():
     peaks = rng.uniform(0, 1, (6000, 16)).astype(np.float32)
     right = rng.uniform(size=peaks.shape) < truth(peaks)
     labelled = rng.uniform(size=peaks.shape) < 0.9
-    fitted = calibration.fit(peaks, right, labelled)
+    fitted = calibration.fit(peaks, right | ~labelled, labelled)
     np.testing.assert_allclose(fitted.peak, truth.peak, rtol=0.05)
     np.testing.assert_allclose(fitted(peaks), truth(peaks), atol=0.06)
     rows, error = calibration.reliability(fitted(peaks).ravel(), right.ravel())
     assert rows[:, 2].sum() == right.size and error < 0.01
     np.testing.assert_allclose(rows[:, 0], rows[:, 1], atol=0.03)
+
+
+def test_the_reliability_diagram_by_hand():
+    confidence = np.array([0.02, 0.06, 0.55, 0.98, 1.0])
+    right = np.array([False, True, True, True, True])
+    rows, error = calibration.reliability(confidence, right)
+    assert rows[:, 2].tolist() == [2, 0, 0, 0, 0, 1, 0, 0, 0, 2]
+    np.testing.assert_allclose(rows[[0, 5, 9], :2], [[0.04, 0.5], [0.55, 1.0], [0.99, 1.0]])
+    np.testing.assert_allclose(error, (2 * 0.46 + 0.45 + 2 * 0.01) / 5)
+    np.testing.assert_allclose(calibration.reliability(confidence[2:3], right[2:3])[1], 0.45)
 
 
 def test_a_config_carries_the_calibration():

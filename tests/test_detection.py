@@ -19,10 +19,6 @@ def stand(x: float, y: float, height: float) -> np.ndarray:
     return STANDING * height + (x, y)
 
 
-def square_of(joints: np.ndarray) -> np.ndarray:
-    return detection.squares_around(joints[None], np.ones((1, 16)))[0]
-
-
 def scene(width: int, height: int, people: list[tuple[int, int, int]]) -> np.ndarray:
     """A black image; each person is a disc in an own channel: centre x, y and diameter, px."""
     y, x = np.mgrid[:height, :width] + 0.5
@@ -115,6 +111,10 @@ def test_left_for_right_is_the_same_person_and_a_neighbour_is_not():
     joints = np.array([own, own[MIRROR_ORDER] + 2, own + np.array([50, 0]), own * 0.5])
     same = detection.same_person(joints, joints)
     assert same[0].tolist() == [True, True, False, False]
+    part, rest = own.copy(), own.copy()
+    part[:8] += 100  # Half of the joints suffice.
+    rest[:9] += 100
+    assert detection.same_person(own[None], np.array([part, rest])).tolist() == [[True, False]]
     confidence = np.array([0.5, 0.9, 0.2, 0.7])
     assert detection.distinct(joints, confidence, detection.same_person).tolist() == [1, 3, 2]
 
@@ -130,11 +130,14 @@ def test_squares_outside_the_image_are_not_plausible():
     assert detection.plausible(squares, 120, 100).tolist() == [True, False, False, False]
 
 
-def test_low_peaks_do_not_widen_a_square():
+def test_squares_are_around_joints_with_high_peaks():
     joints, scores = stand(100, 100, 150)[None].repeat(2, 0), np.ones((2, 16))
-    joints[1, 10], scores[1, 10] = (400, 400), 0.1
+    joints[1, 10], scores[1, 10] = (400, 400), 0.1  # The right wrist is the leftmost joint.
     squares = detection.squares_around(joints, scores)
-    np.testing.assert_allclose(squares[1], squares[0], rtol=0.1)
+    right, left = 100 + 0.25 * 150, np.array([100 - 0.2 * 150, 100 - 0.18 * 150])
+    expected = np.stack([(left + right) / 2, [100, 100], [1.3 * 150] * 2], axis=-1)
+    np.testing.assert_allclose(squares, expected)
+    np.testing.assert_allclose(detection.as_boxes(np.array([[9.0, 5, 4]])), [[7, 3, 4, 4]])
 
 
 @pytest.fixture(scope="module")

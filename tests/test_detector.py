@@ -1,14 +1,18 @@
 import io
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_checkpoint
+from flax import nnx
 from PIL import Image
 
 from pose3d_jax.data import mosaics
 from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.models import detector, inference
+from pose3d_jax.models.layers import Common
+from pose3d_jax.models.lifting import Lifter
 from pose3d_jax.models.variables import flatten, make_network
 from pose3d_jax.training.heads import draw_views, train_detector, train_lifter
 
@@ -129,23 +133,34 @@ def test_the_detector_reads_images_of_any_size():
     assert scores.shape == (2, 3, 6) and squares.shape == (2, 3, 6, 3)
 
 
-def test_lifted_depth_moves_and_scales_with_the_joints():
-    graphdef, variables = small_network()
-    from flax import nnx
+def test_the_lifter_computes_what_its_description_says():
+    rng = np.random.default_rng(0)
+    lifter = Lifter((24, 24), Common(nnx.Rngs(0)))
+    layers = (*lifter.hidden, lifter.output)
+    for layer in layers:
+        layer.kernel.set_value(jnp.asarray(rng.normal(0, 0.3, layer.kernel.shape), jnp.float32))
+        layer.bias.set_value(jnp.asarray(rng.normal(0, 0.3, layer.bias.shape), jnp.float32))
+    joints, confidence = rng.normal(0, 0.2, (4, 16, 2)), rng.uniform(0, 1.2, (4, 16))
+    confidence[0, :3] = 0
+    weight = np.clip(confidence, 1e-3, 1)[..., None]
+    centred = joints - np.average(joints, 1, np.repeat(weight, 2, 2))[:, None]
+    scale = np.sqrt(np.average((centred**2).sum(2), 1, weight[..., 0]))[:, None]
+    x = np.concatenate([centred / scale[..., None] * weight, weight], 2).reshape(4, 48)
 
-    lifter = nnx.merge(graphdef, *variables).lifter
-    lifter.output.kernel.set_value(jnp.asarray(np.random.default_rng(0).normal(size=(16, 16))))
-    rng = np.random.default_rng(1)
-    joints, confidence = rng.normal(size=(4, 16, 2)), rng.uniform(size=(4, 16))
-    depth = lifter(joints, confidence)
-    assert (np.asarray(depth[:, 6]) == 0).all() and np.abs(depth).max() > 0.1
+    def apply(layer, x):
+        return x @ np.float64(layer.kernel[...]) + np.float64(layer.bias[...])
+
+    x = apply(layers[0], x)
+    x = np.maximum(x, 0.1 * x)
+    y = apply(layers[1], x)
+    expected = apply(layers[2], x + np.maximum(y, 0.1 * y))
+    expected = (expected - expected[:, 6:7]) * scale
+    np.testing.assert_allclose(lifter(joints, confidence), expected, rtol=1e-4, atol=1e-5)
     moved = lifter(3.0 * joints + np.array([5.0, -2.0]), confidence)
-    np.testing.assert_allclose(moved, 3.0 * depth, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(moved, 3.0 * expected, rtol=1e-3, atol=1e-4)
 
 
 def test_views_keep_the_distances_within_a_pose():
-    import jax
-
     poses = np.stack([record["joints_3d"] for record in RECORDS] * 40)
     joints, confidence, depth = draw_views(jax.random.key(0), jnp.asarray(poses))
     assert ((confidence >= 0) & (confidence <= 1)).all()

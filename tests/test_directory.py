@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 
 import ml_collections
@@ -10,6 +11,7 @@ import pytest
 
 from pose3d_jax import presets
 from pose3d_jax.errors import UserError
+from pose3d_jax.presets.checks import check_values, complete
 from pose3d_jax.training.directory import (
     CONFIG_FILE,
     LOCK_FILE,
@@ -116,7 +118,6 @@ def test_a_file_that_is_no_config_is_one_sentence(tmp_path, text):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("model.input_side", 0),
         ("model.input_side", True),
         ("model.features", 2.5),
         ("model.level_features", [64, -1]),
@@ -125,13 +126,11 @@ def test_a_file_that_is_no_config_is_one_sentence(tmp_path, text):
         ("data.bone_length_sum", -4000.0),
         ("data.bone_length_sum", float("inf")),
         ("data.bone_length_sum", None),
-        ("seed", 2**32),
         ("data.lab.name", 3),
         ("stages.stage2.learning_rate", 10**400),
         ("stages.stage2.domains", ["sea"]),
         ("stages.stage2.domains", []),
         ("stages.stage3.steps", {"a": 1}),
-        ("augmentation.mirror_probability", 1.5),
     ],
 )
 def test_an_impossible_value_is_named(tmp_path, name, value):
@@ -143,8 +142,42 @@ def test_an_impossible_value_is_named(tmp_path, name, value):
         section = section[key]
     section[last] = value
     (tmp_path / CONFIG_FILE).write_text(json.dumps(tree))
-    with pytest.raises(UserError, match=f"{name} is .*, and must be "):
+    shown = "not a number" if value != value else re.escape(repr(value)[:50])
+    with pytest.raises(UserError, match=f"{name} is {shown}, and must be "):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("seed", 0, 4294967295),
+        ("last_stage", 1, 3),
+        ("model.input_side", 1, 4096),
+        ("augmentation.mirror_probability", 0, 1),
+        ("passes.scales", 0.25, 4),
+        ("calibration.bias", -10000.0, 10000.0),
+    ],
+)
+def test_ranges_include_their_ends(name, low, high):
+    tree = presets.experiment(3, "tiny").to_dict() | {"passes": {}, "calibration": {}}
+    section, _, key = name.rpartition(".")
+    for value in (low, high, low - 1, high + 1):
+        place = tree[section] if section else tree
+        place[key] = (value,) if key in ("scales", "bias") else value
+        if low <= value <= high:
+            check_values(tree)
+        else:
+            with pytest.raises(ValueError, match=f"{name} is .* number from {low} to {high}"):
+                check_values(tree)
+
+
+def test_an_older_config_is_completed_with_the_papers_values():
+    """Its stages without a number of steps have none; sections of networks stay."""
+    tree = {"model": {"features": 8}, "stages": {"stage2": {}}, "passes": {"flip": True}}
+    paper, found = presets.paper().to_dict(), complete(tree)
+    assert found["model"] == paper["model"] | {"features": 8}
+    assert found["stages"] == {"stage2": paper["stages"]["stage1"] | {"steps": 0}}
+    assert found["passes"] == {"flip": True} and found["optimizer"] == paper["optimizer"]
 
 
 def test_a_changed_digit_in_a_config_is_noticed(tmp_path):

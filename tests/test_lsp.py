@@ -180,7 +180,7 @@ def test_an_annotation_file_that_crashes_scipy_is_a_sentence(isolated, release, 
 def test_joints_where_none_can_be_are_a_sentence(release, value):
     """A square around them would ask for any amount of memory."""
     root, _ = release
-    change_joints(root, "lsp_dataset", lambda joints: joints.__setitem__((0, 3, 4), value))
+    change_joints(root, "lsp_dataset", lambda joints: joints.__setitem__((1, 3, 4), value))
     with pytest.raises(UserError, match="impossible coordinates"):
         lsp.make_plan(root, partial=False)
 

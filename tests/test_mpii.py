@@ -1,3 +1,4 @@
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -185,6 +186,11 @@ def test_a_valid_h5_of_other_annotations(quirks):
     names = [f"{k}.jpg" for k in range(7)]
     with pytest.raises(UserError, match="different releases"):
         annotations.read_validation(quirks / "valid.h5", names)
+    names[-1] = "005808361.jpg"
+    with h5py.File(quirks / "valid.h5", "a") as file:
+        file["index"][0] = -1
+    with pytest.raises(UserError, match=r"image -1 is 005808361\.jpg; .* have nothing"):
+        annotations.read_validation(quirks / "valid.h5", names)
     (quirks / "valid.h5").write_bytes(b"not HDF5")
     with pytest.raises(UserError, match=r"is not a \.h5 file"):
         annotations.read_validation(quirks / "valid.h5", names)
@@ -195,7 +201,8 @@ def test_people_that_cannot_be_are_left_out(tmp_path):
     usual = {"scale": 0.4, "center": (80.0, 60.0)}
     people = {
         "impossible joints": (
-            mpii_rect({99: (1.0, 2.0)}, **usual),
+            mpii_rect({16: (1.0, 2.0)}, **usual),
+            mpii_rect({-1: (1.0, 2.0)}, **usual),
             mpii_rect({3: (1e30, 2.0)}, **usual),
             mpii_rect({3: (float("nan"), 2.0)}, **usual),
         ),
