@@ -15,7 +15,7 @@ from absl import flags
 
 from pose3d_jax.checkpoints.loading import load
 from pose3d_jax.checkpoints.packed import check_writable, write_packed
-from pose3d_jax.data.sources import Interleaved, open_domain
+from pose3d_jax.data.sources import Interleaved, open_backgrounds, open_domain
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import flatten
 from pose3d_jax.programs.flags import DATA_DIR
@@ -48,8 +48,9 @@ def main(argv: Sequence[str]) -> None:
     lab, wild = (open_domain(config.data[part], DATA_DIR.value) for part in ("lab", "wild"))
     if _DETECTOR_STEPS.value:
         records = Interleaved([wild.train, wild.train, lab.train])
+        others = open_backgrounds(config.data.get("backgrounds"), DATA_DIR.value)
         variables = train_detector(
-            trained.graphdef, variables, records, steps=_DETECTOR_STEPS.value
+            trained.graphdef, variables, records, others=others, steps=_DETECTOR_STEPS.value
         )
     if _LIFTER_STEPS.value:
         poses = np.stack([lab.train[i]["joints_3d"] for i in range(len(lab.train))])

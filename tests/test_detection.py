@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import small_checkpoint
+from scipy import ndimage
 from small_checkpoint import photo
 
+from pose3d_jax.models.detector import CELL
 from pose3d_jax.prediction import detection
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.skeleton import MIRROR_ORDER
@@ -30,12 +32,14 @@ def scene(width: int, height: int, people: list[tuple[int, int, int]]) -> np.nda
 
 def propose(canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A detector of discs of the sizes that the real one is trained for."""
-    scores, squares = np.zeros((4, 4)), np.zeros((4, 4, 3))
-    for number in range(3):
-        rows, columns = np.nonzero(canvas[..., number] > 127)
-        if len(rows) and 44 <= (side := 1.3 * np.ptp(columns)) <= 200:
-            squares[0, number] = (columns.mean() + 0.5, rows.mean() + 0.5, side)
-            scores[0, number] = 0.9 - 0.1 * number
+    height, width = canvas.shape[0] // CELL, canvas.shape[1] // CELL
+    scores, squares = np.zeros((height, width)), np.zeros((height, width, 3))
+    for number in (2, 1, 0):
+        for rows, columns in ndimage.find_objects(ndimage.label(canvas[..., number] > 127)[0]):
+            x, y = (columns.start + columns.stop) / 2, (rows.start + rows.stop) / 2
+            if 44 <= (side := 1.3 * (columns.stop - columns.start)) <= 200:
+                cell = int(y) // CELL, int(x) // CELL
+                scores[cell], squares[cell] = 0.9 - 0.1 * number, (x, y, side)
     return scores, squares
 
 

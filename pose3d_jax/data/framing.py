@@ -55,10 +55,11 @@ class Framing(NamedTuple):
 
 
 def whole_people(batch: Mapping[str, AnyArray]) -> Framing:
-    """The framing by the records' boxes."""
+    """The framing by the records' boxes. A record without joints shows nobody."""
     valid = jnp.asarray(batch["joints_valid"])
+    known = valid | ~valid.any(axis=1, keepdims=True)
     window = jnp.broadcast_to(jnp.array([-jnp.inf, -jnp.inf, jnp.inf, jnp.inf]), (len(valid), 4))
-    return Framing(jnp.asarray(batch["box"]), window, valid, valid)
+    return Framing(jnp.asarray(batch["box"]), window, valid, known)
 
 
 def sample_framing(
@@ -82,10 +83,12 @@ def sample_framing(
         cut = truncate(cut_key, whole, joints)
         empty = empty_box(empty_key, whole, joints)
 
+        someone = whole.visible.any()
+
         def choose(whole, cut, empty):
             changed = jnp.where(kind < config.empty_probability, empty, cut)
             few = kind < config.empty_probability + config.cut_probability
-            return jnp.where(apply & few, changed, whole)
+            return jnp.where(apply & few & someone, changed, whole)
 
         return jax.tree.map(choose, whole, cut, empty)
 

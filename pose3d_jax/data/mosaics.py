@@ -2,17 +2,20 @@
 
 A record shows one person at one size. A mosaic has one to four tiles; each shows a record's person
 at a random size and place, perhaps cut off, or a background without a person. Where a record's
-photograph ends, a background of another one fills the tile.
+photograph ends, a background of another one fills the tile. Backgrounds are parts of the records'
+photographs, and images of other things, if there are any.
 """
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
+from pose3d_jax.data.backgrounds import background, photograph_area, window
 from pose3d_jax.images.crop import square_around
 from pose3d_jax.models.detector import CELL
 
@@ -26,8 +29,10 @@ MARGIN = 1.3
 FEWEST_JOINTS = 4
 #: Shares of mosaics of one tile, of tiles without a person, and of filled-up tiles.
 ONE_TILE, BACKGROUND, FILLED = 0.3, 0.12, 0.75
-#: Darker pixels at a record's border are padding, not photograph.
-BLACK = 12
+#: Share of people who are blurred: backgrounds are parts of photographs, enlarged.
+BLURRED = 0.3
+#: Share of tiles without a person, where there are images of other things.
+MORE_BACKGROUND = 0.35
 
 
 class Mosaics(Sequence):
@@ -36,10 +41,11 @@ class Mosaics(Sequence):
     Args:
         records: the people, `records.features`.
         seed: of the random choices.
+        others: image files without people; the transparent parts of an image show a background.
     """
 
-    def __init__(self, records: Sequence, seed: int):
-        self._records, self._seed = records, seed
+    def __init__(self, records: Sequence, seed: int, others: Sequence[Path] = ()):
+        self._records, self._seed, self._others = records, seed, others
 
     def __len__(self) -> int:
         return 1 << 40
@@ -48,11 +54,11 @@ class Mosaics(Sequence):
         """A mosaic and its targets, the arguments of `detector.detection_loss`."""
         rng = np.random.default_rng([self._seed, index])
         rows = rng.integers(0, len(self._records), 4)
-        return make_mosaic([self._records[int(row)] for row in rows], rng)
+        return make_mosaic([self._records[int(row)] for row in rows], rng, self._others)
 
 
 def make_mosaic(
-    records: Sequence[Mapping[str, Any]], rng: np.random.Generator
+    records: Sequence[Mapping[str, Any]], rng: np.random.Generator, others: Sequence[Path] = ()
 ) -> dict[str, np.ndarray]:
     """A mosaic of four records; see `Mosaics`."""
     cells = SIDE // CELL
@@ -62,12 +68,13 @@ def make_mosaic(
     positive, ignored = np.zeros((2, cells, cells), bool)
     for (x, y, width, height), record in zip(draw_tiles(rng), records):
         rows, columns = slice(y, y + height), slice(x, x + width)
-        if rng.random() < BACKGROUND:
-            image[rows, columns] = background(record, width, height, rng)
+        if rng.random() < (MORE_BACKGROUND if others else BACKGROUND):
+            image[rows, columns] = background(record, width, height, rng, others)
             continue
         fill = None
         if rng.random() < FILLED:
-            fill = background(records[rng.integers(len(records))], width, height, rng)
+            other = records[rng.integers(len(records))]
+            fill = background(other, width, height, rng, others)
         image[rows, columns], visible = draw_person(record, width, height, fill, rng)
         if not len(visible):
             continue
@@ -122,7 +129,12 @@ def draw_person(
     scale = box[2] / np.exp(rng.uniform(np.log(lowest), np.log(highest)))
     reach = (0.3, 0.7) if rng.random() < 0.6 else (-0.1, 1.1)
     corner = box[:2] - rng.uniform(*reach, 2) * (width, height) * scale
-    tile = np.asarray(_window(image, corner, scale, width, height))
+    tile = window(image, corner, scale, width, height)
+    if rng.random() < BLURRED:
+        factor = rng.uniform(1.0, 4.0)
+        small = [max(round(length / factor), 1) for length in tile.size]
+        tile = tile.resize(small, Image.Resampling.BOX).resize(tile.size, Image.Resampling.BICUBIC)
+    tile = np.asarray(tile)
     if rng.random() < 0.8:
         tile = np.uint8(np.clip(tile * rng.uniform(0.6, 1.4, 3), 0, 255))
     if fill is not None:
@@ -132,35 +144,6 @@ def draw_person(
         tile = np.where(inside[..., None], tile, fill)
     joints = (joints - corner) / scale
     return tile, joints[((joints >= 0) & (joints < (width, height))).all(-1)]
-
-
-def background(
-    record: Mapping[str, Any], width: int, height: int, rng: np.random.Generator
-) -> UInt8[np.ndarray, "height width 3"]:
-    """A part of a record's photograph with as few joints as twelve random tries find, enlarged."""
-    image = Image.open(io.BytesIO(record["image"]))
-    joints = record["joints_2d"][record["joints_valid"]]
-    low, high = photograph_area(np.asarray(image))
-    best, fewest = None, len(joints) + 1
-    for _ in range(12):
-        side = min(rng.uniform(16, 110), *(high - low))
-        first = rng.uniform(low, np.maximum(high - side, low + 1e-3))
-        count = ((joints > first) & (joints < first + side)).all(-1).sum()
-        if count < fewest:
-            best, fewest = (*first, *np.minimum(first + side, image.size)), count
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=best))
-
-
-def photograph_area(
-    image: UInt8[np.ndarray, "height width 3"],
-) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-    """The lowest and highest x and y of a record's photograph, without its black padding, px."""
-    bright = image.max(-1) > BLACK
-    ends = []
-    for axis in (0, 1):
-        lines = np.flatnonzero(bright.any(axis))
-        ends.append((lines[0], lines[-1] + 1) if len(lines) else (0, image.shape[1 - axis]))
-    return tuple(np.array(ends, float).T)
 
 
 def add_person(
@@ -184,16 +167,3 @@ def add_person(
 def _cells(start: int, extent: int) -> slice:
     """The cells that a tile touches along one axis."""
     return slice(start // CELL, -(-(start + extent) // CELL))
-
-
-def _window(
-    image: Image.Image, corner: Float[np.ndarray, "2"], scale: float, width: int, height: int
-) -> Image.Image:
-    """A part of an image, `scale` image px per px, black beyond the image's border."""
-    whole = np.floor(corner).astype(int)
-    size = np.ceil(np.array([width, height]) * scale).astype(int) + 2
-    padded = Image.new("RGB", tuple(size.tolist()))
-    padded.paste(image, tuple((-whole).tolist()))
-    x, y = corner - whole
-    box = (x, y, min(x + width * scale, size[0]), min(y + height * scale, size[1]))
-    return padded.resize((width, height), Image.Resampling.BICUBIC, box=box)

@@ -10,19 +10,21 @@ The module sees the networks only as two functions; `Predictor.detect` provides 
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from pose3d_jax.images.files import reduce_image
+from pose3d_jax.models.detector import CELL
 from pose3d_jax.skeleton import MIRROR_ORDER
 
 #: Detections below this confidence are dropped; measured by `python -m benchmarks.everyday`.
 THRESHOLD = 0.7
 #: Side of a person's square in units of the joints' larger extent, as in training.
 MARGIN = 1.3
-#: Longer sides of the pyramid's images, px. At each, the detector finds people of 44 to 200 px.
-LEVELS = (128, 256, 512)
+#: Longer sides of the pyramid's levels, px. At each, the detector finds people of 44 to 200 px.
+SIDES_OF_LEVELS = (512, 256, 128)
 #: Sides of squares that count at each level, px: those of the detector's training, and a little.
 SIDES = (40.0, 220.0)
 #: Proposals below this score are dropped, and at most this many are predicted.
@@ -40,9 +42,10 @@ NEAR, MATCHING_JOINTS = 0.15, 8
 #: A square whose side exceeds this many longer image sides is rejected.
 MAX_SIDE = 3.0
 
-#: From a square image to scores and squares (centre x, y and side, px) of a grid of cells.
+#: From an image to scores and squares (centre x, y and side, px) of a grid of cells.
 Propose = Callable[
-    [UInt8[np.ndarray, "s s 3"]], tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w 3"]]
+    [UInt8[np.ndarray, "height width 3"]],
+    tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w 3"]],
 ]
 #: From squares (centre x, y and side, px) of an image to joints (px) and their confidences.
 Predict = Callable[
@@ -103,25 +106,58 @@ def proposals(
     image: UInt8[np.ndarray, "h w 3"], propose: Propose
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
     """The detector's squares (centre x, y and side, px) and scores, from the highest score."""
-    squares, scores = [], []
-    for number, side in enumerate(LEVELS):
-        if number and max(image.shape[:2]) <= LEVELS[number - 1]:
-            break  # The image was not reduced at the level before.
-        reduced, factors = reduce_image(image, side)
-        canvas = np.zeros((side, side, 3), np.uint8)
-        canvas[: reduced.shape[0], : reduced.shape[1]] = reduced
-        score, square = propose(canvas)
-        sides = square[..., 2]
-        chosen = (score >= LOWEST_SCORE) & (sides >= SIDES[0]) & (sides <= SIDES[1])
-        scores.append(score[chosen])
-        squares.append(square[chosen] / (*factors, factors.mean()))
-    squares, scores = np.concatenate(squares), np.concatenate(scores)
-    inside = plausible(squares, *image.shape[1::-1])
-    squares, scores = squares[inside].astype(float), scores[inside].astype(float)
+    canvas, levels = pyramid(image)
+    scores, squares = propose(canvas)
+    centres = (np.indices(scores.shape)[::-1].transpose(1, 2, 0) + 0.5) * CELL
+    found = []
+    for corner, size, factors in levels:
+        inside = ((centres >= corner) & (centres < corner + size)).all(-1)
+        chosen = inside & (scores >= LOWEST_SCORE)
+        chosen &= (squares[..., 2] >= SIDES[0]) & (squares[..., 2] <= SIDES[1])
+        moved = squares[chosen] - (*corner, 0)
+        found.append(np.column_stack([moved / (*factors, factors.mean()), scores[chosen]]))
+    found = np.concatenate(found).astype(float)
+    found = found[plausible(found[:, :3], *image.shape[1::-1])]
+    squares, scores = found[:, :3], found[:, 3]
     kept = distinct(
         squares, scores, lambda *two: intersection_over_union(*two) > MAX_IOU, CANDIDATES
     )
     return squares[kept], scores[kept]
+
+
+class Level(NamedTuple):
+    """One level of an image pyramid: where it is on the canvas, and its scale.
+
+    Attributes:
+        corner: x and y, px of the canvas.
+        size: width and height, px.
+        factors: px of the level per px of the image, in x and y.
+    """
+
+    corner: Int[np.ndarray, "2"]
+    size: Int[np.ndarray, "2"]
+    factors: Float[np.ndarray, "2"]
+
+
+def pyramid(
+    image: UInt8[np.ndarray, "h w 3"],
+) -> tuple[UInt8[np.ndarray, "height width 3"], list[Level]]:
+    """All levels of an image pyramid on one canvas, so that one program detects on all of them.
+
+    The largest level is at the left and the others, half as large each, below one another at its
+    right. Levels to which the image would have to be enlarged are left out.
+    """
+    larger = [side for side in SIDES_OF_LEVELS if 2 * max(image.shape[:2]) > side]
+    sides = larger or [SIDES_OF_LEVELS[-1]]
+    canvas = np.zeros((sides[0], sides[0] + (sides[0] // 2 if sides[1:] else 0), 3), np.uint8)
+    levels, corner = [], np.zeros(2, int)
+    for side in sides:
+        reduced, factors = reduce_image(image, side)
+        height, width = reduced.shape[:2]
+        canvas[corner[1] : corner[1] + height, corner[0] : corner[0] + width] = reduced
+        levels.append(Level(corner, np.array([width, height]), factors))
+        corner = np.array([sides[0], corner[1] + (side if levels[1:] else 0)])
+    return canvas, levels
 
 
 def intersection_over_union(

@@ -311,14 +311,15 @@ class Predictor:
 
     def _joints_of(self, image, squares, average: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """The network as `detection.Predict`."""
-        # Whole batches: one program is compiled for all detections.
-        padded = np.pad(squares, ((0, -len(squares) % self.network.size), (0, 0)), "edge")
-        index = np.zeros(len(padded), np.int32)
-        sizes = bone_length_sums(self.bone_length_sum, len(padded))
+        count = len(squares)
+        if not average:  # Whole batches: one program is compiled for any number of proposals.
+            squares = np.pad(squares, ((0, -count % self.network.size), (0, 0)), "edge")
+        index = np.zeros(len(squares), np.int32)
+        sizes = bone_length_sums(self.bone_length_sum, len(squares))
         flip, scales = (self.flip, self.scales) if average else (False, (1.0,))
-        joints = self.network([image], index, padded, sizes, flip=flip, scales=scales)
-        joints_2d = out_of_square(joints.crop, padded, self.input_side)
-        return joints_2d[: len(squares)], self._calibrated(joints.confidence[: len(squares)])
+        joints = self.network([image], index, squares, sizes, flip=flip, scales=scales)
+        joints_2d = out_of_square(joints.crop, squares, self.input_side)
+        return joints_2d[:count], self._calibrated(joints.confidence[:count])
 
     def _calibrated(self, peaks: Float[np.ndarray, "n 16"]) -> Float[np.ndarray, "n 16"]:
         return peaks if self._calibration is None else self._calibration(peaks)

@@ -60,6 +60,8 @@ def paper() -> ml_collections.ConfigDict:
         {
             "lab": {"name": "human36m", "train": "train", "test": "test"},
             "wild": {"name": "mpii", "train": "train", "test": "validation"},
+            # A folder in the data directory with images without people (`data.backgrounds`).
+            "backgrounds": "",
             "batch_size": 6,  # of all devices together
             "bone_length_sum": 0.0,  # AvgSumLen in mm; 0 for the lab data set's own
         }

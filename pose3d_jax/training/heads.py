@@ -7,6 +7,7 @@ pose network makes.
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import grain
 import jax
@@ -39,6 +40,7 @@ def train_detector(
     variables: Variables,
     records: Sequence,
     *,
+    others: Sequence[Path] = (),
     steps: int,
     seed: int = 0,
     threads: int = 2,
@@ -49,6 +51,7 @@ def train_detector(
         graphdef: structure of a network with a detector.
         variables: parameters and statistics of the trained network.
         records: training records, `Mosaics`' source.
+        others: image files without people, for the backgrounds of mosaics.
         steps: iterations.
         seed: of the mosaics.
         threads: that make mosaics.
@@ -77,7 +80,8 @@ def train_detector(
         updates, opt_state = optimizer.update(gradients, opt_state)
         return optax.apply_updates(params, updates), stats, opt_state, value
 
-    mosaics = grain.MapDataset.source(Mosaics(records, seed))[: steps * MOSAICS].batch(MOSAICS)
+    source = grain.MapDataset.source(Mosaics(records, seed, others))
+    mosaics = source[: steps * MOSAICS].batch(MOSAICS)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     opt_state, values = optimizer.init(params), []
     for number, batch in enumerate(mosaics.to_iter_dataset(options), 1):

@@ -17,8 +17,9 @@ from ml_collections import FrozenConfigDict
 
 from pose3d_jax.checkpoints import load
 from pose3d_jax.checkpoints.stage import StageCheckpoints, restore_variables
+from pose3d_jax.data.backgrounds import WithBackgrounds
 from pose3d_jax.data.catalog import BUILT_IN, is_prepared, open_dataset
-from pose3d_jax.data.sources import Domain, evenly_spaced, open_domain
+from pose3d_jax.data.sources import Domain, evenly_spaced, open_backgrounds, open_domain
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import Variables, flatten, make_network, unflatten
 from pose3d_jax.models.widening import widen
@@ -71,6 +72,10 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path, prepare: Prepare | 
     domains = {
         name: open_domain(config.data[name], config.run.data_dir) for name in ("lab", "wild")
     }
+    if others := open_backgrounds(config.data.backgrounds, config.run.data_dir):
+        wild = domains["wild"]
+        records = WithBackgrounds(wild.train, others, wild.image_side)
+        domains["wild"] = wild._replace(train=records)
     hosts.agree("data", {name: _summary(domain) for name, domain in domains.items()})
     hosts.agree("initial network", _checksum(variables))
     config = _resolve(config, stages, domains["lab"])
