@@ -10,6 +10,10 @@ class UserError(Exception):
     """A mistake that the user can fix: one sentence with what is wrong, where, and the remedy."""
 
 
+class OverloadError(UserError):
+    """The machine lacks time or memory for a file, which may be fine."""
+
+
 @contextlib.contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
     """Adds a file's name to system errors without one, such as those of writing."""

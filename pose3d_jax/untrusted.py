@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from pose3d_jax.errors import UserError
+from pose3d_jax.errors import OverloadError, UserError
 
 #: The largest plausible coordinate, px in an image or mm in a room.
 MAX_COORDINATE = 1e5
-#: Wall-clock limit of a reader, in units of its CPU limit: other processes may use the machine.
-_WALL_FACTOR = 10
+#: Wall-clock limit of a reader, in units of its CPU limit: ten other processes may share its core.
+_WALL_FACTOR = 60
 _MAX_REASON = 200
 
 
@@ -86,6 +86,7 @@ def read_isolated(
 
     Raises:
         UserError: from the reader; or it exceeds a limit, or crashes.
+        OverloadError: the system killed the reader, or gave it too little CPU time.
     """
     check_file(path)
     absolute = os.path.abspath(path)
@@ -107,8 +108,13 @@ def read_isolated(
             check=False,
         )
         ended_by = -process.returncode
-    except subprocess.TimeoutExpired:
-        ended_by = signal.SIGXCPU
+    except subprocess.TimeoutExpired as error:
+        raise OverloadError(
+            f"{path}: its reader did not finish in {_WALL_FACTOR * seconds} s. "
+            "The machine is busy; run the same command again later."
+        ) from error
+    if ended_by == signal.SIGKILL:
+        raise OverloadError(f"{path}: its reader was killed, probably for lack of memory.")
     outcome = None if ended_by else pickle.loads(process.stdout)
     if isinstance(outcome, UserError):
         raise UserError(str(outcome).replace(absolute, str(path)))
@@ -120,8 +126,6 @@ def read_isolated(
         return outcome
     elif ended_by == signal.SIGXCPU:
         why = f"takes more than {seconds} s to read"
-    elif ended_by == signal.SIGKILL:
-        why = "was being read when the reader was killed, most likely for lack of memory"
     else:
         names = {int(number): number.name for number in signal.Signals}
         why = f"crashes its reader ({names.get(ended_by, f'exit code {-ended_by}')})"

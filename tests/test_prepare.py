@@ -15,8 +15,9 @@ from miniature import write_human36m, write_mpii_people
 from PIL import Image
 
 from pose3d_jax.data import catalog, sources
-from pose3d_jax.errors import UserError
+from pose3d_jax.errors import OverloadError, UserError
 from tfds_builders import base, builders, prepare, work
+from tfds_builders.human36m import sequence
 from tfds_builders.synthetic import generate
 
 NAMES = ("Directions 1", "Waiting 2")
@@ -346,6 +347,24 @@ def test_errors_of_items_are_all_told_and_the_rest_is_kept(mpii, tmp_path):
         path.write_bytes(content)
     prepare.prepare("mpii", data, manual_dir=release, workers=1)
     assert len(read("mpii", data)["train"]) == 4
+
+
+def test_an_item_without_time_stops_the_preparation_and_is_processed_again(
+    human36m, undisturbed, tmp_path
+):
+    """Not even `partial` leaves it out."""
+    options = {"manual_dir": human36m, "partial": True, "workers": 1}
+    with pytest.MonkeyPatch.context() as patch:
+
+        def expired(reader, path, **_):
+            raise OverloadError(f"{path}: its reader did not finish in 100 s.")
+
+        patch.setattr(sequence, "read_isolated", expired)
+        with pytest.raises(OverloadError, match=r"cdf: its reader did not finish"):
+            prepare.prepare(HUMAN36M, tmp_path, **options)
+    assert not catalog.is_prepared(HUMAN36M, tmp_path)
+    prepare.prepare(HUMAN36M, tmp_path, **options)
+    assert_same(read(HUMAN36M, tmp_path), undisturbed)
 
 
 @pytest.mark.parametrize(

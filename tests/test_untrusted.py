@@ -1,13 +1,15 @@
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pose3d_jax import untrusted
-from pose3d_jax.errors import UserError
+from pose3d_jax.errors import OverloadError, UserError
 
 
 def crash(path):
@@ -21,6 +23,14 @@ def swell(path):
 def spin(path):
     while True:
         pass
+
+
+def wait(path):
+    time.sleep(60)
+
+
+def killed(path):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def scribble(path):
@@ -64,6 +74,18 @@ def test_reader_that_crashes_or_exceeds_a_limit_is_user_error(file, reader, mess
     with pytest.raises(UserError, match=message):
         read(reader, file, advice="Try another.", **({"seconds": 1} if reader is spin else {}))
     assert read(content, file) == "content"
+
+
+@pytest.mark.parametrize(
+    ("reader", "message"), [(wait, "did not finish in 1 s"), (killed, "lack of memory")]
+)
+def test_reader_that_the_machine_stops_says_nothing_about_the_file(
+    file, monkeypatch, reader, message
+):
+    if reader is wait:
+        monkeypatch.setattr(untrusted, "_WALL_FACTOR", 1)
+    with pytest.raises(OverloadError, match=message):
+        read(reader, file, **({"seconds": 1} if reader is wait else {}))
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,9 @@ from tfds_builders.builders import DATASETS, has_records, load_builder
 #: Directory of unfinished work, in the directory of the data sets.
 HIDDEN = ".preparing"
 LOCK = "lock"
+#: Beam's `DirectRunner` first tries to download and to run another program, Prism, which has no
+#: processes; this is what it runs otherwise.
+LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 Outputs = Sequence[tuple[work.Item, work.CachedOutput]]
 
 
@@ -196,6 +199,7 @@ def _write(
     options = None
     if beam_runner:
         options = _parse_beam_options(beam_runner, beam_options, workers)
+        beam_runner = LOCAL_RUNNER if beam_runner == "DirectRunner" else beam_runner
         writer.use_beam = True
     config = tfds.download.DownloadConfig(
         beam_runner=beam_runner, beam_options=options, try_download_gcs=False
@@ -221,7 +225,8 @@ def _parse_beam_options(runner: str, flags: Sequence[str], workers: int) -> Any:
             raise UserError(f"--beam_option={flag}: write it as --beam_option=--KEY=VALUE.")
     if runner != "DirectRunner":
         return PipelineOptions(list(flags))
-    # The local runner's default mode, threads, silently loses records.
+    # In threads, a timer empties Beam's output buffer while records are added, and some are lost
+    # (`TimeBasedBufferingClosableOutputStream` of Beam 2.77).
     mode = ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     return PipelineOptions([*mode, *flags])
 

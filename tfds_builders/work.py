@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import tqdm
 
-from pose3d_jax.errors import UserError
+from pose3d_jax.errors import OverloadError, UserError
 from pose3d_jax.files import atomic_write, write_text
 
 
@@ -111,6 +111,9 @@ def run(process: Process, item: Item, cache: Path) -> CachedOutput:
         process: turns an item into an `Output`; its `UserError` becomes an error of the item.
         item: the item.
         cache: directory of finished items.
+
+    Raises:
+        OverloadError: from `process`.
     """
     key = _cache_key(process, item)
     summary_path, records_path = cache / f"{key}.json", cache / f"{key}.records"
@@ -118,6 +121,8 @@ def run(process: Process, item: Item, cache: Path) -> CachedOutput:
         return _read_cached(summary_path)
     try:
         output = process(item)
+    except OverloadError:  # It says nothing about the item.
+        raise
     except UserError as error:
         output = Output([], errors=[str(error)])
     cache.mkdir(parents=True, exist_ok=True)
