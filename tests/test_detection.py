@@ -60,6 +60,19 @@ def test_a_person_of_any_size_is_detected_once_in_px_of_the_image(size, width):
     np.testing.assert_allclose(confidences, [0.9])
 
 
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (300, 300), (200, 10), (7, 90)])
+def test_the_levels_of_a_pyramid_lie_side_by_side_and_are_not_enlarged(size):
+    image = np.full((*size[::-1], 3), 255, np.uint8)
+    canvas, levels = detection.pyramid(image)
+    assert all(side % CELL == 0 for side in canvas.shape[:2])
+    assert canvas.any(-1).sum() == sum(level.size.prod() for level in levels)
+    for (x, y), (width, height), factors in levels:
+        assert (canvas[y : y + height, x : x + width] == 255).all() and (factors <= 1).all()
+        np.testing.assert_allclose((width, height), factors * size)
+    longest = [max(level.size) for level in levels]
+    assert longest[0] == min(max(size), 512) and longest[-1] == min(max(size), 128)
+
+
 def test_people_are_sorted_by_confidence_and_limited():
     image = scene(640, 480, [(110, 250, 150), (330, 300, 180), (540, 240, 160)])
     squares, confidences = detection.detect(image, propose, predict, threshold=0.2)
