@@ -34,7 +34,7 @@ from pose3d_jax.skeleton import LEFT_HIP, LEFT_SHOULDER, RIGHT_HIP, RIGHT_SHOULD
 TOLERANCE = 0.2
 #: Share of photographs cropped at the waist.
 CROPPED = 0.3
-#: Of cross-validation, in the photographs' order: neighbours are often of one session.
+#: Folds of cross-validation, in the order of the photographs: neighbours are often alike.
 FOLDS = 5
 
 

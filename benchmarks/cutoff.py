@@ -29,19 +29,12 @@ MIN_JOINTS = 2
 
 
 class Crop(NamedTuple):
-    """A cropped photograph of one person.
+    """A cropped photograph of one person."""
 
-    Attributes:
-        pixels: RGB.
-        joints: px of the crop.
-        visible: joints inside the crop.
-        box: x, y, width, height of the visible part, px.
-    """
-
-    pixels: UInt8[np.ndarray, "h w 3"]
-    joints: Float[np.ndarray, "16 2"]
-    visible: Bool[np.ndarray, "16"]
-    box: Float[np.ndarray, "4"]
+    pixels: UInt8[np.ndarray, "h w 3"]  # RGB
+    joints: Float[np.ndarray, "16 2"]  # px of the crop
+    visible: Bool[np.ndarray, "16"]  # joints inside the crop
+    box: Float[np.ndarray, "4"]  # x, y, width, height of the visible part, px
 
 
 def crop_person(photograph: Photograph, share: float | None) -> Crop:

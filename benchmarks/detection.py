@@ -27,7 +27,7 @@ from benchmarks import measure
 from pose3d_jax.checkpoints import loading
 from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.mosaics import photograph_area
-from pose3d_jax.data.sources import evenly_spaced, open_source
+from pose3d_jax.data.sources import open_source, subset
 from pose3d_jax.images.jpeg import decode_image
 from pose3d_jax.prediction.detection import THRESHOLD, squares_around
 from pose3d_jax.prediction.predictor import Predictor
@@ -53,15 +53,10 @@ OVERLAP = 0.3
 
 
 class Photograph(NamedTuple):
-    """One person's photograph.
+    """One person's photograph."""
 
-    Attributes:
-        pixels: RGB.
-        joints: px.
-    """
-
-    pixels: UInt8[np.ndarray, "h w 3"]
-    joints: Float[np.ndarray, "16 2"]
+    pixels: UInt8[np.ndarray, "h w 3"]  # RGB
+    joints: Float[np.ndarray, "16 2"]  # px
 
 
 class Scene(NamedTuple):
@@ -107,8 +102,7 @@ def read_photographs(data_dir: str | None, count: int) -> list[Photograph]:
     builder = open_dataset("lsp", data_dir)
     source = open_source(builder, "test")
     photographs = []
-    for index in evenly_spaced(len(source), count):
-        record = source[int(index)]
+    for record in subset(source, count):
         pixels = decode_image(record["image"])
         low, high = (ends.astype(int) for ends in photograph_area(pixels))
         low, high = low + 3, high - 3  # A seam beside the black is dark as well.

@@ -96,9 +96,7 @@ def is_eligible(person: dict[str, Any]) -> bool:
 def object_keypoint_similarity(person: dict[str, Any], joints: Float[np.ndarray, "17 2"]) -> float:
     """OKS over the labelled limb joints: the mean of exp(-d² / (2 · area · (2σ)²)).
 
-    Args:
-        person: with `keypoints` and `area`.
-        joints: predicted, in COCO's order, px.
+    `person` has `keypoints` and `area`; the predicted joints are in COCO's order, px.
     """
     truth = keypoints(person)
     squared = ((joints[LIMBS] - truth[:, :2]) ** 2).sum(-1)

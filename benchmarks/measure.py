@@ -1,7 +1,6 @@
-"""What the benchmarks share: the machine in words, alternating timings, a table and a JSON line.
+"""Shared code of the benchmarks: the machine's description, alternating timings, tables, JSON.
 
-Import it before JAX: it keeps memory as the programs do, and on a GPU leaves some to the PyTorch
-baseline beside us.
+Import it before JAX: it keeps memory as the programs do, and on a GPU leaves memory for PyTorch.
 """
 
 import pose3d_jax.programs.start  # noqa: F401  # isort: skip  # first
@@ -23,9 +22,12 @@ import numpy as np
 from flax import nnx
 
 from pose3d_jax import presets
+from pose3d_jax.checkpoints import loading
 from pose3d_jax.data.loader import HostBatch
-from pose3d_jax.models.variables import Variables
+from pose3d_jax.models.variables import Variables, make_network
+from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.programs.run import exit_code
+from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
 from pose3d_jax.stages import Stage
 from pose3d_jax.training.state import (
     Metrics,
@@ -41,7 +43,7 @@ from pose3d_jax.training.steps import make_train_step
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
-#: What a step reads of an image is a square with room for the augmentation.
+#: Side of random images in sides of the input: room for the augmentation.
 IMAGE_MARGIN = 1.5
 
 
@@ -78,6 +80,28 @@ def make_config(chosen: argparse.Namespace) -> ml_collections.ConfigDict:
     return config
 
 
+def open_predictor(
+    name: str, precision: str, batch_size: int
+) -> tuple[loading.TrainedNetwork, Predictor]:
+    """A checkpoint's network, or a preset's with random weights; predictions of one pass."""
+    if name not in presets.PRESETS or name in loading.bundled_names():
+        trained = loading.load(name, compute=precision)
+    else:
+        config = presets.experiment(3, name)
+        config.precision.compute = precision
+        config.model.zero_init_outputs = False  # Zeros always agree.
+        network = make_network(config, axis_name=None)
+        trained = loading.TrainedNetwork(config, *network, with_depth=True)
+    predictor = Predictor(
+        trained.graphdef,
+        trained.variables,
+        input_side=trained.config.model.input_side,
+        bone_length_sum=trained.config.data.bone_length_sum or HUMAN36M_BONE_LENGTH_SUM,
+        batch_size=batch_size,
+    )
+    return trained, predictor
+
+
 def random_records(config: ml_collections.ConfigDict) -> HostBatch:
     """A host batch of records with random images and poses, half lab and half wild."""
     rng = np.random.default_rng(0)
@@ -108,7 +132,7 @@ def make_training(
 def make_trainer(
     config: ml_collections.ConfigDict, graphdef: nnx.GraphDef, variables: Variables, stage: Stage
 ) -> Callable[[HostBatch], Metrics]:
-    """A call that trains on a batch, from the state of the call before; it does not wait."""
+    """A function that trains on a batch, from the state of the call before, without waiting."""
     step, state = make_training(config, graphdef, variables, stage)
     hyper = hyperparameters(stage)
 
@@ -123,7 +147,7 @@ def make_trainer(
 def alternate(
     works: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2, rest: float = 0.0
 ) -> dict[str, list[float]]:
-    """Seconds of each call, every one in turn, so that other work on the machine meets them all.
+    """Seconds of alternating calls, so that other work on the machine affects all alike.
 
     Args:
         works: what to call, by name.
@@ -174,10 +198,10 @@ def has(module: str) -> bool:
 def baseline_settings(
     choice: str | None, precision: str, *, compiled: bool
 ) -> dict[str, dict[str, bool]]:
-    """The ways in which to run the PyTorch baseline: name, and arguments of `torch_baseline`.
+    """Variants of the PyTorch baseline: name, and arguments of `torch_baseline`.
 
     Args:
-        choice: "eager", "compiled", "both" or "none"; None for what is installed and pays.
+        choice: "eager", "compiled", "both" or "none"; None for a default by what is installed.
         precision: of the arithmetic, by name.
         compiled: whether compiling pays.
     """
@@ -207,19 +231,14 @@ def report(title: str, rows: dict[str, dict[str, float | str]], **facts: Any) ->
     """Prints facts, a table with a row per name, and the same as one line of JSON."""
     print(f"\n{title}: {', '.join(f'{name} {value}' for name, value in facts.items())}")
     print(f"on {machine()}\n")
-    print_table(rows)
-    result = {"benchmark": title, "machine": machine(), **facts, "rows": rows}
-    print("\n" + json.dumps(result, ensure_ascii=False), flush=True)
-
-
-def print_table(rows: dict[str, dict[str, float | str]]) -> None:
-    """Prints a row per name, and a column for each key of the rows."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     print(f"| | {' | '.join(columns)} |\n|{' --- |' * (len(columns) + 1)}")
     for name, row in rows.items():
         values = (row.get(column, "") for column in columns)
         cells = (value if isinstance(value, str) else f"{value:.4g}" for value in values)
         print(f"| {name} | {' | '.join(cells)} |")
+    result = {"benchmark": title, "machine": machine(), **facts, "rows": rows}
+    print("\n" + json.dumps(result, ensure_ascii=False), flush=True)
 
 
 def timing_rows(seconds: dict[str, list[float]], images: int) -> dict[str, dict[str, float]]:

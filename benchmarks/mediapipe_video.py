@@ -1,8 +1,8 @@
-"""What MediaPipe's pose takes for a video: `python mediapipe_video.py SOURCE [OVERLAY]`.
+"""Time of MediaPipe's pose model on a video: `python mediapipe_video.py SOURCE [OVERLAY]`.
 
-To be run by a Python with `mediapipe` and `av`, not this project's; `benchmarks.videos` does. The
-model "full" follows a person from frame to frame; with OVERLAY, the skeletons are drawn and encoded
-as `pose3d_jax.predict` encodes its own. Prints one line of JSON.
+`benchmarks.videos` runs it with a Python that has `mediapipe` and `av`. The model "full" tracks a
+person from frame to frame; with OVERLAY, the skeletons are drawn and encoded as by
+`pose3d_jax.predict`. Prints one line of JSON.
 """
 
 import json
@@ -19,23 +19,27 @@ def main(source: str, overlay: str | None = None) -> None:
         with av.open(source) as container:  # The first frame loads what is needed.
             frame = next(container.decode(video=0))
             pose.process(frame.to_ndarray(format="rgb24"))
-        start, start_of_cores = time.perf_counter(), time.process_time()
-        frames, found = predict(pose, source, overlay)
-        spent = time.perf_counter() - start, time.process_time() - start_of_cores
-    names = ("frames", "found", "seconds", "seconds_of_cores")
-    print(json.dumps(dict(zip(names, (frames, found, *spent)))))
+        start, cpu_start = time.perf_counter(), time.process_time()
+        frames, detected = predict(pose, source, overlay)
+        result = {
+            "frames": frames,
+            "detected": detected,
+            "seconds": time.perf_counter() - start,
+            "cpu_seconds": time.process_time() - cpu_start,
+        }
+    print(json.dumps(result))
 
 
 def predict(pose, source: str, overlay: str | None) -> tuple[int, int]:
-    """Predicts a video; the number of frames, and of those with somebody in them."""
+    """Predicts a video; returns the number of frames, and of those with a detected person."""
     out = av.open(overlay, "w") if overlay else None
-    stream, frames, found = None, 0, 0
+    stream, frames, detected = None, 0, 0
     with av.open(source) as container:
         container.streams.video[0].thread_type = "AUTO"
         for frame in container.decode(video=0):
             image = frame.to_ndarray(format="rgb24")
             landmarks = pose.process(image).pose_landmarks
-            frames, found = frames + 1, found + (landmarks is not None)
+            frames, detected = frames + 1, detected + (landmarks is not None)
             if out is None:
                 continue
             if stream is None:
@@ -50,7 +54,7 @@ def predict(pose, source: str, overlay: str | None) -> tuple[int, int]:
     if out is not None:
         out.mux(stream.encode())
         out.close()
-    return frames, found
+    return frames, detected
 
 
 if __name__ == "__main__":

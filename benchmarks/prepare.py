@@ -1,9 +1,9 @@
-"""How fast Human3.6M is prepared and read here: `python -m benchmarks.prepare --manual_dir DIR`.
+"""Speed of preparing Human3.6M: `python -m benchmarks.prepare --manual_dir DIR`.
 
 DIR has official files of Human3.6M; one subject is enough. Preparation is measured stage by stage,
-then as a whole with each number of workers, and extrapolated to the full data set. Reading: records
-from ArrayRecord, with and without decoding. Stages are measured in CPU seconds, so that other
-processes matter little.
+then as a whole with each number of workers, and extrapolated to the full data set. Stages are
+measured in CPU seconds, so that other processes matter little. `benchmarks.end_to_end` measures
+reading.
 """
 
 import argparse
@@ -16,20 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
 
-from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.images.crop import crop_square
-from pose3d_jax.images.jpeg import decode_image, encode_image
+from pose3d_jax.images.jpeg import encode_image
 from tfds_builders import work
 from tfds_builders.builders import load_builder
 from tfds_builders.human36m import sequence
 from tfds_builders.prepare import prepare
 
-#: Video frames of the seven subjects at 50 fps: 1,559,752 for training and 543,344 for testing, as
-#: works on this data set count them (Martinez et al., ICCV 2017, and the likes).
+#: Video frames of the seven subjects at 50 fps, for training and testing (Martinez et al., ICCV
+#: 2017).
 HUMAN36M_FRAMES = 1_559_752 + 543_344
-STEP = 5
 
 
 def rate(function: Callable[[], object], count: int, seconds: float = 2.0) -> float:
@@ -67,7 +64,7 @@ def stages(root: Path, data_dir: Path) -> int:
     return frames
 
 
-def whole(root: Path, scratch: Path, workers: int, frames: int) -> Path:
+def whole(root: Path, scratch: Path, workers: int, frames: int) -> None:
     """Prepares the files with a number of workers, and extrapolates to all of Human3.6M.
 
     `frames` is the length of a video, taken as that of all videos.
@@ -82,28 +79,13 @@ def whole(root: Path, scratch: Path, workers: int, frames: int) -> Path:
     making = frames * (len(plan.items) - workers) / (time.perf_counter() - first)
     with contextlib.redirect_stdout(io.StringIO()):
         start = time.perf_counter()
-        place = prepare("human36m", data_dir, manual_dir=root, partial=True, workers=workers)
+        prepare("human36m", data_dir, manual_dir=root, partial=True, workers=workers)
     everything = frames * len(plan.items) / (time.perf_counter() - start)
     hours = HUMAN36M_FRAMES / making / 3600
     print(
         f"  {workers:2} workers: {making:8,.0f} video frames/s "
         f"({everything:,.0f} with start and writing); Human3.6M: {hours:.1f} hours"
     )
-    return place
-
-
-def reading(name: str, data_dir: Path) -> None:
-    """Records per second and core."""
-    dataset = open_dataset(name, data_dir)
-    split = next(iter(dataset.info.splits))
-    decoders = {"image": tfds.decode.SkipDecoding()}
-    source = dataset.as_data_source(split, decoders=decoders)
-    order = np.random.default_rng(0).permutation(len(source)).tolist()
-    jpeg = source[0]["image"]
-    print(f"reading {name}, per CPU second ({len(jpeg) / 1000:.0f} kB a picture):")
-    read = rate(lambda: [source[i] for i in order], len(order))
-    decoded = rate(lambda: [decode_image(source[i]["image"]) for i in order], len(order))
-    print(f"  labels and JPEG {read:8,.0f}\n  and decoded     {decoded:8,.0f}")
 
 
 def main() -> None:
@@ -116,10 +98,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
         frames = stages(options.manual_dir, scratch)
-        print(f"prepare human36m, every {STEP}th frame:")
+        print("prepare human36m, every 5th frame:")
         for workers in options.workers:
             whole(options.manual_dir, scratch, workers, frames)
-        reading("human36m", scratch / f"workers{options.workers[-1]}")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,21 @@
-"""What else runs these networks: `python -m benchmarks.side_by_side [NETWORK] [--people 1 64]`.
+"""Speed of prediction: `python -m benchmarks.side_by_side [NETWORK] [--people 1 64]`.
 
-The same people, each in turn. To joints: `Predictor`, our StableHLO export, and our ONNX export in
-ONNX Runtime. To heat-maps and depths, the network alone: ours as it predicts (`models.folding`) and
-as it is trained, and one in PyTorch, eager and compiled. All must agree before any is timed. People
-are crops of the network's input side, uint8, so that there are no photos to reduce; the networks
-alone get them on their device, ready.
+The same people, alternating. To joints: `Predictor`, the StableHLO export, and the ONNX export in
+ONNX Runtime. To heat-maps and depths, the network alone: as it predicts (`models.folding`), as it
+is trained, and in PyTorch, eager and compiled. All must agree before any is timed. People are crops
+of the network's input side, uint8, so that nothing is reduced; the networks alone get them on their
+device. Two more rows have people in photos of one megapixel: a call of `Predictor`, and cropping
+alone.
 
-NETWORK is a checkpoint, or a preset, whose weights are random. What is not installed is left out,
-with a word: ONNX Runtime (extra `onnx`) and PyTorch (extra `benchmark`).
+NETWORK is a checkpoint, or a preset, whose weights are random. ONNX Runtime (extra `onnx`) and
+PyTorch (extra `benchmark`) are left out, with a message, where they are not installed.
 """
 
 from benchmarks import measure  # isort: skip  # before JAX
 
 import argparse
+import functools
+import operator
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,23 +25,22 @@ import numpy as np
 from flax import nnx
 from jaxtyping import UInt8
 
-from pose3d_jax import presets
 from pose3d_jax.checkpoints import loading
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.one_file import export, export_onnx
 from pose3d_jax.models.precision import compiler_options
-from pose3d_jax.models.variables import make_network
 from pose3d_jax.prediction.predictor import Predictor
-from pose3d_jax.skeleton import HUMAN36M_BONE_LENGTH_SUM
 
 #: Largest differences of joints in px of the crop and in mm, and of scores.
 TOLERANCES = {"joints, px": 0.01, "joints, mm": 0.5, "scores": 1e-3}
 #: Largest difference between two networks' outputs, relative to the largest output.
 NETWORK_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}
-#: Seconds before each call: threads of the call before wait in a loop for a while, on our cores.
+#: Seconds before each call: threads of the call before wait in a busy loop for a while.
 REST = 0.05
+#: A photo, and in it x, y, width and height of a large person, who is reduced by 7 for 128 px.
+PHOTO, BOX = (1000, 1000, 3), (100.0, 50.0, 700.0, 900.0)
 
-#: Calls by what makes them, the first ours.
+#: Calls by name, this package's first.
 Works = dict[str, Callable[[], object]]
 
 
@@ -50,19 +52,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="calls of each kind, in turn")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--baseline", choices=("none", "eager", "compiled", "both"))
+    parser.add_argument("--batch_size", type=int, help="by default the most people")
     options = parser.parse_args()
     for module, extra in {"onnxruntime": "onnx", "jax2onnx": "onnx", "torch": "benchmark"}.items():
         if not measure.has(module):
-            print(f"Left out for want of {module}: pip install 'pose3d_jax[{extra}]'.")
-    trained = open_network(options.network, options.precision)
-    side = trained.config.model.input_side
-    predictor = Predictor(
-        trained.graphdef,
-        trained.variables,
-        input_side=side,
-        bone_length_sum=trained.config.data.bone_length_sum or HUMAN36M_BONE_LENGTH_SUM,
-        batch_size=max(options.people),
-    )
+            print(f"{module} is not installed: pip install 'pose3d_jax[{extra}]'.")
+    batch_size = options.batch_size or max(options.people)
+    trained, predictor = measure.open_predictor(options.network, options.precision, batch_size)
+    side = predictor.input_side
     # Exports compute in float32.
     programs = exported(predictor) if options.precision == "float32" else {}
     rows = {}
@@ -72,8 +69,10 @@ def main() -> None:
         groups = (
             to_joints(predictor, programs, crops),
             to_maps(predictor, trained, crops, options.baseline),
+            from_photos(predictor, count),
         )
-        seconds = measure.alternate(groups[0] | groups[1], options.rounds, rest=REST)
+        works = functools.reduce(operator.or_, groups)
+        seconds = measure.alternate(works, options.rounds, rest=REST)
         for group in groups:
             timings = measure.timing_rows({work: seconds[work] for work in group}, count)
             for work, timing in timings.items():
@@ -82,21 +81,11 @@ def main() -> None:
                 row[f"{people}: people/s"] = timing["images/s"]
                 row[f"{people}: time / ours"] = timing["time / ours"]
     facts = measure.setting(trained.config) | {"network": options.network, "rounds": options.rounds}
-    measure.report("side by side", rows, **facts | {"batch_size": max(options.people)})
-
-
-def open_network(name: str, precision: str) -> loading.TrainedNetwork:
-    """A checkpoint's network, or a preset's with random weights."""
-    if name not in presets.PRESETS or name in loading.bundled_names():
-        return loading.load(name, compute=precision)
-    config = presets.experiment(3, name)
-    config.precision.compute = precision
-    config.model.zero_init_outputs = False  # Zeros always agree.
-    return loading.TrainedNetwork(config, *make_network(config, axis_name=None), with_depth=True)
+    measure.report("side by side", rows, **facts | {"batch_size": batch_size})
 
 
 def exported(predictor: Predictor) -> dict[str, Callable[[UInt8[np.ndarray, "n s s 3"]], list]]:
-    """Our exports, read from their files: from crops to joints in px and mm, and scores."""
+    """The exports, read from their files: from crops to joints in px and mm, and scores."""
     programs = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pose.jaxexport")
@@ -146,7 +135,7 @@ def to_maps(
     crops: UInt8[np.ndarray, "n s s 3"],
     baseline: str | None,
 ) -> Works:
-    """Calls from crops to heat-maps and depths, ours and PyTorch's, which agree.
+    """Calls from crops to heat-maps and depths, JAX's and PyTorch's, which agree.
 
     Raises:
         UserError: they differ by more than rounding.
@@ -172,9 +161,9 @@ def to_maps(
     for name, settings in baselines.items():
         from benchmarks import torch_baseline
 
-        theirs = torch_baseline.make_network(trained.graphdef, trained.variables)
+        network = torch_baseline.make_network(trained.graphdef, trained.variables)
         run = works[f"network alone, {name}"] = torch_baseline.make_forward(
-            theirs, images, **settings
+            network, images, **settings
         )
         for what, mine, other in zip(("heat-maps", "depths"), (heatmaps[-1], depth), run()):
             mine, other = np.asarray(mine), other.float().cpu().numpy()
@@ -184,6 +173,17 @@ def to_maps(
                     f"The {what} differ by {error:.2g} of their largest from PyTorch's."
                 )
     return works
+
+
+def from_photos(predictor: Predictor, people: int) -> Works:
+    """Calls on several people of a photo of one megapixel."""
+    photo = np.random.default_rng(0).integers(0, 256, PHOTO, np.uint8)
+    boxes, index = np.tile([BOX], (people, 1)), np.zeros(people, np.int32)
+    squares = predictor.squares(photo, boxes)
+    return {
+        "`Predictor`, photos": lambda: predictor(photo, boxes),
+        "cropping alone, photos": lambda: predictor.network.crop([photo], index, squares),
+    }
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The same network and training step plainly in PyTorch: what ours are measured against.
+"""The baseline: the same network and training step in plain PyTorch.
 
-A module takes its children and weights from ours; what it computes is written from the paper. The
-baseline is to be at its best: channels-last, oneDNN or cuDNN's own choice of algorithm,
-`torch.compile` where it helps, bfloat16 autocast.
+Modules take children and weights from the Flax modules; their computation is written from the
+paper. The baseline uses channels-last, oneDNN or cuDNN's own choice of algorithm, `torch.compile`
+where it helps, and bfloat16 autocast.
 """
 
 from collections.abc import Callable
@@ -30,11 +30,11 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Module(nn.Module):
-    """A module with the children of one of ours."""
+    """A module with the children of a Flax module."""
 
-    def __init__(self, ours: nnx.Module):
+    def __init__(self, flax: nnx.Module):
         super().__init__()
-        for name, child in vars(ours).items():
+        for name, child in vars(flax).items():
             if child is None or isinstance(child, nnx.Module):
                 setattr(self, name, translate(child))
 
@@ -69,10 +69,10 @@ class ConvStem(Module):
 class PatchStem(Module):
     """The stem for CPUs: one linear layer over patches, then a residual."""
 
-    def __init__(self, ours: network.PatchStem):
-        super().__init__(ours)
-        kernel = ours.patch.kernel[...].reshape(STRIDE, STRIDE, 3, -1)
-        self.patch = convolution(kernel, ours.patch.bias[...], STRIDE)
+    def __init__(self, flax: network.PatchStem):
+        super().__init__(flax)
+        kernel = flax.patch.kernel[...].reshape(STRIDE, STRIDE, 3, -1)
+        self.patch = convolution(kernel, flax.patch.bias[...], STRIDE)
 
     def forward(self, x):
         """Applies the module."""
@@ -102,10 +102,10 @@ class DepthHead(Module):
 class PoseNetwork(nn.Module):
     """The whole network."""
 
-    def __init__(self, ours: network.PoseNetwork):
+    def __init__(self, flax: network.PoseNetwork):
         super().__init__()
-        self.stem, self.stacks, self.depth = map(translate, (ours.stem, ours.stacks, ours.depth))
-        self.scale = ours.output_scale
+        self.stem, self.stacks, self.depth = map(translate, (flax.stem, flax.stacks, flax.depth))
+        self.scale = flax.output_scale
 
     def forward(self, x):
         """(b, 3, s, s) → the heat-maps of every stack (b, 16, s/4, s/4), and depths (b, 16)."""
@@ -126,56 +126,56 @@ CLASSES = {
 }
 
 
-def translate(ours: nnx.Module | None) -> nn.Module:
-    """A PyTorch module with the weights of one of ours; the identity for none."""
-    match ours:
+def translate(flax: nnx.Module | None) -> nn.Module:
+    """A PyTorch module with the weights of a Flax module; the identity for none."""
+    match flax:
         case None:
             return nn.Identity()
         case nnx.List():
-            return nn.ModuleList(map(translate, ours))
+            return nn.ModuleList(map(translate, flax))
         case nnx.Sequential():
-            return nn.Sequential(*map(translate, ours.layers))
+            return nn.Sequential(*map(translate, flax.layers))
         case layers.NormRelu():
-            norm = ours.norm
-            theirs = nn.BatchNorm2d(norm.num_features, norm.epsilon, 1 - norm.momentum)
-            fill(theirs.weight, norm.scale[...])
-            fill(theirs.bias, norm.bias[...])
-            fill(theirs.running_mean, norm.mean[...])
-            fill(theirs.running_var, norm.var[...])
-            return nn.Sequential(theirs, nn.ReLU(inplace=True))
+            norm = flax.norm
+            module = nn.BatchNorm2d(norm.num_features, norm.epsilon, 1 - norm.momentum)
+            fill(module.weight, norm.scale[...])
+            fill(module.bias, norm.bias[...])
+            fill(module.running_mean, norm.mean[...])
+            fill(module.running_var, norm.var[...])
+            return nn.Sequential(module, nn.ReLU(inplace=True))
         case nnx.Conv():
             # All strides are equal, and all kernels centred on their output.
-            stride = ours.strides if isinstance(ours.strides, int) else ours.strides[0]
-            return convolution(ours.kernel[...], ours.bias[...], stride, ours.kernel_size[0] // 2)
+            stride = flax.strides if isinstance(flax.strides, int) else flax.strides[0]
+            return convolution(flax.kernel[...], flax.bias[...], stride, flax.kernel_size[0] // 2)
         case layers.Pointwise():
-            return convolution(ours.kernel[...][None, None], ours.bias[...])
+            return convolution(flax.kernel[...][None, None], flax.bias[...])
         case nnx.Linear():
-            theirs = nn.Linear(ours.in_features, ours.out_features)
-            fill(theirs.weight, ours.kernel[...].T)
-            fill(theirs.bias, ours.bias[...])
-            return theirs
-    return CLASSES[type(ours)](ours)
+            module = nn.Linear(flax.in_features, flax.out_features)
+            fill(module.weight, flax.kernel[...].T)
+            fill(module.bias, flax.bias[...])
+            return module
+    return CLASSES[type(flax)](flax)
 
 
 def convolution(kernel, bias, stride: int = 1, padding: int = 0) -> nn.Conv2d:
-    """A convolution with a kernel (height, width, in, out) of ours."""
+    """A convolution with a kernel in the layout of Flax (height, width, in, out)."""
     height, width, inputs, outputs = kernel.shape
-    theirs = nn.Conv2d(inputs, outputs, (height, width), stride, padding)
-    fill(theirs.weight, kernel.transpose(3, 2, 0, 1))
-    fill(theirs.bias, bias)
-    return theirs
+    module = nn.Conv2d(inputs, outputs, (height, width), stride, padding)
+    fill(module.weight, kernel.transpose(3, 2, 0, 1))
+    fill(module.bias, bias)
+    return module
 
 
 def fill(tensor, array) -> None:
-    """Copies an array of ours into a tensor."""
+    """Copies an array into a tensor."""
     with torch.no_grad():
         tensor.copy_(torch.tensor(np.asarray(array)))
 
 
 def make_network(graphdef: nnx.GraphDef, variables: Variables) -> PoseNetwork:
-    """The baseline's network with the weights of ours."""
-    theirs = PoseNetwork(nnx.merge(graphdef, *variables))
-    return theirs.to(DEVICE, memory_format=torch.channels_last)
+    """The baseline's network with the weights of a Flax network."""
+    module = PoseNetwork(nnx.merge(graphdef, *variables))
+    return module.to(DEVICE, memory_format=torch.channels_last)
 
 
 def synchronise() -> None:
@@ -221,19 +221,10 @@ def geometric_loss(xy, depth):
 def make_train_step(
     network: PoseNetwork, example, stage, *, bfloat16: bool, compiled: bool
 ) -> Callable:
-    """A call that trains on one ready batch: forward, Eq. 4, backward, RMSprop; and waits.
+    """A call that trains on one ready `Example`: forward, Eq. 4, backward, RMSprop; and waits.
 
-    Cropping, augmentation and the rendering of targets, which our step does too, are left out.
-
-    Args:
-        network: from `make_network`.
-        example: a `pose3d_jax.data.examples.Example`.
-        stage: a `pose3d_jax.stages.Stage`.
-        bfloat16: autocast to bfloat16.
-        compiled: through `torch.compile`.
-
-    Returns:
-        The call; it returns the loss, as a tensor.
+    Cropping, augmentation and the rendering of targets, which the JAX step does too, are left out.
+    The call returns the loss, as a tensor.
     """
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True

@@ -47,8 +47,8 @@ def main() -> None:
         side, batch_size = config.model.input_side, config.data.batch_size
         make = jax.jit(functools.partial(examples.make_examples, side=side, **config.targets))
         example = make(records, augmentation=examples.no_augmentation(batch_size))
-        theirs = torch_baseline.make_network(graphdef, variables)
-        works[name] = torch_baseline.make_train_step(theirs, example, stage, **settings)
+        network = torch_baseline.make_network(graphdef, variables)
+        works[name] = torch_baseline.make_train_step(network, example, stage, **settings)
     seconds = measure.alternate(works, chosen.rounds)
     rows = measure.timing_rows(seconds, config.data.batch_size)
     measure.report("training step", rows, **measure.setting(config), stage=stage.number)

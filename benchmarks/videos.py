@@ -1,13 +1,12 @@
-"""How fast a video is predicted: `python -m benchmarks.videos [--preset P] [--mediapipe PYTHON]`.
+"""Speed on a video: `python -m benchmarks.videos [--network N] [--mediapipe PYTHON]`.
 
-A video with one person's box in every frame, from the file to all results of `pose3d_jax.predict`:
-decoding, cutting out, network, drawing and encoding; and to the numbers alone. Printed are frames
-per second, the most memory that the process held after a tenth of the frames and after all, and
-what the stages take alone, one frame after the other, which they would take together if they did
-not run side by side.
+A video with one person's box in every frame, from the file to all results of `pose3d_jax.predict`
+(decoding, cropping, network, drawing, encoding), and to the numbers alone. Prints frames per
+second, the largest memory of the process after a tenth of the frames and after all, and the time of
+each stage alone, one frame after the other.
 
 `--mediapipe` names the Python of an environment with MediaPipe (`pip install mediapipe==0.10.21
-av`), which then predicts the same video in turn (`mediapipe_video.py`).
+av`), which predicts the same video, alternating (`mediapipe_video.py`).
 """
 
 from benchmarks import measure  # isort: skip  # before JAX
@@ -29,8 +28,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.predictor import untrained
-from pose3d_jax import presets
 from pose3d_jax.drawing.skeletons import draw_people
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
@@ -48,7 +45,7 @@ PERSON = (190, 40, 235, 415)
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", choices=presets.PRESETS, default="open")
+    parser.add_argument("--network", default="open", help="a checkpoint, or a preset")
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--size", type=int, nargs=2, default=(1280, 720), help="width, height, px")
     parser.add_argument("--batch_size", type=int, default=32)
@@ -56,7 +53,7 @@ def main() -> None:
     parser.add_argument("--mediapipe", help="a Python that has MediaPipe")
     options = parser.parse_args()
     width, height = options.size
-    predictor = untrained(options.preset, options.batch_size)
+    _, predictor = measure.open_predictor(options.network, "auto", options.batch_size)
 
     with tempfile.TemporaryDirectory() as folder:
         long, short = Path(folder, "long.mp4"), Path(folder, "short.mp4")
@@ -87,15 +84,15 @@ def main() -> None:
     rows = {}
     for name, costs in spent.items():
         whole, cores = (min(seconds) / options.frames for seconds in zip(*costs))
-        rows[name] = {"frames/s": 1 / whole, "ms of cores a frame": 1e3 * cores}
+        rows[name] = {"frames/s": 1 / whole, "CPU ms per frame": 1e3 * cores}
     measure.report(
-        "videos", rows, preset=options.preset, frames=options.frames, size=[width, height],
+        "videos", rows, network=options.network, frames=options.frames, size=[width, height],
         peak_memory_mb=memory,
     )  # fmt: skip
 
 
 def mediapipe(python: str, source: Path, out: str | None = None) -> tuple[float, float]:
-    """What MediaPipe takes for a video: seconds, and seconds of cores."""
+    """MediaPipe's time for a video: seconds, and CPU seconds."""
     program = Path(__file__).with_name("mediapipe_video.py")
     arguments = [python, str(program), str(source), *([f"{out}/theirs.mp4"] if out else [])]
     # Files stay open for it: to close them Python would fork, which JAX's threads forbid.
@@ -106,19 +103,15 @@ def mediapipe(python: str, source: Path, out: str | None = None) -> tuple[float,
             f"{python} cannot run MediaPipe: {reason or f'exit code {process.returncode}'}. In an "
             "environment of its own: pip install mediapipe==0.10.21 av"
         )
-    told = json.loads(process.stdout.splitlines()[-1])
-    print(f"MediaPipe found somebody in {told['found']} of {told['frames']} frames")
-    return told["seconds"], told["seconds_of_cores"]
+    result = json.loads(process.stdout.splitlines()[-1])
+    print(f"MediaPipe detected a person in {result['detected']} of {result['frames']} frames")
+    return result["seconds"], result["cpu_seconds"]
 
 
 def write(path: Path, frames: int, width: int, height: int) -> np.ndarray:
-    """Writes a video of a photographed person who wanders; returns the person's box in the middle.
+    """Writes a video of a moving photograph; returns the person's box in the middle.
 
-    Args:
-        path: of the video.
-        frames: how many.
-        width: of a frame, px; black beside the photograph.
-        height: of a frame, px.
+    Frames of `width` × `height` px are black beside the photograph.
     """
     photo = np.asarray(Image.open(PHOTO).convert("RGB"))[ROWS]
     scale = height / len(photo)
@@ -136,7 +129,7 @@ def write(path: Path, frames: int, width: int, height: int) -> np.ndarray:
 def measure_stages(
     predictor: Predictor, source: Path, box: np.ndarray, out: Path
 ) -> dict[str, tuple[float, float]]:
-    """What each stage costs over all frames, alone: seconds, and seconds of cores."""
+    """Time of each stage alone over all frames: seconds, and CPU seconds."""
     spent = {}
 
     def decode() -> None:
@@ -153,7 +146,7 @@ def measure_stages(
     batches = math.ceil(total / len(frames))
     several = cost(lambda: [predictor(frames, boxes) for _ in range(batches)])
     share = total / (batches * len(frames))
-    spent["network and cutting out"] = tuple(share * seconds for seconds in several)
+    spent["network and cropping"] = tuple(share * seconds for seconds in several)
     joints = predictor(frames, boxes).joints_2d
 
     def draw() -> Iterator[np.ndarray]:
@@ -173,14 +166,14 @@ def measure_stages(
 
 
 def cost(work: Callable[[], object]) -> tuple[float, float]:
-    """How long something takes, and how long it keeps cores busy, added up; seconds."""
+    """Seconds, and CPU seconds, of a call."""
     start, busy = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - start, time.process_time() - busy
 
 
 def peak_memory() -> float:
-    """The most memory that this process has held, MB."""
+    """The largest memory of this process, MB."""
     unit = 1 if sys.platform == "darwin" else 1 << 10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
