@@ -1,6 +1,6 @@
 r"""Collects images without people: `python -m tfds_builders.backgrounds FOLDER… [--skip WORD…]`.
 
-Training with `--config.data.backgrounds=backgrounds` shows them where nobody is
+Training with `--config.data.backgrounds=backgrounds` adds them as images without a person
 (`pose3d_jax.data.backgrounds`). The bundled network's are photographs and cut-out things of Debian
 12, which anybody may download:
 

@@ -1,4 +1,4 @@
-"""What all builders share: a plan of work items, and the TFDS builder that writes their records."""
+"""What builders share: plans of work items, records of photographs, and the TFDS builder."""
 
 import collections
 import contextlib
@@ -10,33 +10,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Bool, Float, UInt8
 
 from pose3d_jax import records
 from pose3d_jax.errors import UserError
+from pose3d_jax.images.crop import crop_square, to_crop
+from pose3d_jax.images.jpeg import encode_image
+from pose3d_jax.skeleton import HEAD_TOP, NECK
 from tfds_builders import sorting, work
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How a release becomes records.
+    """How a release becomes records."""
 
-    Attributes:
-        items: the work items, in order.
-        process: turns an item into records.
-        unit: what `expected` counts: "records", or the kind of item, such as "videos".
-        expected: number of units in a complete release, by split and row of the summary.
-        missing: what the release lacks, one message each.
-        remarks: what is left out, and why.
-        metadata: stored beside the records.
-    """
-
-    items: Sequence[work.Item]
-    process: work.Process
-    unit: str
+    items: Sequence[work.Item]  # the work items, in order
+    process: work.Process  # turns an item into records
+    unit: str  # what `expected` counts: "records", or the kind of item, such as "videos"
+    #: Number of units in a complete release, by split and row of the summary.
     expected: Mapping[tuple[str, ...], int]
-    missing: Sequence[str] = ()
-    remarks: Sequence[work.Remark] = ()
+    missing: Sequence[str] = ()  # what the release lacks, one message each
+    remarks: Sequence[work.Remark] = ()  # what is left out, and why
+    #: Stored beside the records.
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def trial(self, records: int) -> "Plan":
@@ -60,6 +57,50 @@ def require_complete(missing: Sequence[str], instructions: str) -> None:
             f"The release is incomplete:\n{listed}\n{instructions.strip()}\n"
             "To continue with what is there, add --partial."
         )
+
+
+def crop_record(
+    image: UInt8[np.ndarray, "height width 3"],
+    joints: Float[np.ndarray, "16 2"],
+    center: Float[np.ndarray, "2"],
+    side: float,
+    *,
+    image_side: int,
+    margin: float = 1.0,
+    joints_valid: Bool[np.ndarray, "16"] | None = None,
+    head_size: float | None = None,
+    **fields: Any,
+) -> dict[str, Any]:
+    """The record of a person in a photograph.
+
+    Args:
+        image: RGB.
+        joints: px of the photograph.
+        center: of the person's box, px of the photograph.
+        side: of the box, px of the photograph.
+        image_side: side of the record's image, px.
+        margin: side of the record's image in boxes.
+        joints_valid: annotated joints; None for all.
+        head_size: px of the photograph; by default the distance from neck to head top.
+        **fields: others of `records.make_record`.
+    """
+    crop, to_source = crop_square(image, center, margin * side, image_side)
+    in_crop = to_crop(joints, to_source)
+    if head_size is None:
+        known = joints_valid is None or joints_valid[[HEAD_TOP, NECK]].all()
+        head_in_crop = np.linalg.norm(in_crop[HEAD_TOP] - in_crop[NECK]) * known
+    else:
+        head_in_crop = head_size / to_source[0, 0]
+    return records.make_record(
+        encode_image(crop),
+        in_crop,
+        image_side=image_side,
+        box_side=image_side / margin,
+        head_size=head_in_crop,
+        to_source=to_source,
+        joints_valid=joints_valid,
+        **fields,
+    )
 
 
 class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

@@ -19,25 +19,19 @@ DATASETS = tuple(
 )
 
 
-class UnknownDatasetError(UserError):
-    """There is no builder of that name."""
-
-
 def load_builder(
     name: str, data_dir: str | os.PathLike | None = None, file_format: str | None = None
 ) -> Any:
-    """Creates the builder of a data set.
+    """Creates the builder of a data set or data set/configuration.
 
-    Args:
-        name: data set or data set/configuration.
-        data_dir: directory of the data sets; see `catalog.data_root`.
-        file_format: `array_record` (the default) or another of TFDS's formats.
+    `data_dir` is the directory of the data sets (`catalog.data_root`), and `file_format` by default
+    `array_record`.
 
     Returns:
         A `tfds.core.GeneratorBasedBuilder`; its `data_dir` is the directory of this data set.
 
     Raises:
-        UnknownDatasetError: no such data set or configuration.
+        UserError: no such data set or configuration.
     """
     dataset, _, config = name.partition("/")
     if dataset not in DATASETS:
@@ -57,10 +51,10 @@ def load_builder(
     )
 
 
-def _unknown(name: str, known: Any, hint: str = "") -> UnknownDatasetError:
+def _unknown(name: str, known: Any, hint: str = "") -> UserError:
     close = difflib.get_close_matches(name, known, n=1)
     question = f" Did you mean {close[0]}?" if close else ""
-    return UnknownDatasetError(
+    return UserError(
         f"There is no data set {name!r}.{question} The data sets are {', '.join(known)}{hint}."
     )
 

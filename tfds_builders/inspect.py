@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from pose3d_jax import geometry, skeleton
 from pose3d_jax.data.catalog import open_dataset
-from pose3d_jax.data.sources import open_source
+from pose3d_jax.data.sources import open_source, subset
 from pose3d_jax.programs.run import exit_code
 from tfds_builders import summary
 from tfds_builders.builders import load_builder
@@ -25,20 +25,11 @@ from tfds_builders.builders import load_builder
 _SHEET = 24
 
 
-def read_labels(source: Sequence, limit: int | None = None) -> dict[str, Any]:
-    """Reads the labels of a split, without decoding its images.
-
-    Args:
-        source: a data source with undecoded images.
-        limit: number of evenly spaced records to read; None for all.
-
-    Returns:
-        Every feature but the image, stacked: (records, …).
-    """
-    count = len(source) if limit is None else min(limit, len(source))
+def read_labels(source: Sequence) -> dict[str, np.ndarray]:
+    """Every feature of records but the image, stacked: (records, …)."""
     columns = collections.defaultdict(list)
-    for index in np.linspace(0, len(source) - 1, count).astype(int).tolist():
-        for name, value in source[index].items():
+    for record in source:
+        for name, value in record.items():
             if name != "image":
                 columns[name].append(value.decode() if isinstance(value, bytes) else value)
     return {name: np.asarray(values) for name, values in columns.items()}
@@ -54,9 +45,8 @@ def projection_error(labels: Mapping[str, Any]) -> Float[np.ndarray, "n 16"] | N
 
     if not all(camera in CAMERAS for camera in labels["camera"]):
         return None
-    lens = [CAMERAS[camera] for camera in labels["camera"]]
-    focal = np.array([(c.fx, c.fy) for c in lens])[:, None]
-    center = np.array([(c.cx, c.cy) for c in lens])[:, None]
+    lens = np.array([CAMERAS[camera] for camera in labels["camera"]])[:, None]
+    focal, center = lens[..., :2], lens[..., 2:]
     joints = labels["joints_3d"].astype(np.float64)
     projected = focal * joints[..., :2] / joints[..., 2:] + center
     matrix = labels["to_source"].astype(np.float64)
@@ -127,15 +117,11 @@ def inspect(
 ) -> str:
     """Describes a prepared data set.
 
-    Args:
-        name: data set or data set/configuration.
-        data_dir: directory of the data sets; see `catalog.data_root`.
-        limit: number of evenly spaced records of each split to read.
-        out: directory for the contact sheets; None for none.
+    At most `limit` evenly spaced records of each split are read. Contact sheets go to the directory
+    `out`, if it is given.
 
     Raises:
-        NotPreparedError: it is not prepared.
-        UnknownDatasetError: no such data set or configuration.
+        UserError: it is not prepared, or there is no such data set.
     """
     load_builder(name)  # Checks the name.
     dataset = open_dataset(name, data_dir)
@@ -147,7 +133,7 @@ def inspect(
     lines += [f"  missing: {sentence}" for sentence in metadata.get("missing", ())]
     for split in dataset.info.splits:
         source = open_source(dataset, split)
-        labels = read_labels(source, limit)
+        labels = read_labels(subset(source, limit))
         read = len(labels["frame"])
         of = "" if read == len(source) else f" ({read:,} read)"
         lines += ["", f"{split}: {len(source):,} records{of}"]
@@ -163,8 +149,7 @@ def inspect(
         if out is not None:
             path = Path(out) / f"{name.replace('/', '_')}_{split}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            picked = np.linspace(0, len(source) - 1, min(_SHEET, len(source))).astype(int)
-            summary.contact_sheet([source[index] for index in picked.tolist()], path)
+            summary.contact_sheet(list(subset(source, _SHEET)), path)
             described.append(f"contact sheet: {path}")
         lines += [f"  {line}" for line in described]
     return "\n".join(lines)

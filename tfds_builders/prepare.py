@@ -31,6 +31,7 @@ from pose3d_jax.programs.run import exit_code
 from tfds_builders import summary, work
 from tfds_builders.base import Plan, RecordBuilder
 from tfds_builders.builders import DATASETS, has_records, load_builder
+from tfds_builders.summary import Outputs
 
 #: Directory of unfinished work, in the directory of the data sets.
 HIDDEN = ".preparing"
@@ -38,7 +39,6 @@ LOCK = "lock"
 #: Beam's `DirectRunner` first tries to download and to run another program, Prism, which has no
 #: processes; this is what it runs otherwise.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-Outputs = Sequence[tuple[work.Item, work.CachedOutput]]
 
 
 def prepare(
@@ -72,9 +72,8 @@ def prepare(
         The directory of the data set.
 
     Raises:
-        UserError: the release is unusable, or a complete data set would be replaced by a trial or
-            by another file format.
-        UnknownDatasetError: no such data set or configuration.
+        UserError: there is no such data set, the release is unusable, or a complete data set would
+            be replaced by a trial or by another file format.
     """
     _check_file_format(file_format)
     builder = load_builder(name, data_dir)

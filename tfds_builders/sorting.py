@@ -23,9 +23,7 @@ class _ResourceExhaustedError(Exception):
 # What `shuffle` uses of TensorFlow. Only the module's own name is replaced, so that an installed
 # TensorFlow still works for everything else.
 _PYTHON_FILES = SimpleNamespace(
-    io=SimpleNamespace(
-        gfile=SimpleNamespace(GFile=open, exists=os.path.exists, remove=os.remove),
-    ),
+    io=SimpleNamespace(gfile=SimpleNamespace(GFile=open, exists=os.path.exists, remove=os.remove)),
     errors=SimpleNamespace(ResourceExhaustedError=_ResourceExhaustedError),
 )
 

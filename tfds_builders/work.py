@@ -30,50 +30,31 @@ from pose3d_jax.files import atomic_write, write_text
 
 
 class Remark(NamedTuple):
-    """A line of the summary.
+    """A line of the summary."""
 
-    Attributes:
-        what: the person, frame or file.
-        why: what happened to it; the summary groups remarks by this text.
-    """
-
-    what: str
-    why: str
+    what: str  # the person, frame or file
+    why: str  # what happened to it; the summary groups remarks by this text
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A work item.
+    """A work item."""
 
-    Attributes:
-        split: split of its records.
-        name: unique within the data set, for messages: `S1 Directions 1.54138969`.
-        row: subject and action (or less), the row of the summary that counts it.
-        inputs: files that it reads; the item is processed again when one of them changes.
-        task: the other arguments of the function that processes it.
-        limit: the largest number of records; None for all.
-    """
-
-    split: str
-    name: str
-    row: tuple[str, ...]
+    split: str  # split of its records
+    name: str  # unique within the data set, for messages: `S1 Directions 1.54138969`
+    row: tuple[str, ...]  # subject and action (or less), the row of the summary that counts it
+    #: Files that it reads; the item is processed again when one of them changes.
     inputs: tuple[str, ...]
-    task: Any
-    limit: int | None = None
+    task: Any  # the other arguments of the function that processes it
+    limit: int | None = None  # the largest number of records; None for all
 
 
 class Output(NamedTuple):
-    """Result of an item.
+    """Result of an item."""
 
-    Attributes:
-        records: dictionaries of `pose3d_jax.records.features`.
-        remarks: for the summary.
-        errors: unusable inputs, one message each; fatal without `--partial`.
-    """
-
-    records: list[dict[str, Any]]
-    remarks: Sequence[Remark] = ()
-    errors: Sequence[str] = ()
+    records: list[dict[str, Any]]  # dictionaries of `pose3d_jax.records.features`
+    remarks: Sequence[Remark] = ()  # for the summary
+    errors: Sequence[str] = ()  # unusable inputs, one message each; fatal without `--partial`
 
 
 class CachedOutput(NamedTuple):
@@ -105,12 +86,9 @@ def _read_cached(path: Path) -> CachedOutput:
 
 
 def run(process: Process, item: Item, cache: Path) -> CachedOutput:
-    """Processes one item, or returns its cached output.
+    """Processes one item, or returns its output from the cache of finished items.
 
-    Args:
-        process: turns an item into an `Output`; its `UserError` becomes an error of the item.
-        item: the item.
-        cache: directory of finished items.
+    A `UserError` of `process` becomes an error of the item.
 
     Raises:
         OverloadError: from `process`.
@@ -157,12 +135,7 @@ def run_all(
 ) -> Iterator[tuple[Item, CachedOutput]]:
     """Processes all items in parallel and yields their outputs in order.
 
-    Args:
-        process: see `run`; importable in a new process.
-        items: the items.
-        cache: see `run`.
-        workers: number of processes or threads.
-        threads: use threads instead of processes.
+    `workers` are processes, in which `process` must be importable, or threads.
     """
     if threads or workers == 1:
         pool = concurrent.futures.ThreadPoolExecutor(workers)

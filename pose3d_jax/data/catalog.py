@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BUILT_IN = "synthetic"
 #: TFDS writes this file last, so a directory that has it is a complete data set.
 INFO_FILE = "dataset_info.json"
-#: Of several configurations, the one that a data set's name alone means.
+#: The configuration that a data set's name alone stands for.
 DEFAULT_CONFIG = "official"
 
 #: TFDS's file formats: the one that training reads, and one for `tfds.load`.
@@ -29,10 +29,6 @@ FILE_FORMAT = "array_record"
 FILE_FORMATS = (FILE_FORMAT, "tfrecord")
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
-
-
-class NotPreparedError(UserError):
-    """The data set is not prepared; the message has the command that prepares it."""
 
 
 def prepare_command(name: str, data_dir: str | os.PathLike | None = None) -> str:
@@ -66,10 +62,7 @@ def is_prepared(name: str, data_dir: str | os.PathLike | None = None) -> bool:
 def find_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Path | None:
     """The directory of the newest version of a prepared data set; None where there is none.
 
-    Args:
-        name: data set or data set/configuration. A data set with configurations may be named alone
-            if one of them is prepared.
-        data_dir: see `data_root`.
+    A data set with configurations may be named alone if one of them is prepared.
 
     Raises:
         UserError: several configurations are prepared, and the name is ambiguous.
@@ -108,18 +101,14 @@ def prepared_names(data_dir: str | os.PathLike | None = None) -> list[str]:
 def open_dataset(
     name: str, data_dir: str | os.PathLike | None = None
 ) -> "tensorflow_datasets.core.DatasetBuilder":
-    """Opens a prepared data set for reading.
-
-    Args:
-        name: data set or data set/configuration.
-        data_dir: see `data_root`.
+    """Opens a prepared data set or data set/configuration for reading.
 
     Returns:
         A read-only builder: `.info.splits`, `.info.metadata`, and `.as_data_source(split,
         decoders={"image": tfds.decode.SkipDecoding()})`.
 
     Raises:
-        NotPreparedError: the data set is not prepared.
+        UserError: the data set is not prepared; the message has the command that prepares it.
     """
     import tensorflow_datasets as tfds  # Takes a second, and the other functions do not need it.
 
@@ -128,7 +117,7 @@ def open_dataset(
         known = prepared_names(data_dir)
         close = difflib.get_close_matches(name, known, n=1)
         question = f" Did you mean {close[0]}?" if close else ""
-        raise NotPreparedError(
+        raise UserError(
             f"The data set {name!r} is not prepared in {data_root(data_dir)}.{question} "
             f"Prepare it with: {prepare_command(name, data_dir)}"
         )

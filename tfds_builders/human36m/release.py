@@ -30,21 +30,12 @@ _OTHER_NAMES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog", "WalkTogether":
 TAKES = 2
 
 
-@dataclasses.dataclass(frozen=True)
-class Camera:
-    """Pinhole camera: focal lengths and principal point, px (Human3.6M's calibration)."""
-
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-
-
+#: Focal lengths and principal point (fx, fy, cx, cy) of each camera, px (Human3.6M's calibration).
 CAMERAS = {
-    "54138969": Camera(1145.0494, 1143.7811, 512.5415, 515.4515),
-    "55011271": Camera(1149.6757, 1147.5917, 508.8486, 508.0649),
-    "58860488": Camera(1149.1407, 1148.7990, 519.8158, 501.4026),
-    "60457274": Camera(1145.5114, 1144.7739, 514.9682, 501.8820),
+    "54138969": (1145.0494, 1143.7811, 512.5415, 515.4515),
+    "55011271": (1149.6757, 1147.5917, 508.8486, 508.0649),
+    "58860488": (1149.1407, 1148.7990, 519.8158, 501.4026),
+    "60457274": (1145.5114, 1144.7739, 514.9682, 501.8820),
 }
 #: Number of videos of an action per subject.
 VIDEOS_OF_ACTION = TAKES * len(CAMERAS)
@@ -52,17 +43,11 @@ VIDEOS_OF_ACTION = TAKES * len(CAMERAS)
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """One of the three kinds of files of a subject.
+    """One of the three kinds of files of a subject."""
 
-    Attributes:
-        archives: names of its archive; `{}` is the subject.
-        directories: directory of the unpacked files, below the subject's.
-        suffix: of the files.
-    """
-
-    archives: tuple[str, ...]
-    directories: tuple[str, ...]
-    suffix: str
+    archives: tuple[str, ...]  # names of its archive; `{}` is the subject
+    directories: tuple[str, ...]  # directory of the unpacked files, below the subject's
+    suffix: str  # of the files
 
 
 def _poses(name: str) -> Kind:
@@ -141,13 +126,10 @@ class _Member(tarfile.TarInfo):
         return member
 
 
-def unpack_all(
-    archives: Mapping[Path, tuple[Path, str]],
-) -> Iterator[tuple[Path, str]]:
+def unpack_all(archives: Mapping[Path, tuple[Path, str]]) -> Iterator[tuple[Path, str]]:
     """Unpacks archives in parallel, except those that are unpacked already.
 
-    Args:
-        archives: archive to (directory, suffix of the wanted files).
+    `archives` maps an archive to a directory and the suffix of the wanted files.
 
     Yields:
         Archives that could not be unpacked, with an error message.

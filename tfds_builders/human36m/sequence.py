@@ -12,11 +12,10 @@ from jaxtyping import Float, UInt8
 from pose3d_jax import skeleton
 from pose3d_jax.errors import UserError
 from pose3d_jax.images import videos
-from pose3d_jax.images.crop import crop_square, square_around, to_crop
-from pose3d_jax.images.jpeg import encode_image
-from pose3d_jax.records import make_record
+from pose3d_jax.images.crop import square_around
 from pose3d_jax.untrusted import are_plausible, read_isolated
 from tfds_builders import work
+from tfds_builders.base import crop_record
 from tfds_builders.downloads import reading
 from tfds_builders.human36m.release import DAMAGED_BEFORE_2020, Sequence36m
 
@@ -34,17 +33,11 @@ JOINTS = np.array([3, 2, 1, 6, 7, 8, 0, 12, 13, 15, 27, 26, 25, 17, 18, 19])
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Arguments of `make_records`.
+    """Arguments of `make_records`."""
 
-    Attributes:
-        sequence: the sequence.
-        step: keep every `step`-th frame.
-        shoulder_thorax: see `thorax_between_shoulders`.
-    """
-
-    sequence: Sequence36m
-    step: int
-    shoulder_thorax: bool
+    sequence: Sequence36m  # the sequence
+    step: int  # keep every `step`-th frame
+    shoulder_thorax: bool  # see `thorax_between_shoulders`
 
 
 def make_records(item: work.Item) -> work.Output:
@@ -95,20 +88,14 @@ def _record(
     joints_2d: Float[np.ndarray, "16 2"],
     joints_3d: Float[np.ndarray, "16 3"],
 ) -> dict:
-    center, side = square_around(joints_2d, BOX_MARGIN)
-    crop, to_source = crop_square(image, center, side, IMAGE_SIDE)
-    in_crop = to_crop(joints_2d, to_source)
-    head = in_crop[skeleton.HEAD_TOP] - in_crop[skeleton.NECK]
     sequence = task.sequence
     name = f"{sequence.subject}_{sequence.name.replace(' ', '-')}_{sequence.camera}_{index:06d}"
-    return make_record(
-        encode_image(crop),
-        in_crop,
+    return crop_record(
+        image,
+        joints_2d,
+        *square_around(joints_2d, BOX_MARGIN),
         image_side=IMAGE_SIDE,
-        box_side=IMAGE_SIDE,
-        head_size=np.linalg.norm(head),
         image_id=name,
-        to_source=to_source,
         joints_3d=joints_3d,
         subject=sequence.subject,
         action=sequence.action,

@@ -24,14 +24,10 @@ _ADVICE = "Download it again."
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """One of the two official archives, unpacked or zipped.
+    """One of the two official archives, unpacked or zipped."""
 
-    Attributes:
-        path: the directory or the .zip.
-        prefix: directory inside it, "" or "lsp_dataset/"; copies of the archives have either.
-    """
-
-    path: str
+    path: str  # the directory or the .zip
+    #: Directory inside it, "" or "lsp_dataset/"; copies of the archives have either.
     prefix: str = ""
 
     @property
@@ -138,13 +134,10 @@ def _read_mat(path: str) -> np.ndarray:
 def to_skeleton(
     person: Float[np.ndarray, "14 3"],
 ) -> tuple[Float[np.ndarray, "16 2"], Bool[np.ndarray, "16"]]:
-    """Converts LSP's 14 joints to the skeleton's 16.
+    """Converts LSP's 14 joints (`read_joints`) to the skeleton's 16.
 
     LSP has no pelvis and no thorax. They become the midpoints of hips and of shoulders, where both
     are labelled. LSP's "neck" is MPII's upper neck.
-
-    Args:
-        person: from `read_joints`.
 
     Returns:
         Positions, zeros where not labelled, and which are labelled.

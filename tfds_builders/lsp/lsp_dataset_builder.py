@@ -8,11 +8,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.images.crop import crop_square, square_around, to_crop
+from pose3d_jax.images.crop import square_around
 from pose3d_jax.images.files import decode_file
-from pose3d_jax.images.jpeg import encode_image
-from pose3d_jax.records import make_record
-from pose3d_jax.skeleton import HEAD_TOP, NECK
 from tfds_builders import base, work
 from tfds_builders.lsp.annotations import Release, find_release, read_joints, to_skeleton
 from tfds_builders.lsp.corrections import correct
@@ -64,17 +61,11 @@ class Builder(base.RecordBuilder):
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-    """The person of a photograph.
+    """The person of a photograph."""
 
-    Attributes:
-        image: file name.
-        number: of the photograph, from 1.
-        joints: x, y, labelled of LSP's 14 joints, in MATLAB's coordinates (first pixel's centre
-            at 1).
-    """
-
-    image: str
-    number: int
+    image: str  # file name
+    number: int  # of the photograph, from 1
+    #: LSP's 14 joints: x, y (MATLAB's: the first pixel's centre is at 1), and labelled (0 or 1).
     joints: tuple[tuple[float, float, float], ...]
 
 
@@ -132,15 +123,13 @@ def _people(
         yield "", work.Remark(f"joints.mat of {release.path}", why)
     for number, person in enumerate(joints, 1):
         image = f"im{number:04d}.jpg" if dataset == LSP else f"im{number:05d}.jpg"
-        testing = dataset == LSP and number > TRAINING_PHOTOGRAPHS
-        split = "test" if testing else "train"
-        if corrected and dataset == EXTENDED:
-            split = "extension"
+        if dataset == LSP:
+            split = "train" if number <= TRAINING_PHOTOGRAPHS else "test"
+        else:
+            split = "extension" if corrected else "train"
         if dataset == LSP and number in NEAR_DUPLICATES:
-            yield (
-                split,
-                work.Remark(f"{dataset} {image}", "near-duplicate in the test half, left out"),
-            )
+            why = "near-duplicate in the test half, left out"
+            yield split, work.Remark(f"{dataset} {image}", why)
         elif person[:, 2].sum() < FEWEST_JOINTS:
             why = f"fewer than {FEWEST_JOINTS} joints labelled, left out"
             yield split, work.Remark(f"{dataset} {image}", why)
@@ -178,20 +167,16 @@ def make_records(item: work.Item) -> work.Output:
 
 def _record(dataset: str, person: Person, image: np.ndarray) -> dict:
     joints, valid = to_skeleton(np.array(person.joints))
-    # MATLAB's first pixel has its centre at 1, ours at 0.5.
-    center, side = square_around(joints[valid] - 0.5, BOX)
-    crop, to_source = crop_square(image, center, MARGIN * side, IMAGE_SIDE)
-    in_crop = to_crop(joints - 0.5, to_source)
-    head = np.linalg.norm(in_crop[HEAD_TOP] - in_crop[NECK]) * valid[[HEAD_TOP, NECK]].all()
+    # MATLAB's first pixel has its centre at 1, here at 0.5.
+    joints = joints - 0.5
     name = dataset.removesuffix("_dataset")
-    return make_record(
-        encode_image(crop),
-        in_crop,
+    return base.crop_record(
+        image,
+        joints,
+        *square_around(joints[valid], BOX),
         image_side=IMAGE_SIDE,
-        box_side=IMAGE_SIDE / MARGIN,
-        head_size=head,
+        margin=MARGIN,
         image_id=f"{name}_{person.number:05d}",
-        to_source=to_source,
         joints_valid=valid,
         action=name,
         frame=person.number,

@@ -91,10 +91,7 @@ def correct_person(
 ) -> tuple[Int[np.ndarray, "14"], Int[np.ndarray, "14"]]:
     """Codes and sources of one person.
 
-    Args:
-        person: x, y and labelled, in MATLAB's coordinates.
-        answer: the teacher's, in the same coordinates.
-        confidence: the teacher's; 0 where it has no such joint.
+    Positions are in MATLAB's coordinates. The confidence is 0 where the teacher has no such joint.
     """
     unit = torso(person)
     source = exchange(person, answer, confidence, unit)
@@ -121,11 +118,8 @@ def read_teacher(
         Positions, confidences, and for which photographs there are any.
     """
     stored = np.load(path)
-    joints, confidence, known = (
-        np.zeros((count, 14, 2)),
-        np.zeros((count, 14)),
-        np.zeros(count, bool),
-    )
+    joints, confidence = np.zeros((count, 14, 2)), np.zeros((count, 14))
+    known = np.zeros(count, bool)
     for name, answer, sure in zip(stored["image_id"], stored["joints"], stored["confidence"]):
         dataset, _, number = str(name).partition("_")
         if dataset == "lspet":

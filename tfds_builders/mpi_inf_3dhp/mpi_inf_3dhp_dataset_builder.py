@@ -1,16 +1,14 @@
 """Builder of MPI-INF-3DHP's test set (Mehta et al., 3DV 2017); see `README.md` here."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pose3d_jax import skeleton
 from pose3d_jax.errors import UserError
-from pose3d_jax.images.crop import crop_square, square_around, to_crop
+from pose3d_jax.images.crop import square_around
 from pose3d_jax.images.files import read_image
-from pose3d_jax.images.jpeg import encode_image
-from pose3d_jax.records import make_record
 from pose3d_jax.untrusted import are_plausible, read_isolated
 from tfds_builders import base, work
 from tfds_builders.downloads import reading
@@ -94,21 +92,16 @@ def _image_name(index: int) -> str:
 
 def _items(
     row: tuple[str, str], annotation: Path, images: Path, indices: list[int]
-) -> list[work.Item]:
-    chunks = [
-        indices[start : start + FRAMES_PER_ITEM]
-        for start in range(0, len(indices), FRAMES_PER_ITEM)
-    ]
-    return [
-        work.Item(
+) -> Iterator[work.Item]:
+    for start in range(0, len(indices), FRAMES_PER_ITEM):
+        chunk = indices[start : start + FRAMES_PER_ITEM]
+        yield work.Item(
             split="test",
             name=f"{' '.join(row)}, frames {chunk[0]} to {chunk[-1]}",
             row=row,
             inputs=(str(annotation), *(str(images / _image_name(index)) for index in chunk)),
             task=tuple(chunk),
         )
-        for chunk in chunks
-    ]
 
 
 def read_annotation(path: str | Path) -> dict[str, Any]:
@@ -160,17 +153,12 @@ def make_records(item: work.Item) -> work.Output:
             errors.append(str(error))
             continue
         joints_2d = annotation["joints_2d"][index]
-        center, side = square_around(joints_2d, BOX_MARGIN)
-        crop, to_source = crop_square(image, center, side, IMAGE_SIDE)
-        in_crop = to_crop(joints_2d, to_source)
-        record = make_record(
-            encode_image(crop),
-            in_crop,
+        record = base.crop_record(
+            image,
+            joints_2d,
+            *square_around(joints_2d, BOX_MARGIN),
             image_side=IMAGE_SIDE,
-            box_side=IMAGE_SIDE,
-            head_size=np.linalg.norm(in_crop[skeleton.HEAD_TOP] - in_crop[skeleton.NECK]),
             image_id=f"{sequence}_{index:06d}",
-            to_source=to_source,
             joints_3d=annotation["joints_3d"][index],
             subject=sequence,
             action=activity,

@@ -20,50 +20,32 @@ _MAX_SCALE = 50.0
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-    """One annotated person; coordinates are MATLAB's, with the first pixel's centre at 1.
+    """One annotated person; coordinates are MATLAB's, with the first pixel's centre at 1."""
 
-    Attributes:
-        image: file name.
-        image_index: 0-based row of `annolist`.
-        person_index: 0-based row of `annorect`.
-        center: `objpos`.
-        scale: the person's height / 200 px.
-        points: the annotated joints: index, x, y.
-        head_size: 0.6 times the diagonal of the head box; 0 where there is none.
-    """
-
-    image: str
-    image_index: int
-    person_index: int
-    center: tuple[float, float]
-    scale: float
-    points: tuple[tuple[int, float, float], ...]
-    head_size: float
+    image: str  # file name
+    image_index: int  # 0-based row of `annolist`
+    person_index: int  # 0-based row of `annorect`
+    center: tuple[float, float]  # `objpos`
+    scale: float  # the person's height / 200 px
+    points: tuple[tuple[int, float, float], ...]  # the annotated joints: index, x, y
+    head_size: float  # 0.6 times the diagonal of the head box; 0 where there is none
 
 
 def person_box(center: tuple[float, float], scale: float) -> tuple[tuple[float, float], float]:
     """The box rule of the stacked hourglass (Newell et al., 2016), which the paper follows.
 
-    Args:
-        center: `objpos`, px.
-        scale: the person's height / 200 px.
-
     Returns:
-        The centre, moved down by 15 × scale so that feet are not cut off, and the scale × 1.25.
-        The side of the box is 200 × scale px.
+        The centre (`objpos`, px), moved down by 15 × scale so that feet are not cut off, and the
+        scale × 1.25. The side of the box is 200 × scale px.
     """
     return (center[0], center[1] + 15 * scale), 1.25 * scale
 
 
 class Release(NamedTuple):
-    """The annotations.
+    """The annotations."""
 
-    Attributes:
-        names: image files, in the order of `annolist`.
-        people: of the training images: usable people, and remarks on the others.
-    """
-
-    names: list[str]
+    names: list[str]  # image files, in the order of `annolist`
+    #: Usable people of the training images, and remarks on the others.
     people: list[Person | Remark]
 
 
@@ -140,11 +122,12 @@ def _field(struct: Any, name: str) -> Any:
 
 
 def read_validation(path: Path, names: list[str]) -> set[tuple[int, int]]:
-    """The people of the validation split, as (image index, person index).
+    """The people of the validation split (`valid.h5` of the Stacked Hourglass release).
 
-    Args:
-        path: `valid.h5` of the Stacked Hourglass release.
-        names: file names in the order of `annolist`, to check that both files belong together.
+    `names` are the images in the order of `annolist`, to check that both files belong together.
+
+    Returns:
+        Pairs of image index and person index.
 
     Raises:
         UserError: the file is damaged, another one, or of other annotations.

@@ -1,23 +1,16 @@
 """Builder of MPII Human Pose (Andriluka et al., CVPR 2014); see `README.md` here."""
 
 import collections
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.images.crop import crop_square, to_crop
 from pose3d_jax.images.files import read_image
-from pose3d_jax.images.jpeg import encode_image
-from pose3d_jax.records import make_record
 from pose3d_jax.skeleton import NUM_JOINTS
 from tfds_builders import base, work
-from tfds_builders.mpii.annotations import (
-    Person,
-    person_box,
-    read_release,
-    read_validation,
-)
+from tfds_builders.mpii.annotations import Person, person_box, read_release, read_validation
 
 IMAGE_SIDE = 512
 #: Side of the image in boxes.
@@ -103,26 +96,22 @@ def make_plan(manual_dir: Path, *, partial: bool) -> base.Plan:
         )
     if not partial:
         base.require_complete(missing, INSTRUCTIONS)
-    items = _items(by_image, images)
+    items = list(_items(by_image, images))
     return base.Plan(items, make_records, "records", expected, missing, remarks)
 
 
-def _items(by_image: dict[tuple[str, str], list[Person]], images: Path) -> list[work.Item]:
-    items = []
+def _items(by_image: dict[tuple[str, str], list[Person]], images: Path) -> Iterator[work.Item]:
     for split in ("train", "validation"):
         names = sorted(name for place, name in by_image if place == split)
         for start in range(0, len(names), IMAGES_PER_ITEM):
             chunk = names[start : start + IMAGES_PER_ITEM]
-            items.append(
-                work.Item(
-                    split=split,
-                    name=f"{split} images {chunk[0]} to {chunk[-1]}",
-                    row=(),
-                    inputs=tuple(str(images / name) for name in chunk),
-                    task=tuple(tuple(by_image[split, name]) for name in chunk),
-                )
+            yield work.Item(
+                split=split,
+                name=f"{split} images {chunk[0]} to {chunk[-1]}",
+                row=(),
+                inputs=tuple(str(images / name) for name in chunk),
+                task=tuple(tuple(by_image[split, name]) for name in chunk),
             )
-    return items
 
 
 def make_records(item: work.Item) -> work.Output:
@@ -143,24 +132,19 @@ def make_records(item: work.Item) -> work.Output:
 
 def _record(person: Person, image: np.ndarray) -> dict:
     center, scale = person_box(person.center, person.scale)
-    side = 200.0 * scale
-    # MATLAB's first pixel has its centre at 1, ours at 0.5.
-    center = np.array(center) - 0.5
-    crop, to_source = crop_square(image, center, MARGIN * side, IMAGE_SIDE)
-    joints = np.zeros((NUM_JOINTS, 2), np.float32)
-    valid = np.zeros(NUM_JOINTS, bool)
+    joints, valid = np.zeros((NUM_JOINTS, 2)), np.zeros(NUM_JOINTS, bool)
     for joint, *xy in person.points:
-        joints[joint] = to_crop(np.array(xy) - 0.5, to_source)
-        valid[joint] = True
-    return make_record(
-        encode_image(crop),
-        joints,
+        joints[joint], valid[joint] = xy, True
+    return base.crop_record(
+        image,
+        joints - 0.5,  # MATLAB's first pixel has its centre at 1, here at 0.5.
+        np.array(center) - 0.5,
+        200.0 * scale,
         image_side=IMAGE_SIDE,
-        box_side=IMAGE_SIDE / MARGIN,
-        head_size=person.head_size / to_source[0, 0],
-        image_id=f"{Path(person.image).stem}_{person.person_index}",
-        to_source=to_source,
+        margin=MARGIN,
         joints_valid=valid,
+        head_size=person.head_size,
+        image_id=f"{Path(person.image).stem}_{person.person_index}",
         subject=str(person.person_index),
         frame=person.image_index,
     )

@@ -1,7 +1,7 @@
 """Body and clothes: rounded cones for a posed skeleton and a subject.
 
-A rounded cone is the convex hull of two spheres. The table `PARTS` says where each one sits;
-everything else is arithmetic on its rows.
+A rounded cone is the convex hull of two spheres. The table `PARTS` has the place of each cone; all
+else is arithmetic on its rows.
 """
 
 from typing import NamedTuple

@@ -19,15 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, Real
 from pose3d_jax import geometry
 from pose3d_jax.images.jpeg import JPEG_QUALITY, encode_image
 from pose3d_jax.records import make_record
-from tfds_builders.synthetic import (
-    actions,
-    body,
-    camera_effects,
-    cameras,
-    render,
-    scenes,
-    subjects,
-)
+from tfds_builders.synthetic import actions, body, camera_effects, cameras, render, scenes, subjects
 from tfds_builders.synthetic.random_stream import RandomStream
 from tfds_builders.synthetic.subjects import DOMAINS, SPLITS
 
@@ -50,26 +42,18 @@ _COMPILING = threading.Lock()
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Everything that a set of synthetic records depends on.
+    """Everything that a set of synthetic records depends on."""
 
-    Attributes:
-        domain: "lab", "wild" or "varied".
-        box_side: side of the network's input, px.
-        image_side: px. The crops of augmentation (scale up to 1.41, rotation up to 60°) can reach
-            2 × the box, which would take 1.8 times as long to render. 1.5 × contains crops of any
-            scale that are not rotated; rotated ones may have black corners, as at the border of a
-            photograph. All domains have the same factor, so that borders do not reveal the domain.
-        train: number of training records.
-        test: number of test records.
-        seed: of all random numbers.
-    """
-
-    domain: str
-    box_side: int
+    domain: str  # "lab", "wild" or "varied"
+    box_side: int  # side of the network's input, px
+    #: Side of the images, px. The crops of augmentation (scale up to 1.41, rotation up to 60°) can
+    #: reach 2 × the box, which would take 1.8 times as long to render. 1.5 × contains crops of any
+    #: scale that are not rotated; rotated ones may have black corners, as at the border of a
+    #: photograph. All domains have the same factor, so that borders do not reveal the domain.
     image_side: int
-    train: int
-    test: int
-    seed: int = 0
+    train: int  # number of training records
+    test: int  # number of test records
+    seed: int = 0  # of all random numbers
 
 
 def _head_size(camera: cameras.Camera, cones: body.Cones) -> Array:

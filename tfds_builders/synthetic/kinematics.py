@@ -74,12 +74,8 @@ class Bones(NamedTuple):
 
     def total(self) -> Float[Array, ""]:
         """The sum of the 14 bones that measure a skeleton's size (Sec. 4.1.2)."""
-        return (
-            self.spine
-            + self.head
-            + 2
-            * sum([self.shin, self.thigh, self.hip, self.forearm, self.upper_arm, self.shoulder])
-        )
+        paired = self.shin, self.thigh, self.hip, self.forearm, self.upper_arm, self.shoulder
+        return self.spine + self.head + 2 * sum(paired)
 
 
 #: Human3.6M's average person.
@@ -155,10 +151,8 @@ def _leg(pelvis, root, bones, angles, side):
 def forward_kinematics(angles: Float[Array, "24"], bones: Bones, yaw: Float[Array, ""]) -> Figure:
     """Poses a skeleton with its pelvis at the origin of a world whose y axis points down.
 
-    Args:
-        angles: degrees, in the order of `ANGLE_NAMES`.
-        bones: metres.
-        yaw: radians about the vertical; at 0 the person faces +z.
+    Angles are degrees, in the order of `ANGLE_NAMES`; `yaw` is radians about the vertical, and at 0
+    the person faces +z.
     """
     angles = jnp.deg2rad(angles)
     root = jnp.zeros(3, jnp.float32)

@@ -29,12 +29,9 @@ def turn(cos, sin, x, z) -> tuple[Array, Array]:
 def hit_cone(cone: Float[Array, "8"], rays: Vector) -> Array:
     """The distance along unit rays from the origin to a rounded cone, or `FAR`.
 
-    After Inigo Quilez, "rounded cone - intersection": the flank of the cone, else the nearer of
-    the two spheres.
-
-    Args:
-        cone: start (3), axis (3), radius at the start and at the end.
-        rays: unit vectors.
+    A cone is its start (3), its axis (3), and its radius at the start and at the end. After Inigo
+    Quilez, "rounded cone - intersection": the flank of the cone, else the nearer of the two
+    spheres.
     """
     a, ba, ra, rb = cone[0:3], cone[3:6], cone[6], cone[7]
     # Names as in Quilez's code; oa = -a, ob = -a - ba.
@@ -57,9 +54,7 @@ def hit_cone(cone: Float[Array, "8"], rays: Vector) -> Array:
 def hit_box(box: Float[Array, "8"], rays: Vector) -> Array:
     """The distance along rays from the origin to an upright box, or `FAR`.
 
-    Args:
-        box: centre (3), half sizes (3), cosine and sine of its yaw.
-        rays: vectors.
+    A box is its centre (3), its half sizes (3), and cosine and sine of its yaw.
     """
     half = box[3:6]
     x, z = turn(box[6], box[7], box[0], box[2])
@@ -123,16 +118,11 @@ def lamp_seen(
     softness: Float[Array, ""],
     points: Vector,
 ) -> Array:
-    """Visibility of a distant lamp behind rounded cones, from 0 to 1.
+    """Visibility of a distant lamp behind rounded cones from points, from 0 to 1.
 
     Seen from the lamp a cone is a flat shape, and a point's distance from its outline gives a
-    shadow with a soft edge without any second ray.
-
-    Args:
-        cones: as in `hit_cone`.
-        direction: towards the lamp, a unit vector.
-        softness: width of the shadow's edge per distance from the cone.
-        points: where to look from.
+    shadow with a soft edge without any second ray. `direction` is a unit vector towards the lamp;
+    `softness` the width of the shadow's edge per distance from the cone.
     """
     across = jnp.cross(direction, jnp.array([0.30, 0.10, 0.95]))
     across = across / jnp.linalg.norm(across)

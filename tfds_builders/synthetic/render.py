@@ -228,16 +228,11 @@ def _see_body(scene: Scene, rays: Vector, first: int, folds: bool) -> Surface:
 
 
 def _paint(surface: Surface, palette: Float[Array, "rows 3"], lamp, ambient, around, seen):
-    """One colour channel of a surface under the lamp and the ambient light.
+    """One colour channel of a surface under the lamp and the ambient light, of these strengths.
 
-    Args:
-        surface: what is seen.
-        palette: for each row, three colours: the second covers `second` of the first, then the
-            third covers `third` of both.
-        lamp: its strength in this channel.
-        ambient: strength of the surroundings in this channel.
-        around: share of the surroundings that a pixel sees.
-        seen: share of the lamp that it sees, times the cosine.
+    A row of the palette has three colours: the second covers `second` of the first, then the third
+    covers `third` of both. A pixel sees the share `around` of the surroundings, and `seen` of the
+    lamp, times the cosine.
     """
     first, second, third = _columns(palette, surface.row)
     colour = _mix(_mix(first, second, surface.second), third, surface.third) * surface.shade
@@ -263,13 +258,9 @@ def _facing(light: Light, normal: Vector) -> tuple[Array, Array]:
 def render(
     scene: Scene, side: int, window: int, *, folds: bool = False
 ) -> tuple[UInt8[Array, "side side 3"], Int[Array, "window window"]]:
-    """Renders a scene.
+    """Renders a scene; cloth is creased if `folds`.
 
-    Args:
-        scene: one scene.
-        side: of the picture, px.
-        window: side of the square at the picture's centre that the body lies in, px.
-        folds: whether cloth is creased.
+    The body lies in a square of `window` px in the middle of the picture of `side` px.
 
     Returns:
         The picture (the square root of linear light, near to sRGB), and per pixel of the window
