@@ -2,8 +2,8 @@
 
     python -m pose3d_jax.train_heads runs/open/3D+2D-w-geo/stage3 open.safetensors
 
-The config of the network says which data sets it was trained on; the detector sees mosaics of their
-training records, the lifter the 3D poses of its lab. The network itself does not change.
+The data sets are those of the network's config. The detector is trained on mosaics of their
+training records, the lifter on the 3D poses of the lab. The network itself does not change.
 """
 
 import logging
@@ -15,7 +15,7 @@ from absl import flags
 
 from pose3d_jax.checkpoints.loading import load
 from pose3d_jax.checkpoints.packed import check_writable, write_packed
-from pose3d_jax.data.sources import Interleaved, open_backgrounds, open_domain
+from pose3d_jax.data.sources import interleaved, open_backgrounds, open_domain
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import flatten
 from pose3d_jax.programs.flags import DATA_DIR
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
         )
     lab, wild = (open_domain(config.data[part], DATA_DIR.value) for part in ("lab", "wild"))
     if _DETECTOR_STEPS.value:
-        records = Interleaved([wild.train, wild.train, lab.train])
+        records = interleaved([wild.train, wild.train, lab.train])
         others = open_backgrounds(config.data.get("backgrounds"), DATA_DIR.value)
         variables = train_detector(
             trained.graphdef, variables, records, others=others, steps=_DETECTOR_STEPS.value

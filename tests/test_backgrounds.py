@@ -1,4 +1,4 @@
-"""Images without a person: collected, pasted, mixed into training, and learnt as empty."""
+"""Images without a person: collected, pasted, mixed into training, and learned as empty."""
 
 import io
 

@@ -37,15 +37,15 @@ RECORDS = [record(color, number) for number, color in enumerate(COLOURS)]
 
 
 def test_mosaics_are_the_same_whenever_they_are_made():
-    one, other = (mosaics.Mosaics(RECORDS, seed=3)[7] for _ in range(2))
+    one, other = (mosaics.sample_mosaic(RECORDS, 3, 7) for _ in range(2))
     assert all(np.array_equal(one[name], other[name]) for name in one)
-    different = mosaics.Mosaics(RECORDS, seed=4)[7]
+    different = mosaics.sample_mosaic(RECORDS, 4, 7)
     assert not np.array_equal(one["image"], different["image"])
 
 
 @pytest.mark.parametrize("index", range(12))
 def test_targets_of_a_mosaic_agree_with_one_another(index):
-    made = mosaics.Mosaics(RECORDS, seed=0)[index]
+    made = mosaics.sample_mosaic(RECORDS, 0, index)
     assert made["image"].shape == (mosaics.SIDE, mosaics.SIDE, 3)
     centres = np.argwhere(made["score"] >= 1.0)
     assert made["positive"][made["score"] >= 1.0].all()
@@ -77,7 +77,7 @@ def targets_of(made):
 
 
 def test_a_perfect_output_has_no_loss_and_gives_the_squares_back():
-    made = mosaics.Mosaics(RECORDS, seed=0)[2]
+    made = mosaics.sample_mosaic(RECORDS, 0, 2)
     centre = made["score"] >= 1.0
     assert centre.any()
     output = output_of(made)

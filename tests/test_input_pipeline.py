@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pose3d_jax.data.loader import batch_ids, evaluation_batches, to_arrays, training_batches
-from pose3d_jax.data.sources import Subset, WithoutDepth
+from pose3d_jax.data.sources import subset, without_depth
 from pose3d_jax.skeleton import NUM_JOINTS
 
 
@@ -96,13 +96,13 @@ def test_evaluation_reads_everything_in_order():
 
 @pytest.mark.parametrize(("limit", "expected"), [(5, [0, 2, 4, 6, 8]), (100, list(range(10)))])
 def test_a_limit_spreads_over_the_split(limit, expected):
-    batches = evaluation_batches(Subset(LAB, limit), batch_size=3, image_side=8, threads=1)
+    batches = evaluation_batches(subset(LAB, limit), batch_size=3, image_side=8, threads=1)
     seen = np.concatenate([batch["head_size"] for batch in batches])
     np.testing.assert_array_equal(seen, expected)
 
 
 def test_hidden_depth_is_nobodys_label():
-    hidden = WithoutDepth(LAB)
+    hidden = without_depth(LAB)
     assert len(hidden) == len(LAB)
     assert not hidden[3]["has_3d"] and not hidden[3]["joints_3d"].any()
     assert LAB[3]["has_3d"] and LAB[3]["joints_3d"].all()

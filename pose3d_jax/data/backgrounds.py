@@ -1,4 +1,4 @@
-"""Images without a person, from which the network learns where nobody is.
+"""Images without a person, for training.
 
 Parts of the training photographs show little besides meadows and walls. A folder of other images
 adds rooms, animals, vehicles and things; cut-out things have transparent parts and are pasted on

@@ -30,25 +30,18 @@ LUMINANCE = (0.299, 0.587, 0.114)
 
 
 class Clutter(NamedTuple):
-    """The clutter of each image of a batch.
+    """The clutter of each image of a batch."""
 
-    Attributes:
-        continued: whether another image is where the image ends.
-        angles: outward normals of two half-planes beside the person, radians.
-        spaces: between them and the joints, sides of the crop; infinite without the half-plane.
-        hidden: which joint is behind an occluder: the one with the highest number.
-        occluder: width and height of the occluder, sides of the crop; 0 without one.
-        grey: whether the image has no colours.
-        blurred: whether the image has half the resolution.
-    """
-
-    continued: Bool[Array, "b"]
-    angles: Float[Array, "b 2"]
+    continued: Bool[Array, "b"]  # whether another image is where the image ends
+    angles: Float[Array, "b 2"]  # outward normals of two half-planes beside the person, radians
+    #: Distances of the half-planes from the joints, sides of the crop; infinite for none.
     spaces: Float[Array, "b 2"]
+    #: Which joint is behind an occluder: the one with the highest number.
     hidden: Float[Array, "b 16"]
+    #: Width and height of the occluder, sides of the crop; 0 without one.
     occluder: Float[Array, "b 2"]
-    grey: Bool[Array, "b"]
-    blurred: Bool[Array, "b"]
+    grey: Bool[Array, "b"]  # whether the image has no colours
+    blurred: Bool[Array, "b"]  # whether the image has half the resolution
 
 
 def is_used(config: ml_collections.ConfigDict) -> bool:
@@ -59,12 +52,9 @@ def is_used(config: ml_collections.ConfigDict) -> bool:
 def sample_clutter(
     keys: Key[Array, "b"], apply: Bool[AnyArray, "b"], config: ml_collections.ConfigDict
 ) -> Clutter:
-    """Samples the clutter.
+    """Samples the clutter of the images that `apply` selects, with one random key per image.
 
-    Args:
-        keys: one random key per image.
-        apply: which images may change.
-        config: `clutter_probability`, `grey_probability` and `blur_probability`.
+    `config` has `clutter_probability`, `grey_probability` and `blur_probability`.
     """
 
     def sample_one(key: Key[Array, ""], apply: Bool[Array, ""]) -> Clutter:

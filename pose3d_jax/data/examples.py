@@ -21,43 +21,27 @@ from pose3d_jax.skeleton import MIRROR_ORDER, ROOT
 
 
 class Augmentation(NamedTuple):
-    """Augmentation of each image of a batch.
+    """Augmentation of each image of a batch."""
 
-    Attributes:
-        scale: factor on the side of the crop; above 1, the person becomes smaller.
-        rotation: clockwise rotation of the person in the crop, before mirroring, radians.
-        mirror: whether left and right are exchanged.
-        colour: factor on each channel.
-        shift: of the crop's centre in the image, x and y, in sides of the crop.
-    """
-
-    scale: Float[Array, "b"]
+    scale: Float[Array, "b"]  # factor on the side of the crop; above 1, the person becomes smaller
+    #: Clockwise rotation of the person in the crop, before mirroring, radians.
     rotation: Float[Array, "b"]
-    mirror: Bool[Array, "b"]
-    colour: Float[Array, "b 3"]
-    shift: Float[Array, "b 2"]
+    mirror: Bool[Array, "b"]  # whether left and right are exchanged
+    colour: Float[Array, "b 3"]  # factor on each channel
+    shift: Float[Array, "b 2"]  # of the crop's centre in the image, x and y, in sides of the crop
 
 
 class Example(NamedTuple):
-    """A batch of training examples.
+    """A batch of training examples."""
 
-    Attributes:
-        images: crops, RGB in [0, 1].
-        heatmaps: targets of Eq. 1.
-        joints: positions in the crop, normalised to [−1, 1].
-        valid: annotated and visible joints.
-        known: joints with a known heat-map: annotated, or certainly not visible (`data.framing`).
-        depth: targets of Eq. 2, normalised; zeros without `has_3d`.
-        has_3d: which images have depth labels.
-    """
-
-    images: Float[Array, "b s s 3"]
-    heatmaps: Float[Array, "b s/4 s/4 16"]
-    joints: Float[Array, "b 16 2"]
-    valid: Bool[Array, "b 16"]
+    images: Float[Array, "b s s 3"]  # crops, RGB in [0, 1]
+    heatmaps: Float[Array, "b s/4 s/4 16"]  # targets of Eq. 1
+    joints: Float[Array, "b 16 2"]  # positions in the crop, normalised to [−1, 1]
+    valid: Bool[Array, "b 16"]  # annotated and visible joints
+    #: Joints with a known heat-map: annotated, or certainly not visible (`data.framing`).
     known: Bool[Array, "b 16"]
-    depth: Float[Array, "b 16"]
-    has_3d: Bool[Array, "b"]
+    depth: Float[Array, "b 16"]  # targets of Eq. 2, normalised; zeros without `has_3d`
+    has_3d: Bool[Array, "b"]  # which images have depth labels
 
 
 def no_augmentation(batch_size: int) -> Augmentation:

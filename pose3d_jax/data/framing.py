@@ -39,23 +39,17 @@ LARGE_SIDES = (2.8, 4.5)
 
 
 class Framing(NamedTuple):
-    """The visible part of each image of a batch.
+    """The visible part of each image of a batch."""
 
-    Attributes:
-        box: centre x, y and side, px of the image.
-        window: lowest x, y and highest x, y, px of the image; pixels outside are black.
-        visible: annotated joints in the visible part.
-        known: joints with a known heat-map: annotated, or certainly not visible.
-    """
-
-    box: Float[Array, "b 3"]
+    box: Float[Array, "b 3"]  # centre x, y and side, px of the image
+    #: Lowest x, y and highest x, y, px of the image; pixels outside are black.
     window: Float[Array, "b 4"]
-    visible: Bool[Array, "b 16"]
-    known: Bool[Array, "b 16"]
+    visible: Bool[Array, "b 16"]  # annotated joints in the visible part
+    known: Bool[Array, "b 16"]  # joints with a known heat-map: annotated, or certainly not visible
 
 
 def whole_people(batch: Mapping[str, AnyArray]) -> Framing:
-    """The framing by the records' boxes. A record without joints shows nobody."""
+    """The framing by the records' boxes. A record without joints shows no person."""
     valid = jnp.asarray(batch["joints_valid"])
     known = valid | ~valid.any(axis=1, keepdims=True)
     window = jnp.broadcast_to(jnp.array([-jnp.inf, -jnp.inf, jnp.inf, jnp.inf]), (len(valid), 4))
@@ -152,12 +146,9 @@ def empty_box(key: Key[Array, ""], whole: Framing, joints: Float[Array, "16 2"])
 def is_inside(
     matrix: Float[Array, "b 2 3"], window: Float[Array, "b 4"], side: int
 ) -> Bool[Array, "b s s"]:
-    """Which pixels of crops are inside the window of their image.
+    """Which pixels of crops of `side` px are in the window of their image.
 
-    Args:
-        matrix: affine map from crop px to image px.
-        window: lowest x, y and highest x, y, px of the image.
-        side: of the crops, px.
+    `matrix` maps crop px to image px; `window` is lowest x, y and highest x, y, px of the image.
     """
     centres = jnp.arange(side, dtype=jnp.float32) + 0.5
     grid = jnp.stack(jnp.meshgrid(centres, centres, indexing="xy"), axis=-1).reshape(-1, 2)

@@ -90,7 +90,7 @@ def evaluation_batches(
     """All records in order, each read once; the last batch may be smaller.
 
     Args:
-        source: from `open_source`, or a `Subset`.
+        source: of the records.
         batch_size: records per batch.
         image_side: side of the images, px; smaller ones are padded.
         threads: number of threads that read and decode.

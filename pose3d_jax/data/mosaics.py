@@ -35,32 +35,22 @@ BLURRED = 0.3
 MORE_BACKGROUND = 0.35
 
 
-class Mosaics(Sequence):
-    """An endless supply of mosaics; item i is the same whenever it is made.
+def sample_mosaic(
+    records: Sequence, seed: int, index: int, others: Sequence[Path] = ()
+) -> dict[str, np.ndarray]:
+    """Mosaic `index` of records, and its targets: the arguments of `detector.detection_loss`.
 
-    Args:
-        records: the people, `records.features`.
-        seed: of the random choices.
-        others: image files without people; the transparent parts of an image show a background.
+    `others` are image files without people; the transparent parts of an image show a background.
     """
-
-    def __init__(self, records: Sequence, seed: int, others: Sequence[Path] = ()):
-        self._records, self._seed, self._others = records, seed, others
-
-    def __len__(self) -> int:
-        return 1 << 40
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """A mosaic and its targets, the arguments of `detector.detection_loss`."""
-        rng = np.random.default_rng([self._seed, index])
-        rows = rng.integers(0, len(self._records), 4)
-        return make_mosaic([self._records[int(row)] for row in rows], rng, self._others)
+    rng = np.random.default_rng([seed, index])
+    rows = rng.integers(0, len(records), 4)
+    return make_mosaic([records[int(row)] for row in rows], rng, others)
 
 
 def make_mosaic(
     records: Sequence[Mapping[str, Any]], rng: np.random.Generator, others: Sequence[Path] = ()
 ) -> dict[str, np.ndarray]:
-    """A mosaic of four records; see `Mosaics`."""
+    """A mosaic of four records; see `sample_mosaic`."""
     cells = SIDE // CELL
     image = np.zeros((SIDE, SIDE, 3), np.uint8)
     score = np.zeros((cells, cells), np.float32)
@@ -109,12 +99,7 @@ def draw_person(
 ) -> tuple[UInt8[np.ndarray, "height width 3"], Float[np.ndarray, "joints 2"]]:
     """A tile that shows a record's person at a random size and place.
 
-    Args:
-        record: the person.
-        width: of the tile, px.
-        height: of the tile, px.
-        fill: background beyond the photograph; None for black.
-        rng: random numbers.
+    `fill` is the background beyond the photograph; None for black.
 
     Returns:
         The tile, and the person's joints in it, px.

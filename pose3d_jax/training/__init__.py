@@ -1,1 +1,1 @@
-"""One training run: its state, its steps, its loop, and what it keeps on disk."""
+"""One training run: its state, steps, loop and files."""

@@ -92,7 +92,7 @@ def check_directory(
 
 
 def check_shared(directory: Path) -> None:
-    """Checks that this host sees a directory that host 0 has made.
+    """Checks that a directory, which host 0 has made, exists on this host.
 
     Raises:
         UserError: it does not.

@@ -5,6 +5,7 @@ the network from joints to depth on 3D poses, seen from random directions with e
 pose network makes.
 """
 
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from pose3d_jax.data.mosaics import Mosaics
+from pose3d_jax.data.mosaics import sample_mosaic
 from pose3d_jax.geometry import full_precision, relative_to_root
 from pose3d_jax.models.detector import detection_loss
 from pose3d_jax.models.variables import Variables, split
@@ -45,16 +46,9 @@ def train_detector(
     seed: int = 0,
     threads: int = 2,
 ) -> Variables:
-    """Trains the detector on frozen features.
+    """Trains the detector of a network on frozen features, with mosaics of training records.
 
-    Args:
-        graphdef: structure of a network with a detector.
-        variables: parameters and statistics of the trained network.
-        records: training records, `Mosaics`' source.
-        others: image files without people, for the backgrounds of mosaics.
-        steps: iterations.
-        seed: of the mosaics.
-        threads: that make mosaics.
+    `others` are image files without people, for the backgrounds of mosaics.
 
     Returns:
         The variables, of which those of the detector have changed.
@@ -80,8 +74,8 @@ def train_detector(
         updates, opt_state = optimizer.update(gradients, opt_state)
         return optax.apply_updates(params, updates), stats, opt_state, value
 
-    source = grain.MapDataset.source(Mosaics(records, seed, others))
-    mosaics = source[: steps * MOSAICS].batch(MOSAICS)
+    sample = functools.partial(sample_mosaic, records, seed, others=others)
+    mosaics = grain.MapDataset.range(steps * MOSAICS).map(sample).batch(MOSAICS)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     opt_state, values = optimizer.init(params), []
     for number, batch in enumerate(mosaics.to_iter_dataset(options), 1):
@@ -101,14 +95,7 @@ def train_lifter(
     steps: int,
     seed: int = 0,
 ) -> Variables:
-    """Trains the network from joints to depth.
-
-    Args:
-        graphdef: structure of a network with a lifter.
-        variables: parameters and statistics of the trained network.
-        poses: training poses, mm, in camera axes.
-        steps: iterations.
-        seed: of the random views and errors.
+    """Trains the network from joints to depth on poses (mm, camera axes) from random directions.
 
     Returns:
         The variables, of which those of the lifter have changed.

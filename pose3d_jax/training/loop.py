@@ -13,7 +13,7 @@ from ml_collections import FrozenConfigDict
 
 from pose3d_jax.checkpoints.stage import StageCheckpoints
 from pose3d_jax.data.loader import batch_ids, training_batches
-from pose3d_jax.data.sources import Domain, WithoutDepth
+from pose3d_jax.data.sources import Domain, without_depth
 from pose3d_jax.errors import Interrupted, UserError
 from pose3d_jax.models.variables import Variables
 from pose3d_jax.stages import Stage
@@ -44,25 +44,15 @@ BONE_RATIO_DRIFT = 1.2
 
 
 class Run(NamedTuple):
-    """What all stages of a run share.
+    """What all stages of a run share."""
 
-    Attributes:
-        config: complete and read-only.
-        stages: of the run, in order.
-        workdir: holds a directory for each stage.
-        domains: the data sets "lab" and "wild".
-        image_side: side of the largest image, px.
-        graphdef: structure of the network.
-        variables: that training starts from.
-    """
-
-    config: FrozenConfigDict
-    stages: tuple[Stage, ...]
-    workdir: Path
-    domains: dict[str, Domain]
-    image_side: int
-    graphdef: nnx.GraphDef
-    variables: Variables
+    config: FrozenConfigDict  # complete and read-only
+    stages: tuple[Stage, ...]  # of the run, in order
+    workdir: Path  # holds a directory for each stage
+    domains: dict[str, Domain]  # the data sets "lab" and "wild"
+    image_side: int  # side of the largest image, px
+    graphdef: nnx.GraphDef  # structure of the network
+    variables: Variables  # that training starts from
 
 
 #: Scores a run's network after an iteration of a stage, and logs the scores.
@@ -81,17 +71,8 @@ def iterate(
     """The training loop: from a state to the stage's last iteration.
 
     An evaluation that was interrupted after its checkpoint is run first. What `metrics` and the
-    stage's directory have already is not computed again.
-
-    Args:
-        run: what all stages share.
-        stage: to train.
-        state: to start or resume from.
-        checkpoints: the stage's.
-        metrics: the stage's scalars.
-        interruption: asked between iterations.
-        validate: scores the network on held-out records, every `run.evaluate_every` iterations and
-            after the last.
+    stage's directory have already is not computed again. `validate` scores the network on held-out
+    records, every `run.evaluate_every` iterations and after the last.
 
     Raises:
         Interrupted: a signal came; the state is saved.
@@ -154,7 +135,7 @@ def batches(run: Run, stage: Stage, split: str, start: int = 0) -> Iterator[dict
     sources = [getattr(run.domains[name], split) for name in stage.domains]
     # Wild records of the built-in benchmark have 3D labels; they are not trained on.
     sources = [
-        WithoutDepth(source) if name == "wild" else source
+        without_depth(source) if name == "wild" else source
         for name, source in zip(stage.domains, sources)
     ]
     return training_batches(

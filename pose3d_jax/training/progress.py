@@ -23,12 +23,8 @@ METRICS_FILE = "metrics.jsonl"
 class MetricsLog:
     """Scalars of one stage, as one JSON line per step and for TensorBoard.
 
-    A resumed run repeats some steps; their old lines are dropped. The first of several hosts
-    writes for all.
-
-    Args:
-        directory: the stage's.
-        step: where the run resumes.
+    A run that resumes at `step` repeats later steps; their old lines are dropped. The first of
+    several hosts writes for all.
     """
 
     def __init__(self, directory: Path, step: int):
@@ -83,11 +79,8 @@ class MetricsLog:
 class _Board:
     """Scalars for TensorBoard, on disk when `write` returns.
 
-    A `SummaryWriter` writes in a thread, whose errors end in a traceback.
-
-    Args:
-        directory: gets one more file.
-        begins: the first step; TensorBoard discards later ones of the other files.
+    A `SummaryWriter` writes in a thread, whose errors end in a traceback. TensorBoard discards the
+    other files' scalars from step `begins` on.
     """
 
     def __init__(self, directory: Path, begins: int):
@@ -130,13 +123,7 @@ def _lines_until(content: bytes, last: int, path: Path) -> tuple[bytes, dict[int
 
 
 class Pace:
-    """Rate and time left, measured since the last `restart`.
-
-    Args:
-        total: steps of the whole.
-        done: steps done so far.
-        per_step: images per step.
-    """
+    """Rate and time left of `total` steps of `per_step` images, since the last `restart`."""
 
     def __init__(self, total: int, done: int, per_step: int):
         self.total, self.per_step = total, per_step

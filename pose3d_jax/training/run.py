@@ -19,7 +19,7 @@ from pose3d_jax.checkpoints import load
 from pose3d_jax.checkpoints.stage import StageCheckpoints, restore_variables
 from pose3d_jax.data.backgrounds import WithBackgrounds
 from pose3d_jax.data.catalog import BUILT_IN, is_prepared, open_dataset
-from pose3d_jax.data.sources import Domain, evenly_spaced, open_backgrounds, open_domain
+from pose3d_jax.data.sources import Domain, open_backgrounds, open_domain, subset
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import Variables, flatten, make_network, unflatten
 from pose3d_jax.models.widening import widen
@@ -36,12 +36,7 @@ from pose3d_jax.training.directory import (
 from pose3d_jax.training.interruption import Interruption
 from pose3d_jax.training.loop import Run, Validate, iterate
 from pose3d_jax.training.progress import MetricsLog
-from pose3d_jax.training.state import (
-    TrainState,
-    check_batch_size,
-    initial_state,
-    make_optimizer,
-)
+from pose3d_jax.training.state import TrainState, check_batch_size, initial_state, make_optimizer
 
 log = logging.getLogger(__name__)
 
@@ -93,12 +88,7 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path, prepare: Prepare | 
 
 
 def train(run: Run, interruption: Interruption, validate: Validate) -> None:
-    """Trains the unfinished stages of a run.
-
-    Args:
-        run: from `set_up`.
-        interruption: asked between iterations.
-        validate: see `loop.iterate`.
+    """Trains the unfinished stages of a run; see `loop.iterate`.
 
     Raises:
         Interrupted: a signal came; the state is saved.
@@ -217,14 +207,13 @@ def train_stage(run: Run, stage: Stage, interruption: Interruption, validate: Va
 
 def _summary(domain: Domain) -> dict[str, Any]:
     """Values that distinguish a data set from another of the same name."""
-    records = [domain.train[int(i)] for i in evenly_spaced(len(domain.train), 8)]
     return {
         "name": domain.name,
         "training records": len(domain.train),
         "held-out records": len(domain.test),
         "image side": domain.image_side,
         "bone length sum": domain.bone_length_sum,
-        "some images": [zlib.crc32(record["image"]) for record in records],
+        "some images": [zlib.crc32(record["image"]) for record in subset(domain.train, 8)],
     }
 
 

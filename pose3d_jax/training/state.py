@@ -21,19 +21,12 @@ Metrics = dict[str, Float[Array, ""]]
 
 
 class TrainState(NamedTuple):
-    """The variables that training changes.
+    """The variables that training changes."""
 
-    Attributes:
-        step: number of finished iterations of this stage.
-        params: the network's parameters.
-        stats: running statistics of batch normalisation.
-        opt_state: state of the optimizer.
-    """
-
-    step: Int[Array, ""]
-    params: nnx.State
-    stats: nnx.State
-    opt_state: optax.OptState
+    step: Int[Array, ""]  # number of finished iterations of this stage
+    params: nnx.State  # the network's parameters
+    stats: nnx.State  # running statistics of batch normalisation
+    opt_state: optax.OptState  # state of the optimizer
 
     @property
     def variables(self) -> Variables:
@@ -122,11 +115,9 @@ def split_over_devices(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def check_batch_size(batch_size: int, domains: tuple[str, ...]) -> None:
-    """Checks that every device gets the same number of images of every domain.
+    """Checks that every device gets the same number of images of every domain (`stages.Stage`).
 
-    Args:
-        batch_size: of all devices together.
-        domains: of the batch's records, in turn; see `stages.Stage`.
+    `batch_size` is that of all devices together.
 
     Raises:
         UserError: the batch size is not divisible.
