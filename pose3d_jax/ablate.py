@@ -78,18 +78,12 @@ def main(argv: Sequence[str]) -> None:
 
 
 def report(
-    root: Path,
-    runs: dict[str, Run],
-    results: dict[str, list[Results]],
-    weights: Sequence[float],
+    root: Path, runs: dict[str, Run], results: dict[str, list[Results]], weights: Sequence[float]
 ) -> None:
     """Prints and writes the tables and pictures of all variants.
 
-    Args:
-        root: directory of the ablation.
-        runs: each variant's run of the first seed.
-        results: each variant's results by seed.
-        weights: of the geometric loss, where they are compared.
+    `runs` are each variant's of the first seed, `results` each variant's by seed, and `weights`
+    those of the geometric loss, where they are compared.
     """
     out = root / ("lambda_geo" if weights else "methods")
     out.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import same_color, to_hex
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pose3d_jax import metrics
@@ -116,8 +117,6 @@ def test_views_show_prediction_and_truth_upright_and_alike(split, rows):
 
 
 def test_nearer_bones_cover_the_others():
-    from matplotlib.figure import Figure
-
     pose = np.zeros((16, 3))
     pose[[0, 1, 2], 2] = -100.0  # The right leg is nearer to the camera,
     pose[[3, 4, 5], 0] = 100.0  # and the left one further right.
@@ -296,7 +295,7 @@ def test_a_saved_picture_is_whole_or_the_old_one(tmp_path, examples):
         picture.load()
         assert picture.format == "PNG" and picture.width > 1000
 
-    class Broken:
+    class Broken(Figure):
         def savefig(self, file, **_):
             file.write(b"half")
             raise OSError("no space left")

@@ -234,7 +234,8 @@ def test_configs_leave_room_for_augmentation():
 
 
 def test_contact_sheet_shows_the_joints(lab):
-    plain = contact_sheet(lab[:6], columns=4, side=68, joints=False)
+    hidden = [dict(record, joints_valid=np.zeros(16, bool)) for record in lab[:6]]
+    plain = contact_sheet(hidden, columns=4, side=68)
     drawn = contact_sheet(lab[:6], columns=4, side=68)
     assert plain.shape == drawn.shape == (136, 272, 3)
     x, y = lab[1]["joints_2d"][6].astype(int)

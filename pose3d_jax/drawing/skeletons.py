@@ -60,28 +60,16 @@ def draw_joints(
 
 
 def contact_sheet(
-    records: Sequence[Mapping[str, Any]],
-    columns: int = 8,
-    side: int = 160,
-    joints: bool | Sequence[bool] = True,
+    records: Sequence[Mapping[str, Any]], columns: int = 8, side: int = 160
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Arranges records of any data set in a grid.
-
-    Args:
-        records: of `pose3d_jax.records`; images as JPEG.
-        columns: images per row.
-        side: of each image, px.
-        joints: whether to draw the skeletons, for all records or for each.
-    """
-    flags = [joints] * len(records) if isinstance(joints, bool) else joints
+    """Arranges records (`pose3d_jax.records`) in a grid, `side` px each, with their skeletons."""
     rows = -(-len(records) // columns)
     sheet = np.full((rows * side, columns * side, 3), 255, np.uint8)
-    for i, (record, flag) in enumerate(zip(records, flags, strict=True)):
+    for i, record in enumerate(records):
         image = decode_image(record["image"])
         factor = side / image.shape[0]
         picture = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS))
-        if flag:
-            picture = draw_joints(picture, record["joints_2d"] * factor, record["joints_valid"])
+        picture = draw_joints(picture, record["joints_2d"] * factor, record["joints_valid"])
         top, left = i // columns * side, i % columns * side
         sheet[top : top + side, left : left + side] = picture
     return sheet
@@ -94,10 +82,7 @@ def draw_people(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draws the skeletons of all people in an image; see `draw_joints`.
 
-    Args:
-        image: RGB.
-        joints: px in `image`.
-        confidence: of each person; those of low confidence are dimmed. None draws all opaque.
+    People of low confidence are dimmed; without confidences, all are opaque.
     """
     opacities = np.ones(len(joints)) if confidence is None else opacity(confidence)
     for person in np.argsort(opacities, kind="stable"):

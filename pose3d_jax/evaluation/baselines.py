@@ -8,7 +8,7 @@ import numpy as np
 
 from pose3d_jax import geometry
 from pose3d_jax.data.catalog import is_prepared
-from pose3d_jax.data.sources import Subset, open_domain
+from pose3d_jax.data.sources import open_domain, subset
 from pose3d_jax.evaluation.poses import Labels, Poses, Setting, as_poses, to_labels
 from pose3d_jax.evaluation.predictions import read_labels
 from pose3d_jax.evaluation.protocols import redefine_poses
@@ -28,28 +28,17 @@ def lab_labels(
 
 
 def training_labels(source: Sequence, side: int) -> Labels:
-    """Labels of training records, evenly spaced over the split.
-
-    Args:
-        source: from `sources.open_source`.
-        side: of the network's crop, px.
-    """
-    return to_labels(read_labels(Subset(source, TRAINING_RECORDS)), side)
+    """Labels of training records, evenly spaced over the split; `side` is that of the crop, px."""
+    return to_labels(read_labels(subset(source, TRAINING_RECORDS)), side)
 
 
 def baselines(training: Labels | None, test: Labels, setting: Setting) -> dict[str, Poses]:
-    """Baseline poses, and a lower bound on the error.
-
-    Args:
-        training: labels of lab training records; without them the first two baselines are left
-            out.
-        test: labels of the records to predict.
-        setting: how the poses are scored.
+    """Baseline poses for the records of `test`, and a lower bound on the error.
 
     Returns:
         "mean pose" of the training records in px, depth and mm; "true 2D, mean depth"; and "true
         2D, true depth", whose error is the lower bound that weak perspective and the average size
-        leave.
+        leave. Without labels of training records, the last one alone.
     """
     true_depth = as_poses(test.joints, test.depth, setting, test.valid)
     if training is None:

@@ -7,17 +7,15 @@ entries have the same colours. The entry "truth" is grey.
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Real
+from matplotlib.figure import Figure
 
 from pose3d_jax.evaluation.scores import RATIO, UNITS
 from pose3d_jax.files import atomic_write
 from pose3d_jax.skeleton import BONE_GROUP_WEIGHTS, BONE_GROUPS, JOINT_NAMES
-
-if TYPE_CHECKING:
-    import matplotlib.figure
 
 TRUTH = "truth"
 
@@ -33,17 +31,15 @@ DPI = 150
 SHOWN_JOINTS = (9, 8, 7, 13, 12, 14, 11, 15, 10, 3, 2, 4, 1, 5, 0)
 
 
-def save(figure: "matplotlib.figure.Figure", path: str | os.PathLike) -> None:
+def save(figure: Figure, path: str | os.PathLike) -> None:
     """Writes a figure as PNG, atomically."""
     with atomic_write(path) as file:
         # The constrained layout may cut the last pixels of a label at the edge.
         figure.savefig(file, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.08)
 
 
-def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure; its size in inches."""
-    from matplotlib.figure import Figure  # Slow to import.
-
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -57,16 +53,11 @@ def _new_panels(width: float, height: float, rows: int = 1, columns: int = 1) ->
     return panels
 
 
-def plot_joint_errors(
-    errors: Mapping[str, Float[np.ndarray, "n 16"]], title: str
-) -> "matplotlib.figure.Figure":
+def plot_joint_errors(errors: Mapping[str, Float[np.ndarray, "n 16"]], title: str) -> Figure:
     """Mean error of each joint, one bar per entry.
 
-    The root is left out: its error is 0, since poses are aligned there.
-
-    Args:
-        errors: mm, by entry; NaN where a joint does not count.
-        title: of the picture.
+    Errors are mm; NaN where a joint does not count. The root is left out: its error is 0, since
+    poses are aligned there.
     """
     axes = _new_panels(WIDTH, 3.6)[0, 0]
     width, styles = 0.84 / len(errors), _styles(errors)
@@ -92,15 +83,10 @@ def plot_pck(
     unit: str,
     mark: float,
     title: str,
-) -> "matplotlib.figure.Figure":
-    """Percentage of joints within a threshold, over the threshold.
+) -> Figure:
+    """Percentage of joints within a threshold, over thresholds up to `limit`.
 
-    Args:
-        errors: by entry; NaN where a joint does not count.
-        limit: the largest threshold.
-        unit: of the errors.
-        mark: threshold whose percentage is in the legend.
-        title: of the picture.
+    Errors are by entry; NaN where a joint does not count. The legend has the percentage at `mark`.
     """
     axes = _new_panels(WIDTH * 0.9, 3.8)[0, 0]
     axes.axvline(mark, color="0.6", linewidth=0.8)
@@ -135,17 +121,14 @@ def plot_bone_lengths(
     poses: Mapping[str, Float[np.ndarray, "n 16 3"]],
     sum_ratios: Mapping[str, Float[np.ndarray, "n"]],
     title: str,
-) -> "matplotlib.figure.Figure":
+) -> Figure:
     """Distributions of bone-length ratios, which the geometric loss equalises, and of their sum.
 
     Eq. 3 has a degenerate minimum: equal, large depth differences along every limb's bone make all
     ratios of a group agree and every bone too long. So the ratios are shown with the sum only.
 
-    Args:
-        poses: mm, by entry; an image with a NaN is left out.
-        sum_ratios: sum of the 14 bones over the truth's, of the entries of `poses` without the
-            truth; NaN where there is no truth.
-        title: of the picture.
+    Poses are mm; an image with a NaN is left out. `sum_ratios` are the sums of the 14 bones over
+    the truth's.
     """
     panels = _new_panels(WIDTH, 5.2, 2, 3)
     styles = _styles(poses)
@@ -198,13 +181,10 @@ def bone_ratios(pose: Float[np.ndarray, "n 16 3"], group: str) -> Float[np.ndarr
 
 def plot_sweep(
     table: Mapping[float, Mapping[str, tuple[float, float]]], columns: Sequence[str], title: str
-) -> "matplotlib.figure.Figure":
-    """Several numbers over the weight of the geometric loss, one panel each.
+) -> Figure:
+    """Several columns of `scores.UNITS` over the weight of the geometric loss, one panel each.
 
-    Args:
-        table: by λ_geo, then by column: mean and standard deviation.
-        columns: to show, of `scores.UNITS`.
-        title: of the picture.
+    `table` has mean and standard deviation, by λ_geo, then by column.
     """
     weights = sorted(table)
     positive = [weight for weight in weights if weight > 0]

@@ -21,11 +21,7 @@ DIFFERENCES = {
 
 
 def comparison_tables(results: Mapping[str, Sequence[Results]]) -> list[Table]:
-    """Tables with mean and sample standard deviation over the seeds.
-
-    Args:
-        results: variant → its evaluations, one per seed.
-    """
+    """Tables with mean and sample standard deviation over each variant's evaluations by seed."""
     first = next(iter(results.values()))[0]["data"]
     tables = []
     for dataset in first:
@@ -65,10 +61,8 @@ def draw_comparison(
 ) -> None:
     """Draws the curves of several variants in one figure, for every data set.
 
-    Args:
-        out: directory of the pictures, one below it for each data set.
-        evaluations: variant → directory of one of its evaluations.
-        settings: how each data set is scored.
+    `out` gets a directory for each data set. `evaluations` are directories of evaluations, by
+    variant.
     """
     for setting in settings:
         name = split_directory(setting.dataset)
@@ -96,20 +90,14 @@ SWEEP_COLUMNS = (
 def draw_sweep(out: Path, results: Mapping[str, Sequence[Results]], weights: Sequence[float]):
     """Draws the summary over the weight of the geometric loss, for every data set.
 
-    Args:
-        out: see `draw_comparison`.
-        results: see `comparison_tables`.
-        weights: of the variants, in their order.
+    `weights` are those of the variants, in their order; `out` and `results` as above.
     """
     for dataset, first in next(iter(results.values()))[0]["data"].items():
         # A data set without 3D labels lacks some.
         columns = [name for name in SWEEP_COLUMNS if name in first["tables"]["summary"]]
         table = {}
         for weight, seeds in zip(weights, results.values(), strict=True):
-            rows = [result["data"][dataset]["tables"]["summary"] for result in seeds]
-            values = {name: [row[name] for row in rows] for name in columns}
-            table[weight] = {
-                name: (np.mean(v), np.std(v, ddof=len(v) > 1)) for name, v in values.items()
-            }
+            cells = over_seeds([result["data"][dataset]["tables"] for result in seeds])["summary"]
+            table[weight] = {n: c if isinstance(c, tuple) else (c, 0.0) for n, c in cells.items()}
         figure = charts.plot_sweep(table, columns, f"Weight of the geometric loss, {dataset}")
         charts.save(figure, out / split_directory(dataset) / "sweep.png")

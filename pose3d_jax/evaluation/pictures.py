@@ -2,19 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.figure import Figure
 
 from pose3d_jax import metrics
 from pose3d_jax.drawing.axes import plot_beside_truth, plot_bones, plot_crop
 from pose3d_jax.evaluation import charts, scores
 from pose3d_jax.evaluation.poses import Labels, Poses, Setting, to_pixels
 from pose3d_jax.skeleton import ROOT
-
-if TYPE_CHECKING:
-    import matplotlib.figure
 
 #: Titles and horizontal axes of the panels of `axes.plot_beside_truth`.
 VIEWS = (
@@ -47,19 +45,12 @@ def plot_examples(
     errors: Float[np.ndarray, "n"],
     setting: Setting,
     unit: str,
-) -> "matplotlib.figure.Figure":
+) -> Figure:
     """Draws the predictions of the best, median and worst image in 2D and 3D, with the truth.
 
     The true 2D skeleton is white. The views of a row have the same limits. A network without a
-    trained depth module is shown in 2D alone.
-
-    Args:
-        records: of the split, in the order of the poses, with JPEG images.
-        poses: the predictions.
-        labels: of the records.
-        errors: one per image; NaN where it does not count. At least one counts.
-        setting: of the split.
-        unit: of the errors.
+    trained depth module is shown in 2D alone. Errors are one per record; NaN where it does not
+    count.
     """
     order = np.argsort(errors, kind="stable")[: np.count_nonzero(~np.isnan(errors))]
     chosen = {"best": order[0], "median": order[(len(order) - 1) // 2], "worst": order[-1]}
@@ -89,13 +80,9 @@ def plot_examples(
 def draw_curves(
     place: Path, predicted: Mapping[str, Poses], labels: Labels, setting: Setting
 ) -> None:
-    """Draws errors per joint, PCK curves, and the distributions of bone lengths.
+    """Draws errors per joint, PCK curves, and the distributions of bone lengths, into a directory.
 
-    Args:
-        place: directory of the pictures.
-        predicted: poses by the name of the method that predicted them.
-        labels: of the same images.
-        setting: how they are scored.
+    Poses are by the name of the method that predicted them.
     """
 
     def by_method(errors, *arguments):

@@ -10,53 +10,31 @@ from pose3d_jax.images.crop import into_square
 
 
 class Labels(NamedTuple):
-    """The labels of a split's records, in the network's crop.
+    """The labels of a split's records, in the network's crop."""
 
-    Attributes:
-        joints: crop px.
-        depth: normalised; zeros without `has_3d`.
-        valid: annotated joints.
-        joints_3d: mm, camera frame.
-        has_3d: which records have 3D labels.
-        head_size: crop px.
-    """
-
-    joints: Float[np.ndarray, "n 16 2"]
-    depth: Float[np.ndarray, "n 16"]
-    valid: Bool[np.ndarray, "n 16"]
-    joints_3d: Float[np.ndarray, "n 16 3"]
-    has_3d: Bool[np.ndarray, "n"]
-    head_size: Float[np.ndarray, "n"]
+    joints: Float[np.ndarray, "n 16 2"]  # crop px
+    depth: Float[np.ndarray, "n 16"]  # normalised; zeros without `has_3d`
+    valid: Bool[np.ndarray, "n 16"]  # annotated joints
+    joints_3d: Float[np.ndarray, "n 16 3"]  # mm, camera frame
+    has_3d: Bool[np.ndarray, "n"]  # which records have 3D labels
+    head_size: Float[np.ndarray, "n"]  # crop px
 
 
 class Poses(NamedTuple):
-    """Predicted poses of a network or a baseline, with the joint definitions of the data set.
+    """Predicted poses of a network or a baseline, with the joint definitions of the data set."""
 
-    Attributes:
-        joints: crop px.
-        depth: normalised.
-        millimetres: root-relative.
-    """
-
-    joints: Float[np.ndarray, "n 16 2"]
-    depth: Float[np.ndarray, "n 16"]
-    millimetres: Float[np.ndarray, "n 16 3"]
+    joints: Float[np.ndarray, "n 16 2"]  # crop px
+    depth: Float[np.ndarray, "n 16"]  # normalised
+    millimetres: Float[np.ndarray, "n 16 3"]  # root-relative
 
 
 class Setting(NamedTuple):
-    """How poses of a split are scored.
+    """How poses of a split are scored."""
 
-    Attributes:
-        side: of the network's crop, px.
-        bone_length_sum: `AvgSumLen` to which predictions are scaled, mm (Sec. 4.1.2).
-        dataset: name of the split (`protocols.split_name`), which selects the protocol.
-        with_depth: False for a network without a trained depth module (stage 1).
-    """
-
-    side: int
-    bone_length_sum: float
-    dataset: str
-    with_depth: bool = True
+    side: int  # of the network's crop, px
+    bone_length_sum: float  # `AvgSumLen` to which predictions are scaled, mm (Sec. 4.1.2)
+    dataset: str  # name of the split (`protocols.split_name`), which selects the protocol
+    with_depth: bool = True  # False for a network without a trained depth module (stage 1)
 
 
 #: The fields of a record that `to_labels` reads.

@@ -16,7 +16,7 @@ from pose3d_jax import processors
 from pose3d_jax.checkpoints import TrainedNetwork
 from pose3d_jax.data.catalog import open_dataset
 from pose3d_jax.data.loader import FIELDS, evaluation_batches
-from pose3d_jax.data.sources import Subset, has_records, open_source
+from pose3d_jax.data.sources import open_source, subset
 from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation.poses import LABEL_FIELDS, Labels, Poses, as_poses, to_labels
 from pose3d_jax.evaluation.protocols import (
@@ -42,44 +42,26 @@ _ORIGIN_FIELDS = ("image_id", "subject", "action")
 
 
 class Split(NamedTuple):
-    """A split of a prepared data set.
+    """A split of a prepared data set."""
 
-    Attributes:
-        name: of the split in results (`split_name`).
-        source: its records.
-        image_side: side of its images, px.
-    """
-
-    name: str
-    source: Sequence
-    image_side: int
+    name: str  # of the split in results (`split_name`)
+    source: Sequence  # its records
+    image_side: int  # side of its images, px
 
 
 class Predictions(NamedTuple):
-    """Predictions and labels of a split, in the order of its records.
+    """Predictions and labels of a split, in the order of its records."""
 
-    Attributes:
-        poses: the network's.
-        labels: of the records.
-        image_ids: of the records.
-        groups: the scene of every record where the data set has scenes, else its action.
-        digest: see `records_digest`.
-    """
-
-    poses: Poses
-    labels: Labels
-    image_ids: Shaped[np.ndarray, "n"]
+    poses: Poses  # the network's
+    labels: Labels  # of the records
+    image_ids: Shaped[np.ndarray, "n"]  # of the records
+    #: The scene of every record where the data set has scenes, else its action.
     groups: Shaped[np.ndarray, "n"]
-    digest: str
+    digest: str  # see `records_digest`
 
 
 def open_split(name: str, data_dir: str | os.PathLike | None, limit: int | None = None) -> Split:
-    """Opens the test split of a data set, or another one.
-
-    Args:
-        name: of the data set, or `NAME:SPLIT`.
-        data_dir: directory of the data sets; TFDS's default by default.
-        limit: number of records, evenly spaced over the split; all by default.
+    """Opens the test split of a data set, or `NAME:SPLIT`; at most `limit` evenly spaced records.
 
     Raises:
         UserError: the data set is not prepared, or the split has no records.
@@ -87,12 +69,9 @@ def open_split(name: str, data_dir: str | os.PathLike | None, limit: int | None 
     dataset, _, split = name.partition(":")
     builder = open_dataset(dataset, data_dir)
     split = split or protocol_of(dataset).test_split
-    if not has_records(builder, split):
-        splits = ", ".join(builder.info.splits) or "none"
-        raise UserError(f"{dataset} has no records in the split {split!r}; it has {splits}.")
     return Split(
         name=split_name(dataset, split),
-        source=Subset(open_source(builder, split), limit),
+        source=subset(open_source(builder, split), limit),
         image_side=int(builder.info.metadata["image_side"]),
     )
 
@@ -108,11 +87,7 @@ def read_labels(source: Sequence) -> dict[str, np.ndarray]:
 
 
 def records_digest(records: Mapping[str, np.ndarray]) -> str:
-    """Hash of records' labels and identifiers: results hold for records with the same one.
-
-    Args:
-        records: from `read_labels`.
-    """
+    """Hash of labels and identifiers from `read_labels`: results hold for records with the same."""
     digest = hashlib.sha256("\0".join(np.char.decode(records["image_id"]).tolist()).encode())
     for name in LABEL_FIELDS:
         digest.update(np.ascontiguousarray(records[name]))

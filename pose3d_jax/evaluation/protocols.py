@@ -28,31 +28,26 @@ NEITHER_PELVIS_NOR_THORAX = ~np.isin(np.arange(NUM_JOINTS), (PELVIS, THORAX))
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How a split of a data set is evaluated.
+    """How a split of a data set is evaluated."""
 
-    Attributes:
-        test_split: name of the held-out split.
-        thorax_is_midway: the records have the spine in the thorax's place; the predicted thorax is
-            replaced by the midpoint of pelvis and neck, as in the release.
-        hips_raised_by: the predicted pelvis and hips are moved by this share of the vector from
-            pelvis to neck, because the data set has them higher (Sec. 4.1.2).
-        bone_length_sum: `AvgSumLen` in mm to which predictions are scaled; None for that of the
-            data on which the network was trained.
-        size_known: predictions are scaled to the truth's size ("global scale known", Sec. 4.1.2).
-        counts_pelvis_and_thorax: whether their 3D errors count.
-        scenes: scene of each subject, for tables by scene; without scenes tables are by action.
-        torso_pck: measures PCK@0.2, too, the metric of Leeds Sports Pose (`metrics.pck`).
-        published: table → row → column → published number.
-    """
-
-    test_split: str = "test"
+    test_split: str = "test"  # name of the held-out split
+    #: The records have the spine in the thorax's place; the predicted thorax is replaced by the
+    #: midpoint of pelvis and neck, as in the release.
     thorax_is_midway: bool = False
+    #: The predicted pelvis and hips are moved by this share of the vector from pelvis to neck,
+    #: because the data set has them higher (Sec. 4.1.2).
     hips_raised_by: float = 0.0
+    #: `AvgSumLen` in mm to which predictions are scaled; None for that of the data on which the
+    #: network was trained.
     bone_length_sum: float | None = None
+    #: Predictions are scaled to the truth's size ("global scale known", Sec. 4.1.2).
     size_known: bool = False
-    counts_pelvis_and_thorax: bool = True
+    counts_pelvis_and_thorax: bool = True  # whether their 3D errors count
+    #: Scene of each subject, for tables by scene; without scenes tables are by action.
     scenes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    #: PCK@0.2 is measured, too, the metric of Leeds Sports Pose (`metrics.pck`).
     torso_pck: bool = False
+    #: Table → row → column → published number.
     published: Tables = dataclasses.field(default_factory=dict)
 
 
@@ -96,12 +91,9 @@ def protocol_of(dataset: str) -> Protocol:
 
 
 def make_setting(config: ml_collections.ConfigDict, dataset: str, *, with_depth: bool) -> Setting:
-    """The setting in which the predictions of a config's network are scored.
+    """The setting in which a network's predictions of a split are scored.
 
-    Args:
-        config: of the network.
-        dataset: name of the split.
-        with_depth: whether the depth module is trained.
+    `with_depth` is false for a network without a trained depth module.
     """
     own_size = protocol_of(dataset).bone_length_sum
     return Setting(
@@ -115,9 +107,7 @@ def make_setting(config: ml_collections.ConfigDict, dataset: str, *, with_depth:
 def split_name(dataset: str, split: str = "") -> str:
     """Name of a split in results: the data set's name, with `:SPLIT` unless it is the test split.
 
-    Args:
-        dataset: `mpii`, or a configuration such as `human36m/every_64`.
-        split: of the data set, or a slice of one; the test split by default.
+    The split may be a slice, and the data set a configuration such as `human36m/every_64`.
     """
     return f"{dataset}:{split}" if split not in ("", protocol_of(dataset).test_split) else dataset
 

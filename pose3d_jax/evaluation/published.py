@@ -1,11 +1,29 @@
-"""Published numbers, to stand beside our own on the same data sets: Tables 1–4 of the paper.
+"""Published results on the same data sets: Tables 1–4 of the paper.
 
-And what Convolutional Pose Machines (Wei et al., CVPR 2016) reach on Leeds Sports Pose.
+For Leeds Sports Pose, those of Convolutional Pose Machines (Wei et al., CVPR 2016).
 """
 
 from collections.abc import Mapping, Sequence
 
 from pose3d_jax.stages import METHODS
+
+#: Table → row → column → number.
+Tables = Mapping[str, Mapping[str, Mapping[str, float]]]
+
+#: What in the preset `paper` is known to differ from the release's training and evaluation.
+#: docs/paper-preset.md has the whole comparison.
+KNOWN_DIFFERENCES = (
+    "Batches are half lab and half wild; the release draws every image from either at random.",
+    "Running variances are biased (over N); the release's are unbiased (over N - 1).",
+    "Depths are relative to the pelvis; the release's to joint 7, which no metric uses. In both, "
+    "joint 7 is scored as the midpoint of pelvis and neck against Human3.6M's spine.",
+    "No flip: every image is predicted once (pose3d_jax.evaluate --flip averages two).",
+)
+
+
+def _table(columns: Sequence[str], rows: Mapping[str, Sequence[float]]):
+    return {name: dict(zip(columns, row, strict=True)) for name, row in rows.items()}
+
 
 _ACTIONS = (
     "Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases",
@@ -51,58 +69,35 @@ _TABLE_1 = {
     ),
 }  # fmt: skip
 
-#: PCKh@0.5 in percent on Human3.6M.
-_TABLE_2 = dict(zip(METHODS, (90.01, 90.57, 90.93, 91.62)))
-
-_SCENES = ("Studio GS", "Studio no GS", "Outdoor", "all", "AUC")
-#: 3DPCK by scene, and AUC, in percent on MPI-INF-3DHP.
-_TABLE_3 = {
-    "Mehta et al. (H36M+MPII)": (70.8, 62.3, 58.8, 64.7, 31.7),
-    METHODS[0]: (34.4, 40.8, 13.6, 31.5, 18.0),
-    METHODS[1]: (45.6, 45.1, 14.4, 37.7, 20.9),
-    METHODS[2]: (68.8, 61.2, 67.5, 65.8, 32.1),
-    METHODS[3]: (71.1, 64.7, 72.7, 69.2, 32.5),
-    "Mehta et al. (MPI-INF-3DHP)": (84.1, 68.9, 59.6, 72.5, 36.9),
-}
-
-#: What in the preset `paper` is known to differ from the release's training and evaluation.
-#: docs/paper-preset.md has the whole comparison.
-KNOWN_DIFFERENCES = (
-    "Batches are half lab and half wild; the release draws every image from either at random.",
-    "Running variances are biased (over N); the release's are unbiased (over N - 1).",
-    "Depths are relative to the pelvis; the release's to joint 7, which no metric sees. In both, "
-    "joint 7 is scored as the midpoint of pelvis and neck against Human3.6M's spine.",
-    "No flip: every image is predicted once (pose3d_jax.evaluate --flip averages two).",
-)
-
-_LIMBS = ("upper arm", "lower arm", "upper leg", "lower leg")
-#: Left-right differences: mm on MPI-INF-3DHP, px of a crop of 256 on MPII.
-_TABLE_4 = {
-    "mpi_inf_3dhp": {
-        METHODS[2]: (42.4, 60.4, 43.5, 59.4),
-        METHODS[3]: (37.8, 50.7, 43.4, 47.8),
-    },
-    "mpii": {
-        METHODS[2]: (6.27, 10.11, 6.89, 8.03),
-        METHODS[3]: (4.80, 6.64, 4.93, 6.22),
-    },
-}
-
-#: Table → row → column → number.
-Tables = Mapping[str, Mapping[str, Mapping[str, float]]]
-
-
-def _table(columns: Sequence[str], rows: Mapping[str, Sequence[float]]):
-    return {name: dict(zip(columns, row, strict=True)) for name, row in rows.items()}
-
-
 HUMAN36M: Tables = {
     "table1": _table(_ACTIONS, _TABLE_1),
-    "table2": {name: {"mean": value} for name, value in _TABLE_2.items()},
+    #: PCKh@0.5, %.
+    "table2": {name: {"mean": value} for name, value in zip(METHODS, (90.01, 90.57, 90.93, 91.62))},
 }
+_LIMBS = ("upper arm", "lower arm", "upper leg", "lower leg")
 MPI_INF_3DHP: Tables = {
-    "table3": _table(_SCENES, _TABLE_3),
-    "table4": _table(_LIMBS, _TABLE_4["mpi_inf_3dhp"]),
+    #: 3DPCK by scene, and AUC, %.
+    "table3": _table(
+        ("Studio GS", "Studio no GS", "Outdoor", "all", "AUC"),
+        {
+            "Mehta et al. (H36M+MPII)": (70.8, 62.3, 58.8, 64.7, 31.7),
+            METHODS[0]: (34.4, 40.8, 13.6, 31.5, 18.0),
+            METHODS[1]: (45.6, 45.1, 14.4, 37.7, 20.9),
+            METHODS[2]: (68.8, 61.2, 67.5, 65.8, 32.1),
+            METHODS[3]: (71.1, 64.7, 72.7, 69.2, 32.5),
+            "Mehta et al. (MPI-INF-3DHP)": (84.1, 68.9, 59.6, 72.5, 36.9),
+        },
+    ),
+    #: Left-right differences, mm.
+    "table4": _table(
+        _LIMBS, {METHODS[2]: (42.4, 60.4, 43.5, 59.4), METHODS[3]: (37.8, 50.7, 43.4, 47.8)}
+    ),
+}
+#: Left-right differences, px of a crop of 256.
+MPII: Tables = {
+    "table4": _table(
+        _LIMBS, {METHODS[2]: (6.27, 10.11, 6.89, 8.03), METHODS[3]: (4.80, 6.64, 4.93, 6.22)}
+    )
 }
 #: Mean PCK@0.2 in percent, the head's joints included.
 LSP: Tables = {
@@ -111,4 +106,3 @@ LSP: Tables = {
         "Wei et al., trained on MPII too": {"mean with head": 90.5},
     }
 }
-MPII: Tables = {"table4": _table(_LIMBS, _TABLE_4["mpii"])}

@@ -13,11 +13,7 @@ from jaxtyping import Bool, Float, Int
 from pose3d_jax import geometry, metrics
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.evaluation.poses import Labels, Poses, Setting, as_poses, scale_to, to_pixels
-from pose3d_jax.evaluation.protocols import (
-    NEITHER_PELVIS_NOR_THORAX,
-    counted_joints,
-    protocol_of,
-)
+from pose3d_jax.evaluation.protocols import NEITHER_PELVIS_NOR_THORAX, counted_joints, protocol_of
 from pose3d_jax.skeleton import ROOT, SYMMETRIC_LIMBS
 
 PERCENT, MM = "%", "mm"
@@ -49,15 +45,10 @@ _LIMB_JOINTS = sorted({j for bones in SYMMETRIC_LIMBS.values() for bone in bones
 
 
 class Measure(NamedTuple):
-    """Numerator and denominator of a metric for each image.
+    """Numerator and denominator of a metric for each image."""
 
-    Attributes:
-        total: addend of the sum.
-        count: addend of the divisor.
-    """
-
-    total: Float[np.ndarray, "n"]
-    count: Float[np.ndarray, "n"]
+    total: Float[np.ndarray, "n"]  # addend of the sum
+    count: Float[np.ndarray, "n"]  # addend of the divisor
 
     def mean(self, images: Int[np.ndarray, "m"] | Bool[np.ndarray, "n"] | None = None) -> float:
         """The mean over selected images, by default all; NaN where nothing counts."""
@@ -143,7 +134,7 @@ def _by_group(
 
 def _symmetry_measures(poses: Poses, labels: Labels, setting: Setting) -> dict[str, Measure]:
     every_image = np.ones(len(poses.joints), bool)
-    # Where poses are compared at the truth's size, images without truth have no size in mm.
+    # Where poses are compared at the truth's size, images without truth have no size in mm
     known = labels.has_3d if labels.has_3d.any() else every_image
     in_crop = to_pixels(poses, setting.side) * (PIXEL_SIDE / setting.side)
     with_true_2d = _scored(_with_true_2d(poses, labels, setting), labels, setting)

@@ -24,18 +24,13 @@ Results = dict[str, Any]
 
 
 class Table(NamedTuple):
-    """Named rows of numbers.
+    """Named rows of numbers."""
 
-    Attributes:
-        title: metric, unit and data set.
-        rows: name → column → cell; a row may lack columns. The unit of a column named as in
-            `scores.UNITS` is shown with it.
-        note: a text below the table.
-    """
-
-    title: str
+    title: str  # metric, unit and data set
+    #: Name → column → cell; a row may lack columns. The unit of a column named as in `scores.UNITS`
+    #: is shown with it.
     rows: Mapping[str, Mapping[str, Cell]]
-    note: str = ""
+    note: str = ""  # a text below the table
 
     @property
     def columns(self) -> list[str]:
@@ -44,11 +39,7 @@ class Table(NamedTuple):
 
 
 def tabulate(measures: Mapping[str, Measure], groups: np.ndarray) -> dict[str, Row]:
-    """One method's row of every table.
-
-    Args:
-        measures: from `scores.compute_measures`.
-        groups: the action or scene of every image.
+    """One method's row of every table, by action or scene (`groups`, one for each image).
 
     Returns:
         "summary", and "table1" … "table4" where there are labels for them; "table4 true 2D" has the
@@ -78,25 +69,16 @@ def tabulate(measures: Mapping[str, Measure], groups: np.ndarray) -> dict[str, R
 
 
 def result_tables(results: Results, kinds: Sequence[str] | None = None) -> list[Table]:
-    """The tables of an evaluation.
-
-    Args:
-        results: from `report.evaluate`.
-        kinds: of tables ("summary", "table1", …); all by default.
-    """
+    """The tables of an evaluation (`report.evaluate`), of some `kinds` or of all."""
     tables = []
     for dataset, result in results["data"].items():
         ours = results["method"] + (" (ours)" if protocol_of(dataset).published else "")
-        low, high = (
-            {name: interval[end] for name, interval in result["intervals"].items()}
-            for end in (0, 1)
-        )
-        rows = {
-            ours: result["tables"],
-            "95 % interval, from": {"summary": low},
-            "95 % interval, to": {"summary": high},
-            **{name: {"summary": row} for name, row in result["baselines"].items()},
-        }
+        summaries = {
+            f"95 % interval, {word}": {name: ends[i] for name, ends in result["intervals"].items()}
+            for i, word in enumerate(("from", "to"))
+        } | result["baselines"]
+        rows = {ours: result["tables"]}
+        rows |= {name: {"summary": row} for name, row in summaries.items()}
         if kinds is not None:
             rows = {name: {k: row[k] for k in kinds if k in row} for name, row in rows.items()}
         tables += dataset_tables(rows, dataset, result["images"])
@@ -106,10 +88,7 @@ def result_tables(results: Results, kinds: Sequence[str] | None = None) -> list[
 def dataset_tables(rows: Mapping[str, Rows], dataset: str, images: int) -> list[Table]:
     """The tables of a data set; published rows come first.
 
-    Args:
-        rows: name of a row → its cells in every kind of table.
-        dataset: name of the split.
-        images: their number.
+    `rows` has the cells of a row in every kind of table; `images` is the number of images.
     """
     kinds = sorted(set().union(*rows.values()))
     paper = protocol_of(dataset).published
@@ -137,13 +116,9 @@ def dataset_tables(rows: Mapping[str, Rows], dataset: str, images: int) -> list[
 
 
 def tables_beside_paper(results: Results) -> list[Table]:
-    """Our 3D error beside the paper's of the same method, and the known differences.
+    """The 3D errors beside the paper's of the same method, and the known differences.
 
-    Args:
-        results: from `report.evaluate`.
-
-    Returns:
-        A table for each data set on which both have 3D errors in mm.
+    A table for each data set on which both have 3D errors in mm.
     """
     tables = []
     method = results["method"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pose3d_jax.checkpoints import TrainedNetwork
 from pose3d_jax.checkpoints.stage import restore_variables
-from pose3d_jax.data.sources import Subset, evenly_spaced
+from pose3d_jax.data.sources import evenly_spaced, subset
 from pose3d_jax.drawing.skeletons import contact_sheet
 from pose3d_jax.evaluation import report, scores
 from pose3d_jax.evaluation.baselines import training_labels
@@ -82,7 +82,7 @@ def _splits(run: Run, limit: int | None = None) -> dict[str, Split]:
     return {
         name: Split(
             split_name(domain.name, run.config.data[name].test),
-            Subset(domain.test, limit),
+            subset(domain.test, limit),
             run.image_side,
         )
         for name, domain in run.domains.items()
@@ -98,11 +98,7 @@ def prediction_sheet(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A picture of records with labelled joints in the upper row, predicted ones in the lower.
 
-    Args:
-        source: the records, in the order of the poses.
-        poses: their predictions.
-        side: of the network's input, px.
-        count: number of records, evenly spaced.
+    `count` evenly spaced records are shown; `side` is that of the network's input, px.
     """
     places = evenly_spaced(len(source), count)
     records = [source[int(i)] for i in places]

@@ -50,9 +50,8 @@ NOT_EMPTY = ("domains", "train", "scales")
 def check_values(tree: Any) -> None:
     """Checks each value of a config by itself. Unknown keys in known sections are ignored.
 
-    Args:
-        tree: nested dictionaries, sequences and plain values; keys may be missing, as in the
-            configs of older versions.
+    The config is nested dictionaries, sequences and plain values; keys may be missing, as in the
+    configs of older versions.
 
     Raises:
         ValueError: a value is impossible; the message names it.

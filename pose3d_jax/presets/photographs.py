@@ -36,27 +36,25 @@ def open_data() -> ml_collections.ConfigDict:
     """
     config = paper()
     config.model.update(
-        {
-            "input_side": 128,
-            "stem": "patch",
-            "stacks": 1,
-            "levels": 3,
-            "features": 96,
-            "level_features": (96, 192, 384, 384),
-            "level_modules": (1, 2, 2, 2),
-            "depth_levels": 3,
-            "depth_modules": 1,
-            "depth_features": (128, 256, 256),
-            "detector_features": 96,
-            "lifter_features": (512, 512, 512),
-            "decoding": "log_parabola",
-            "init": "lecun",
-            "zero_init_outputs": True,
-            "output_scale": 0.1,
-        }
+        input_side=128,
+        stem="patch",
+        stacks=1,
+        levels=3,
+        features=96,
+        level_features=(96, 192, 384, 384),
+        level_modules=(1, 2, 2, 2),
+        depth_levels=3,
+        depth_modules=1,
+        depth_features=(128, 256, 256),
+        detector_features=96,
+        lifter_features=(512, 512, 512),
+        decoding="log_parabola",
+        init="lecun",
+        zero_init_outputs=True,
+        output_scale=0.1,
     )
     config.precision.compute = "auto"
-    config.targets.update({"sigma": 1.0, "lab_joints": "projection"})
+    config.targets.update(sigma=1.0, lab_joints="projection")
     config.data.lab = {"name": "synthetic/varied", "train": "train", "test": "test"}
     # The last tenth of LSP's own training photographs is held out, to choose between networks.
     config.data.wild = {
@@ -66,60 +64,54 @@ def open_data() -> ml_collections.ConfigDict:
     }
     config.data.batch_size = 32
     config.augmentation.update(
-        {
-            "lab": True,
-            "scale_mean": 0.1,
-            "scale_sigma": 0.3,
-            "scale_limit": 0.6,
-            "rotation_sigma": 20.0,
-            "rotation_limit": 40.0,
-            "shift_limit": 0.12,
-            "cut_probability": 0.3,
-            "empty_probability": 0.08,
-            "clutter_probability": 0.4,
-            "blur_probability": 0.2,
-            "grey_probability": 0.1,
-        }
+        lab=True,
+        scale_mean=0.1,
+        scale_sigma=0.3,
+        scale_limit=0.6,
+        rotation_sigma=20.0,
+        rotation_limit=40.0,
+        shift_limit=0.12,
+        cut_probability=0.3,
+        empty_probability=0.08,
+        clutter_probability=0.4,
+        blur_probability=0.2,
+        grey_probability=0.1,
     )
     config.loss.unlabelled_joints = "ignored"
-    config.optimizer.update({"name": "adam", "momentum": 0.9, "decay": 0.999})
+    config.optimizer.update(name="adam", momentum=0.9, decay=0.999)
     config.stages.update(
-        {
-            "stage1": stage(
-                steps=32_000,
-                domains=("wild", "wild", "wild", "lab"),
-                learning_rate=1.5e-3,
-                warmup_steps=300,
-                decay_steps=12_000,
-            ),
-            "stage2": stage(
-                steps=300,
-                domains=("lab",),
-                learning_rate=1e-3,
-                warmup_steps=50,
-                lambda_reg=0.04,
-                depth_only=True,
-            ),
-            "stage3": stage(
-                steps=900,
-                domains=("lab", "lab", "lab", "wild"),
-                learning_rate=1e-3,
-                warmup_steps=50,
-                decay_steps=800,
-                lambda_reg=0.04,
-                lambda_geo=0.002,
-                depth_only=True,
-            ),
-        }
+        stage1=stage(
+            steps=32_000,
+            domains=("wild", "wild", "wild", "lab"),
+            learning_rate=1.5e-3,
+            warmup_steps=300,
+            decay_steps=12_000,
+        ),
+        stage2=stage(
+            steps=300,
+            domains=("lab",),
+            learning_rate=1e-3,
+            warmup_steps=50,
+            lambda_reg=0.04,
+            depth_only=True,
+        ),
+        stage3=stage(
+            steps=900,
+            domains=("lab", "lab", "lab", "wild"),
+            learning_rate=1e-3,
+            warmup_steps=50,
+            decay_steps=800,
+            lambda_reg=0.04,
+            lambda_geo=0.002,
+            depth_only=True,
+        ),
     )
     config.run.update(
-        {
-            "log_every": 100,
-            "save_every": 500,
-            "evaluate_every": 1_000,
-            "evaluate_images": 500,
-            "keep_every": 2_000,
-            "reading_threads": 2,
-        }
+        log_every=100,
+        save_every=500,
+        evaluate_every=1_000,
+        evaluate_images=500,
+        keep_every=2_000,
+        reading_threads=2,
     )
     return config
