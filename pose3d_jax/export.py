@@ -33,10 +33,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pose3d_jax import web
-from pose3d_jax.checkpoints.loading import pack
-from pose3d_jax.checkpoints.packed import SUFFIX
+from pose3d_jax.checkpoints import load
+from pose3d_jax.checkpoints.packed import SUFFIX, write_packed
 from pose3d_jax.errors import UserError
 from pose3d_jax.interop.one_file import export, export_onnx
+from pose3d_jax.models.variables import flatten
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.programs.flags import define_path
 from pose3d_jax.programs.run import expand_path, run_program
@@ -65,7 +66,8 @@ def main(argv: Sequence[str]) -> None:
         # Few ONNX runtimes have bfloat16 kernels.
         size = export_onnx(Predictor.from_checkpoint(checkpoint, compute="float32"), path)
     elif suffix == SUFFIX:
-        size = pack(checkpoint, path)
+        trained = load(checkpoint)
+        size = write_packed(path, trained.config, flatten(trained.variables))
     else:
         raise UserError(f"{path} must end in .jaxexport, .onnx or {SUFFIX}: the kind of the file.")
     log.info("%s: %.1f MB", path, size / 1e6)

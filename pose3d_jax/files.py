@@ -25,15 +25,11 @@ CHECKSUM = "checksum"
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
-    """Opens a file that is written atomically.
+    """Opens a file ("wb", or "w" for UTF-8) that is written atomically.
 
     The content goes to a hidden temporary file in the same directory, is flushed to the disk, and
     is then renamed, replacing an existing file. An exception or a kill leaves the existing file
     unchanged.
-
-    Args:
-        path: of the file.
-        mode: "wb" or "w" (UTF-8).
     """
     path = Path(path)
     # Processes and threads that write the same file have temporary files of their own.
@@ -89,11 +85,8 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
     """Holds a lock: a file with the description of this process.
 
     The system releases the lock at the end of the process, however it ends. On file systems without
-    locks there is a warning.
-
-    Args:
-        path: of the file.
-        refusal: returns the error message, given the description of the lock's holder.
+    locks there is a warning. `refusal` returns the error message, given the description of the
+    lock's holder.
 
     Raises:
         UserError: another process holds the lock.
@@ -130,9 +123,7 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
 def local_path(path: str | os.PathLike, flag: str) -> Path:
     """An absolute path of the local file system, `~` expanded.
 
-    Args:
-        path: as the user wrote it.
-        flag: the option or variable that it comes from, for the error message.
+    `flag` is the option or variable that the path comes from, for the error message.
 
     Raises:
         UserError: the path is remote (`gs://…`), or `~` has no home directory.
@@ -160,10 +151,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(path: str | os.PathLike, tree: Any, *, checksummed: bool = False) -> None:
     """Writes JSON atomically; numbers that are not finite become null.
 
-    Args:
-        path: of the file.
-        tree: of dictionaries, sequences and plain values.
-        checksummed: add a checksum of the content, which must be a dictionary.
+    A checksum of the content, which must be a dictionary, is added if `checksummed`.
     """
     tree = _map_leaves(tree, _finite)
     if checksummed:

@@ -17,10 +17,10 @@ from typing import NamedTuple
 import ml_collections
 from flax import nnx
 
-from pose3d_jax.checkpoints.packed import SUFFIX, read_packed, write_packed
+from pose3d_jax.checkpoints.packed import SUFFIX, read_packed
 from pose3d_jax.errors import UserError
 from pose3d_jax.models import precision
-from pose3d_jax.models.variables import Variables, abstract_network, flatten, unflatten
+from pose3d_jax.models.variables import Variables, abstract_network, unflatten
 from pose3d_jax.stages import get_stage
 from pose3d_jax.untrusted import reason
 
@@ -31,19 +31,12 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
 class TrainedNetwork(NamedTuple):
-    """A trained network and the config that it was trained with.
+    """A trained network and the config that it was trained with."""
 
-    Attributes:
-        config: of the network's last stage and the stages before it.
-        graphdef: structure of the network.
-        variables: parameters and statistics.
-        with_depth: whether the last stage trained the depth module.
-    """
-
-    config: ml_collections.ConfigDict
-    graphdef: nnx.GraphDef
-    variables: Variables
-    with_depth: bool
+    config: ml_collections.ConfigDict  # of the network's last stage and the stages before it
+    graphdef: nnx.GraphDef  # structure of the network
+    variables: Variables  # parameters and statistics
+    with_depth: bool  # whether the last stage trained the depth module
 
 
 def bundled_names() -> list[str]:
@@ -87,35 +80,15 @@ def passes(
     flip: bool | None = None,
     scales: Sequence[float] | None = None,
 ) -> tuple[bool, tuple[float, ...]]:
-    """What a network's predictions are averaged over.
+    """The passes that a network's predictions average: mirror images too, and crops of some scales.
 
-    Args:
-        config: of the network. Its section `passes`, where it has one, holds the defaults; without
-            it, each person is predicted once.
-        flip: also the mirror images; None for the default.
-        scales: crops this many times as large; None for the default.
+    None stands for the default: the section `passes` of the network's config or, without it, one
+    pass.
     """
     default = config.get("passes") or {}
     flip = default.get("flip", False) if flip is None else flip
     scales = default.get("scales", (1.0,)) if scales is None else scales
     return flip, tuple(scales)
-
-
-def pack(checkpoint: str | os.PathLike, path: str | os.PathLike) -> int:
-    """Writes a trained network as one packed file.
-
-    Args:
-        checkpoint: see `load`.
-        path: of the file; it ends in `.safetensors`.
-
-    Returns:
-        The file's size in bytes.
-
-    Raises:
-        UserError: there is no such network, or the file cannot be written.
-    """
-    trained = load(checkpoint)
-    return write_packed(path, trained.config, flatten(trained.variables))
 
 
 def results_directory(checkpoint: str | os.PathLike) -> Path:

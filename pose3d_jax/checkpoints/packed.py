@@ -30,12 +30,7 @@ _ENTRY = "pose3d_jax"
 def write_packed(
     path: str | os.PathLike, config: ml_collections.ConfigDict, arrays: Mapping[str, np.ndarray]
 ) -> int:
-    """Writes a network atomically.
-
-    Args:
-        path: of the file.
-        config: that the network was trained with.
-        arrays: parameters and statistics by name, float32.
+    """Writes a config, and parameters and statistics by name (float32), atomically.
 
     Returns:
         The file's size in bytes.
@@ -66,9 +61,7 @@ def check_writable(path: Path) -> None:
         raise UserError(f"{path} is a directory; name a file.")
 
 
-def read_packed(
-    path: str | os.PathLike,
-) -> tuple[ml_collections.ConfigDict, dict[str, np.ndarray]]:
+def read_packed(path: str | os.PathLike) -> tuple[ml_collections.ConfigDict, dict[str, np.ndarray]]:
     """Reads a file of `write_packed`.
 
     Returns:

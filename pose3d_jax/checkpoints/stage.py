@@ -139,11 +139,8 @@ class StageCheckpoints:
 def restore_variables(directory: str | os.PathLike, like: Variables) -> Variables:
     """Reads the network of a stage's newest undamaged checkpoint, without the optimizer's state.
 
-    Nothing in the directory is changed: a run may be in progress there.
-
-    Args:
-        directory: the stage's.
-        like: variables of the same structure and shapes.
+    Nothing in the directory is changed: a run may be in progress there. `like` are variables of the
+    same structure and shapes.
 
     Raises:
         UserError: there is no undamaged checkpoint, it is of another network, or it cannot be read
@@ -164,9 +161,7 @@ def restore_variables(directory: str | os.PathLike, like: Variables) -> Variable
 def _read(path: Path, fields: Sequence[str] | None = None) -> dict[str, np.ndarray] | None:
     """Reads a checkpoint's arrays; None, with a warning, if it is damaged.
 
-    Args:
-        path: the checkpoint's directory.
-        fields: first parts of the names of the arrays to read; all arrays by default.
+    Only arrays whose names start with one of `fields` are read; all by default.
 
     Raises:
         UserError: it cannot be read, and there is no proof of damage.

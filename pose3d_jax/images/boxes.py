@@ -1,7 +1,7 @@
-"""From person boxes to squares, and to the small, equally large patches that the device crops.
+"""From person boxes to squares, and to small patches of one size, which the device crops.
 
-A box is `(x, y, width, height)` in px of its image: left, top, and extent. The network sees the
-smallest square around the box's centre that holds it; where that leaves the image, it is black.
+A box is `(x, y, width, height)` in px of its image: left, top, and extent. The network's input is
+the smallest square around the box's centre that contains the box; black beyond the image.
 """
 
 import math
@@ -25,11 +25,7 @@ class InputError(UserError, ValueError):
 
 
 def check_image(image: Any, name: str) -> UInt8[np.ndarray, "_ _ 3"]:
-    """The image as an array.
-
-    Args:
-        image: uint8 RGB, (height, width, 3).
-        name: of the image, for messages.
+    """An image, named `name` in messages, as an array.
 
     Raises:
         InputError: it is not an RGB image of 8 bits.
@@ -53,11 +49,8 @@ def to_squares(
 ) -> Float[np.ndarray, "n 3"]:
     """The squares around boxes: centre x, y and side, px.
 
-    Args:
-        boxes: (x, y, width, height), one or several; None for the largest centred square.
-        image: that they are in.
-        margin: factor on the squares' sides.
-        name: of the image, for messages.
+    Boxes are (x, y, width, height), one or several, or None for the largest centred square.
+    `margin` is a factor on the squares' sides, and `name` that of the image in messages.
 
     Raises:
         InputError: a box is not four numbers, has no area, lies outside the image or is far larger.
@@ -101,16 +94,11 @@ def patch_side(input_side: int) -> int:
 def cut_patch(
     image: UInt8[np.ndarray, "h w 3"], square: Float[np.ndarray, "3"], input_side: int
 ) -> tuple[UInt8[np.ndarray, "p p 3"], Float[np.ndarray, "3"]]:
-    """Cuts a person out of an image.
+    """Cuts a person out of an image, by a square (centre x, y and side, px).
 
     Pixels are copied where the square is at most `MAX_ZOOM` times the network's input, so that the
-    device samples the image itself. Of a larger square, the patch's pixels are the means of 2×2
-    pixels, 3×3, or as many as necessary.
-
-    Args:
-        image: RGB.
-        square: centre x, y and side, px.
-        input_side: of the network's input, px.
+    device samples the image itself. The pixels of a larger square are means of 2×2 pixels, 3×3, or
+    as many as necessary.
 
     Returns:
         A patch, black beyond the image, of one shape for a network; and the square in its px.

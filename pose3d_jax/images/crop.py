@@ -105,14 +105,9 @@ def to_crop(
 def square_around(
     points: Float[np.ndarray, "joints 2"], margin: float
 ) -> tuple[Float[np.ndarray, "2"], float]:
-    """The square around points.
+    """The square around points: centre and side, px; the side is at least 1 px.
 
-    Args:
-        points: px.
-        margin: side of the square in units of the points' larger extent.
-
-    Returns:
-        Centre and side, px; the side is at least 1 px.
+    `margin` is the side in units of the points' larger extent.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     return (low + high) / 2, max(float((high - low).max()) * margin, 1.0)
@@ -121,12 +116,9 @@ def square_around(
 def into_square(
     points: Float[np.ndarray, "n joints 2"], squares: Float[np.ndarray, "n 3"], side: float
 ) -> Float[np.ndarray, "n joints 2"]:
-    """Maps points of images into square crops of `side` px.
+    """Maps points of images (px) into square crops of `side` px.
 
-    Args:
-        points: px of the images.
-        squares: centre x, y and side, px of the images.
-        side: of the crops, px.
+    Squares are centre x, y and side, px of the images.
     """
     zoom = side / squares[:, None, 2:]
     return (points - squares[:, None, :2]) * zoom + side / 2

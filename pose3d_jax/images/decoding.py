@@ -19,7 +19,7 @@ def measured_rate(container: Any, stream: Any) -> Fraction | None:
     import av
 
     times = set()
-    with contextlib.suppress(av.FFmpegError):  # What precedes the damage suffices.
+    with contextlib.suppress(av.FFmpegError):  # The packets before the damage suffice.
         for packet in container.demux(stream):
             if packet.pts is not None and not packet.is_discard:
                 times.add(packet.pts)
@@ -32,13 +32,9 @@ def measured_rate(container: Any, stream: Any) -> Fraction | None:
 
 
 def decode(container: Any, stream: Any, video: Any) -> Iterator[Any]:
-    """Decodes a video stream across damage.
+    """Decodes a video stream across damage; container and stream are PyAV's.
 
-    Args:
-        container: of PyAV.
-        stream: of PyAV.
-        video: has `count`, the number of frames by the header, and `rate`. Frames that cannot be
-            decoded are counted in its `lost`, which is complete at the end.
+    Frames that cannot be decoded are counted in `video.lost`, which is complete at the end.
 
     Yields:
         PyAV's frames.

@@ -26,7 +26,7 @@ _ANIMATED = ("PNG", "WEBP", "AVIF", "GIF", "TIFF")
 #: EXIF's tag of the orientation, TIFF's of the bits and of the meaning of 0, and EXIF's integers.
 _ORIENTATION, _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 0x0112, 258, 262, 0
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
-#: What makes an image of each orientation upright (EXIF 2.3, tag 0x0112).
+#: The transposition that makes an image of each orientation upright (EXIF 2.3, tag 0x0112).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
@@ -41,7 +41,7 @@ def read_image(
 
     The camera's orientation (EXIF) is applied; all other tags are ignored. Grey, palette and CMYK
     images become RGB; 12 and 16 bits become 8; transparent pixels become black, as does everything
-    outside an image. Of an animation or of several pages the first is read, and a warning logged.
+    outside an image. The first frame of an animation or the first page is read, with a warning.
 
     Args:
         path: a file in one of `FORMATS`.
@@ -77,12 +77,7 @@ def check_length(name: str | os.PathLike, size: int) -> None:
 def decode_file(
     content: bytes, name: str | os.PathLike, *, upright: bool = True
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Decodes the content of an image file; see `read_image`.
-
-    Args:
-        content: of the file.
-        name: of the file, for messages.
-        upright: whether to apply the camera's orientation.
+    """Decodes the content of an image file, named `name` in messages; see `read_image`.
 
     Raises:
         UserError: it is no image, or it is damaged.
@@ -165,11 +160,7 @@ def _orientation_in(tiff: bytes) -> int | None:
 def reduce_image(
     image: UInt8[np.ndarray, "height width 3"], longest: int
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "2"]]:
-    """Reduces a large image for display; a small one is returned as it is.
-
-    Args:
-        image: RGB.
-        longest: limit of the result's sides, px.
+    """Reduces an image whose longer side exceeds `longest` px; others are returned as they are.
 
     Returns:
         The image, and the factors by which x and y were multiplied.

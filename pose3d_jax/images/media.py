@@ -60,8 +60,8 @@ def media_kind(path: str | os.PathLike) -> str | None:
 def is_video(path: Path) -> bool:
     """Whether a file is to be read as a video: by its content, and by its name if unknown.
 
-    FFmpeg knows more formats than `media_kind`: what is neither known nor named as an image counts
-    as a video, and opening it reports an error if it is none.
+    FFmpeg reads more formats than `media_kind` recognises: a file that is neither recognised nor
+    named as an image counts as a video, and opening it reports an error if it is none.
     """
     try:
         kind = media_kind(path)
@@ -88,11 +88,8 @@ def walk(
 ) -> Iterator[tuple[str, list[str]]]:
     """The folders below a folder with the names of their files, without hidden ones.
 
-    Links to folders are followed. A folder is visited once, so that cycles of links end.
-
-    Args:
-        folder: where to start; comes first.
-        on_error: called with the error of a folder that cannot be read.
+    Links to folders are followed. A folder is visited once, so that cycles of links end. `on_error`
+    is called with the error of a folder that cannot be read.
     """
     visited: dict[tuple[int, int], str] = {}
     for root, folders, names in os.walk(folder, onerror=on_error, followlinks=True):

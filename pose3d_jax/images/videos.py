@@ -43,32 +43,21 @@ _CLOCK = 90_000
 
 
 class VideoFrame(NamedTuple):
-    """A frame of a video.
+    """A frame of a video."""
 
-    Attributes:
-        time: seconds since the first frame; the videos of phones have no constant rate.
-        image: RGB, as a player shows it: upright, with square pixels, in the first frame's size.
-    """
-
-    time: float
+    time: float  # seconds since the first frame; the videos of phones have no constant rate
+    #: RGB, as a player shows it: upright, with square pixels, in the first frame's size.
     image: UInt8[np.ndarray, "_ _ 3"]
 
 
 @dataclasses.dataclass
 class Video:
-    """An opened video.
+    """An opened video."""
 
-    Attributes:
-        rate: mean frames per second, from the times in the file.
-        count: number of frames according to the header; 0 if unknown.
-        frames: in order; can be read once.
-        lost: frames that damage has made unreadable so far; complete at the end of `frames`.
-    """
-
-    rate: Fraction
-    count: int
-    frames: Iterator[VideoFrame] = dataclasses.field(repr=False)
-    lost: int = 0
+    rate: Fraction  # mean frames per second, from the times in the file
+    count: int  # number of frames according to the header; 0 if unknown
+    frames: Iterator[VideoFrame] = dataclasses.field(repr=False)  # in order; can be read once
+    lost: int = 0  # frames that damage has made unreadable so far; complete at the end of `frames`
 
 
 def _av() -> Any:
@@ -83,9 +72,7 @@ def _av() -> Any:
 def open_stream(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any, Iterator[Any]]]:
     """Opens a video file by its content, which must be in one of `CONTAINERS`.
 
-    Args:
-        path: the file.
-        threads: of the decoder; 0 for as many as are useful.
+    `threads` are those of the decoder; 0 for as many as are useful.
 
     Yields:
         PyAV's stream, and an iterator over PyAV's frames. Damage ends the iterator with an error.
@@ -128,7 +115,7 @@ def _opened(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any, An
     """PyAV's container, and its first video stream that is no cover picture."""
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
     with _explained(path):
-        # Absolute: FFmpeg takes what precedes a colon for a protocol.
+        # Absolute: FFmpeg parses the text before a colon as a protocol.
         container = _av().open(os.path.abspath(path), options=options)
     with container:
         with _explained(path):
@@ -212,12 +199,7 @@ def _orientation(frame: Any) -> tuple[bool, bool, bool]:
 def pixels(
     path: str | os.PathLike, frame: Any, size: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """PyAV's frame of a file as RGB, as it is stored.
-
-    Args:
-        path: the file, for messages.
-        frame: of PyAV.
-        size: width and height to which the frame is resized; its own by default.
+    """PyAV's frame of a file as RGB, as it is stored, or resized to a width and height.
 
     Raises:
         UserError: the file is damaged.

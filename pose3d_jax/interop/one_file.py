@@ -18,15 +18,12 @@ from pose3d_jax.prediction.predictor import Predictor
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
-#: From images and boxes, or from crops, to joints in px and in mm, and their confidence.
-Program = Callable[[UInt8[Array, "n h w 3"], Float[Array, "n 4"]], tuple[Array, Array, Array]]
-CropProgram = Callable[[UInt8[Array, "n s s 3"]], tuple[Array, Array, Array]]
 
-
-def make_program(predictor: Predictor) -> Program:
+def make_program(predictor: Predictor) -> Callable[[Array, Array], tuple[Array, Array, Array]]:
     """Prediction as a pure function of images and boxes (x, y, width, height, px).
 
-    The parameters are constants of the function. Joints are in px of the images.
+    The parameters are constants of the function. It returns joints in px of the images and in mm,
+    and their confidence.
     """
 
     def predict_one(image: UInt8[Array, "h w 3"], box: Float[Array, "4"]):
@@ -40,8 +37,8 @@ def make_program(predictor: Predictor) -> Program:
     return jax.vmap(predict_one)
 
 
-def make_crop_program(predictor: Predictor) -> CropProgram:
-    """Prediction as a pure function of crops of the network's input size; joints in crop px."""
+def make_crop_program(predictor: Predictor) -> Callable[[Array], tuple[Array, Array, Array]]:
+    """The same as a function of crops of the network's input size, with joints in crop px."""
     return lambda crops: _predict(predictor, crops)
 
 
@@ -54,14 +51,7 @@ def _predict(predictor: Predictor, images: Array, squares: Array | None = None):
 
 
 def export(predictor: Predictor, path: str | os.PathLike) -> int:
-    """Writes the function of images and boxes as a StableHLO program.
-
-    Args:
-        predictor: with the network.
-        path: of the file.
-
-    Returns:
-        The file's size in bytes.
+    """Writes the function of images and boxes as a StableHLO program; returns the file's bytes.
 
     Raises:
         UserError: the directory does not exist, or flatbuffers is not installed.
@@ -81,14 +71,9 @@ def export(predictor: Predictor, path: str | os.PathLike) -> int:
 
 
 def export_onnx(predictor: Predictor, path: str | os.PathLike) -> int:
-    """Writes the function of crops as an ONNX model.
+    """Writes the function of crops as an ONNX model; returns the file's size in bytes.
 
-    Args:
-        predictor: with a network that computes in float32.
-        path: of the file.
-
-    Returns:
-        The file's size in bytes.
+    The network must compute in float32.
 
     Raises:
         UserError: the directory does not exist, or jax2onnx is not installed.

@@ -33,25 +33,15 @@ STAGE = 3
 
 
 class Layer(NamedTuple):
-    """A layer's names.
+    """A layer's names."""
 
-    Attributes:
-        theirs: name in the PyTorch file.
-        ours: name in a checkpoint.
-        kind: "conv", "linear" (their 1×1 convolution), "norm" or "flat" (after flattening).
-    """
-
-    theirs: str
-    ours: str
-    kind: str
+    theirs: str  # name in the PyTorch file
+    ours: str  # name in a checkpoint
+    kind: str  # "conv", "linear" (their 1×1 convolution), "norm" or "flat" (after flattening)
 
 
 def convert(weights: str | os.PathLike, directory: str | os.PathLike) -> None:
-    """Writes a stage directory with the weights of a PyTorch file.
-
-    Args:
-        weights: a pickled model or a state dict, in either container (`torch_files`).
-        directory: a new stage directory; it appears when it is complete.
+    """Writes a stage directory with the weights of a PyTorch file; it appears when it is complete.
 
     Raises:
         UserError: the file is refused, is of another network, or the directory exists.
@@ -111,15 +101,13 @@ def make_config(tensors: Arrays) -> ml_collections.ConfigDict:
     if residuals % depth_levels:
         raise ValueError(f"{residuals} residual modules on {depth_levels} levels of the depth head")
     config.model.update(
-        {
-            "input_side": INPUT_SIDE,
-            "stacks": _count(tensors, r"hourglass\.(\d+)\."),
-            "modules": modules,
-            "levels": levels,
-            "features": features,
-            "depth_levels": depth_levels,
-            "depth_modules": residuals // depth_levels,
-        }
+        input_side=INPUT_SIDE,
+        stacks=_count(tensors, r"hourglass\.(\d+)\."),
+        modules=modules,
+        levels=levels,
+        features=features,
+        depth_levels=depth_levels,
+        depth_modules=residuals // depth_levels,
     )
     if 4 * first != features:
         config.model.stem_features = first

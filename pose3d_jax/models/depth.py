@@ -41,11 +41,7 @@ class DepthHead(nnx.Module):
         )
         flat = (side // 2 ** len(features)) ** 2 * features[-1]
         self.output = nnx.Linear(
-            flat,
-            num_joints,
-            kernel_init=output_init,
-            dtype=common.wide.dtype,
-            rngs=common.rngs,
+            flat, num_joints, kernel_init=output_init, dtype=common.wide.dtype, rngs=common.rngs
         )
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b joints"]:

@@ -23,13 +23,7 @@ PRIOR = 0.02
 
 
 class Detector(nnx.Module):
-    """Residual modules and pooling in turn, then four numbers per cell.
-
-    Args:
-        in_features: channels of the input.
-        features: channels of the head.
-        common: what all layers share.
-    """
+    """Residual modules and pooling in turn, then four numbers per cell."""
 
     def __init__(self, in_features: int, features: int, common: Common):
         self.first = residual_chain(1, in_features, features, common)
@@ -91,9 +85,7 @@ def detection_loss(
     probability = jnp.exp(log_yes)
     centre = score >= 1.0
     focal = jnp.where(
-        centre,
-        (1 - probability) ** 2 * log_yes,
-        (1 - score) ** 4 * probability**2 * log_no,
+        centre, (1 - probability) ** 2 * log_yes, (1 - score) ** 4 * probability**2 * log_no
     )
     scores = -jnp.where(ignored, 0.0, focal).sum() / jnp.maximum(centre.sum(), 1)
     offset = (target[..., :2] - cell_centres(*output.shape[1:3])) / OFFSET

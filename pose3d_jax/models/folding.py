@@ -20,12 +20,8 @@ from pose3d_jax.models.variables import Variables, split
 def fold(graphdef: nnx.GraphDef, variables: Variables) -> tuple[nnx.GraphDef, Variables]:
     """Removes batch normalisation from a network in evaluation mode.
 
-    Args:
-        graphdef: structure of the network; one that is folded already is returned unchanged.
-        variables: parameters and running statistics; arrays, not tracers.
-
-    Returns:
-        A structure without batch normalisation, and its variables (NumPy arrays, no statistics).
+    A folded structure is returned unchanged. The variables are arrays, not tracers; those of the
+    result are NumPy arrays, without statistics.
     """
     model = nnx.merge(graphdef, *jax.tree.map(np.asarray, variables), copy=True)
     for _, module in nnx.iter_modules(model):
@@ -59,9 +55,7 @@ def _simplify(norm: NormRelu) -> None:
     norm.norm = ScaleShift(np.float32(scale), np.float32(shift), dtype=norm.norm.dtype)
 
 
-def _scale_and_shift(
-    norm: nnx.BatchNorm,
-) -> tuple[Float[np.ndarray, "c"], Float[np.ndarray, "c"]]:
+def _scale_and_shift(norm: nnx.BatchNorm) -> tuple[Float[np.ndarray, "c"], Float[np.ndarray, "c"]]:
     """Scale and shift per channel that equal the normalisation in evaluation mode, float64."""
     scale, bias, mean, var = (
         np.asarray(variable[...], np.float64)

@@ -20,16 +20,11 @@ from pose3d_jax.skeleton import MIRROR_ORDER
 
 
 class Prediction(NamedTuple):
-    """The network's outputs per person.
+    """The network's outputs per person."""
 
-    Attributes:
-        joints: 2D joints, px of the network's input.
-        confidence: height of each heat-map's peak.
-        depth: depths relative to the root, in half sides of the input (`geometry`).
-    """
-
-    joints: Float[Array, "b 16 2"]
-    confidence: Float[Array, "b 16"]
+    joints: Float[Array, "b 16 2"]  # 2D joints, px of the network's input
+    confidence: Float[Array, "b 16"]  # height of each heat-map's peak
+    #: Depths relative to the root, in half sides of the input (`geometry`).
     depth: Float[Array, "b 16"]
 
 
@@ -94,10 +89,7 @@ def detect(
 ) -> tuple[Float[Array, "b h/16 w/16"], Float[Array, "b h/16 w/16 3"]]:
     """Scores and squares of people, for each cell of a grid; see `detector.squares`.
 
-    Args:
-        graphdef: structure of a network with a detector, folded or not.
-        variables: parameters and running statistics.
-        images: RGB, of a height and width divisible by 4 · 2^levels.
+    The height and width of the images (RGB) are divisible by 4 · 2^levels.
     """
     model = nnx.merge(graphdef, *variables, copy=True)
     model.eval()

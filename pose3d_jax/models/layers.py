@@ -35,18 +35,14 @@ def for_accelerators(dtype) -> bool:
 
 
 class Common(NamedTuple):
-    """What all layers of a network share.
+    """What all layers of a network share."""
 
-    Attributes:
-        rngs: NNX's random streams, or a namespace whose `params` returns keys
-            (`variables.abstract_network`).
-        dtype: of the arithmetic.
-        axis_name: `pmap` axis over which batch statistics are averaged; None for statistics of
-            each device's own images.
-    """
-
+    #: NNX's random streams, or a namespace whose `params` returns keys
+    #: (`variables.abstract_network`).
     rngs: nnx.Rngs | types.SimpleNamespace
-    dtype: Any = jnp.float32
+    dtype: Any = jnp.float32  # of the arithmetic
+    #: `pmap` axis over which batch statistics are averaged; None for statistics of each device's
+    #: own images.
     axis_name: str | None = None
 
     @property
@@ -70,12 +66,9 @@ class RunningStatistic(nnx.BatchStat):
 
 
 class ScaleShift(nnx.Module):
-    """A scale and a shift per channel: batch normalisation after `folding`.
+    """A scale and a shift per channel, computed in float32: batch normalisation after `folding`.
 
-    Args:
-        scale: per channel.
-        shift: per channel.
-        dtype: of the result.
+    `dtype` is that of the result.
     """
 
     def __init__(self, scale: Float[AnyArray, "c"], shift: Float[AnyArray, "c"], *, dtype):
@@ -99,10 +92,7 @@ class NormRelu(nnx.Module):
 
     def __init__(self, features: int, common: Common):
         self.norm = nnx.BatchNorm(
-            features,
-            epsilon=EPSILON,
-            momentum=BATCH_NORM_MOMENTUM,
-            **common._asdict(),
+            features, epsilon=EPSILON, momentum=BATCH_NORM_MOMENTUM, **common._asdict()
         )
         self.norm.mean = RunningStatistic(self.norm.mean[...])
         self.norm.var = RunningStatistic(self.norm.var[...])

@@ -1,9 +1,9 @@
 """Depth from 2D joints alone: a small network beside the depth module (compare Sec. 3.3).
 
-The paper argues that image features say more of depth than joints do. Joints have an advantage of
-their own: poses without images are plentiful, because any 3D pose can be seen from anywhere. The
-network follows Martinez et al., *A Simple yet Effective Baseline for 3D Human Pose Estimation*
-(ICCV 2017), without its batch normalisation.
+The paper argues that image features determine depth better than joints. Joints need no images for
+training: any 3D pose can be projected from any direction. The network follows Martinez et al., *A
+Simple yet Effective Baseline for 3D Human Pose Estimation* (ICCV 2017), without its batch
+normalisation.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,8 @@ class Lifter(nnx.Module):
     """2D joints and their confidences to depths.
 
     The result moves and scales with the joints: they are centred on their mean and divided by their
-    root mean square distance from it, both weighted by confidence.
-
-    Args:
-        features: width of each hidden layer.
-        common: what all layers share.
+    root mean square distance from it, both weighted by confidence. `features` are the widths of the
+    hidden layers.
     """
 
     def __init__(self, features: Sequence[int], common: Common):
@@ -42,9 +39,7 @@ class Lifter(nnx.Module):
     ) -> Float[Array, "b 16"]:
         """Depths relative to the root, in the unit of the joints.
 
-        Args:
-            joints: 2D joints.
-            confidence: of each joint, from 0 (unknown) to 1.
+        Confidences are from 0 (unknown) to 1.
         """
         weight = jnp.clip(confidence, 1e-3, 1.0)[..., None]
         total = weight.sum(-2, keepdims=True)

@@ -7,7 +7,7 @@ oneDNN multiplies bfloat16 matrices two to fourteen times as fast as XLA multipl
   convolution, which oneDNN computes wrongly on CPUs with AMX (jaxlib 0.12.0, relative error 1.1).
 - Each sum over pixels is a pass of its own over bfloat16 values (`_reread`). XLA would otherwise
   write a float32 copy of them that several sums share.
-- What several operations read is stored once, in bfloat16 (`stored`), not computed for each.
+- Values that several operations read are stored once, in bfloat16 (`stored`).
 
 Sums, statistics, parameters and their gradients are float32. In float64 everything is float64:
 tests compare the gradients with finite differences of the same arithmetic.

@@ -1,8 +1,8 @@
 """The arithmetic that a network computes in: float32, or bfloat16 where this machine is fast at it.
 
 Some CPUs multiply bfloat16 numbers in hardware. XLA reaches that through oneDNN, which jaxlib 0.12
-calls if a program is compiled with `ONEDNN_OPTIONS`. They are options of our programs alone, not
-`XLA_FLAGS`: a user's flags and programs stay as they are. `benchmarks/README.md` has the speeds.
+calls if a program is compiled with `ONEDNN_OPTIONS`. These options apply to this package's programs
+only; `XLA_FLAGS` and a user's own programs do not change. `benchmarks/README.md` has the speeds.
 """
 
 import functools
@@ -35,9 +35,7 @@ _GRADIENT_TOLERANCE = 0.05
 def resolve(compute: str, *, training: bool = False) -> str:
     """The name of the arithmetic's type: that of "auto" is bfloat16 where oneDNN multiplies it.
 
-    Args:
-        compute: one of `COMPUTE`.
-        training: gradients are needed as well, and are tested once.
+    Training needs gradients as well, which are tested once.
     """
     if compute != "auto":
         return compute
@@ -47,9 +45,7 @@ def resolve(compute: str, *, training: bool = False) -> str:
 def compiler_options(dtype: Any, *, training: bool = False) -> dict[str, Any] | None:
     """Options for `jax.jit` and `Lowered.compile`; None where a program needs none.
 
-    Args:
-        dtype: of the arithmetic.
-        training: the program computes gradients; without options if oneDNN's are wrong.
+    Programs that compute gradients have none if oneDNN's are wrong.
     """
     if jnp.dtype(dtype) != jnp.bfloat16 or not has_onednn():
         return None

@@ -25,15 +25,10 @@ AXIS = "data"
 
 
 class Variables(NamedTuple):
-    """The arrays of a network.
+    """The arrays of a network."""
 
-    Attributes:
-        params: parameters.
-        stats: running statistics of batch normalisation.
-    """
-
-    params: nnx.State
-    stats: nnx.State
+    params: nnx.State  # parameters
+    stats: nnx.State  # running statistics of batch normalisation
 
 
 @contextlib.contextmanager
@@ -58,10 +53,8 @@ def make_network(
 ) -> tuple[nnx.GraphDef, Variables]:
     """Builds the network of a config, with initial values.
 
-    Args:
-        config: the whole config.
-        axis_name: `pmap` axis over which batch statistics are averaged, where the config asks for
-            synchronised batch normalisation; None outside of `pmap`.
+    Batch statistics are averaged over the `pmap` axis where the config asks for synchronised batch
+    normalisation; the axis is None outside of `pmap`.
 
     Raises:
         ValueError: the config's sizes contradict each other.

@@ -33,19 +33,12 @@ CPU_BATCH, ONEDNN_BATCH = 4, 16
 
 
 class Joints(NamedTuple):
-    """Predictions of people.
+    """Predictions of people."""
 
-    Attributes:
-        crop: 2D joints, px of the network's input.
-        millimetres: 3D joints relative to the root, mm.
-        confidence: height of each heat-map's peak.
-        depth: relative to the root, in half sides of the network's input.
-    """
-
-    crop: Float[np.ndarray, "n 16 2"]
-    millimetres: Float[np.ndarray, "n 16 3"]
-    confidence: Float[np.ndarray, "n 16"]
-    depth: Float[np.ndarray, "n 16"]
+    crop: Float[np.ndarray, "n 16 2"]  # 2D joints, px of the network's input
+    millimetres: Float[np.ndarray, "n 16 3"]  # 3D joints relative to the root, mm
+    confidence: Float[np.ndarray, "n 16"]  # height of each heat-map's peak
+    depth: Float[np.ndarray, "n 16"]  # relative to the root, in half sides of the network's input
 
 
 class BatchedNetwork:
@@ -68,11 +61,7 @@ class BatchedNetwork:
     """
 
     def __init__(
-        self,
-        graphdef: nnx.GraphDef,
-        variables: Variables,
-        input_side: int,
-        batch_size: int,
+        self, graphdef: nnx.GraphDef, variables: Variables, input_side: int, batch_size: int
     ):
         self.graphdef, self.variables = fold(graphdef, variables)
         self.input_side = input_side
@@ -137,13 +126,9 @@ class BatchedNetwork:
         squares: Float[np.ndarray, "n 3"],
         reach: float = 1.0,
     ) -> tuple[UInt8[np.ndarray, "n p p 3"], Float[np.ndarray, "n 3"]]:
-        """Cuts people out of their images, on several threads.
+        """Cuts people out of their images, on several threads; see `__call__`.
 
-        Args:
-            images: RGB.
-            index: of each person's image.
-            squares: centre x, y and side around each person, px of their image.
-            reach: the patches are this many times as large as the squares.
+        The patches are `reach` times as large as the squares.
 
         Returns:
             Patches of one shape, and the squares in their px.

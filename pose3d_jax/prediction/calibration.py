@@ -25,17 +25,11 @@ _RIDGE = 1e-2
 
 
 class Calibration(NamedTuple):
-    """Parameters of the logistic function; `_asdict` gives the config's section.
+    """Parameters of the logistic function; `_asdict` gives the config's section."""
 
-    Attributes:
-        peak: weight of the joint's peak.
-        person: weight of the mean peak of the person.
-        bias: of each joint.
-    """
-
-    peak: float
-    person: float
-    bias: tuple[float, ...]
+    peak: float  # weight of the joint's peak
+    person: float  # weight of the mean peak of the person
+    bias: tuple[float, ...]  # of each joint
 
     @classmethod
     def of_config(cls, config: ml_collections.ConfigDict) -> "Calibration | None":
@@ -56,11 +50,7 @@ class Calibration(NamedTuple):
         return cls(float(values[0]), float(values[1]), tuple(map(float, values[2])))
 
     def __call__(self, peaks: Float[np.ndarray, "n joints"]) -> Float[np.ndarray, "n joints"]:
-        """Probabilities that joints are right.
-
-        Args:
-            peaks: heights of the heat-maps' peaks.
-        """
+        """Probabilities that joints are right, from the heights of the heat-maps' peaks."""
         person = peaks.mean(axis=-1, keepdims=True)
         logits = self.peak * peaks + self.person * person + np.array(self.bias)
         return (1.0 / (1.0 + np.exp(-np.clip(logits, -60, 60)))).astype(np.float32)

@@ -1,12 +1,12 @@
 """Detection of people with the detector of the network, on an image pyramid.
 
 The detector (`models.detector`) proposes squares at three resolutions of the image. Overlapping
-proposals are suppressed, and the pose network predicts the rest once. Of the poses that overlap,
-the best is kept, and predicted as the caller's will be: averaged, where the network averages. A
-person's confidence is the weighted geometric mean of the detector's score and of the joints'
-confidence, because false positives rarely have both.
+proposals are suppressed, and the pose network predicts the rest once. The best of overlapping poses
+is kept, and predicted again by averaging, where the network averages. A person's confidence is the
+weighted geometric mean of the detector's score and of the joints' confidence, because false
+positives rarely have both.
 
-The module sees the networks only as two functions; `Predictor.detect` provides them.
+The networks are arguments, as functions; `Predictor.detect` provides them.
 """
 
 from collections.abc import Callable
@@ -231,11 +231,8 @@ def distinct(
 ) -> Int[np.ndarray, "m"]:
     """Non-maximum suppression: indices of each person's best entry, from the highest score.
 
-    Args:
-        people: poses (px) or squares.
-        confidence: of each.
-        alike: which are of one person: such as `same_person` or `overlapping`.
-        limit: returns at most this many.
+    `people` are poses (px) or squares; `alike` is true where two show one person, such as
+    `same_person` or `overlapping`. At most `limit` are returned.
     """
     left, kept = np.argsort(-confidence, kind="stable"), []
     while len(left) and len(kept) != limit:

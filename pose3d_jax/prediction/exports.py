@@ -52,12 +52,8 @@ def write(
 ) -> None:
     """Writes `poses.csv`, and `poses.trc` or `poses.bvh` with a suffix for each further person.
 
-    Args:
-        folder: for the files.
-        formats: of `FORMATS`.
-        times: of the frames, s.
-        poses: of the frames.
-        joint_set: of CSV and TRC, see `Pose.to`. BVH has MPII's skeleton.
+    `times` are those of the frames, s. The joint set is that of CSV and TRC (`Pose.to`); BVH has
+    MPII's skeleton.
     """
     if "csv" in formats:
         write_csv(folder / "poses.csv", times, poses, joint_set)
@@ -92,11 +88,7 @@ def write_csv(
 
 
 def write_trc(
-    path: Path,
-    times: Sequence[float],
-    poses: Sequence[Pose],
-    person: int,
-    joint_set: str = "mpii",
+    path: Path, times: Sequence[float], poses: Sequence[Pose], person: int, joint_set: str = "mpii"
 ) -> None:
     """Writes the trajectory of one person as OpenSim's marker file; see the module."""
     converted = [pose.to(joint_set) for pose in poses]
@@ -151,16 +143,11 @@ def write_bvh(path: Path, times: Sequence[float], poses: Sequence[Pose], person:
 def _add_bones(
     start: int, before: int | None, parent, positions, lines: list[str], channels: list, depth: int
 ) -> None:
-    """Adds the bones that begin at a joint, and those after them, to the hierarchy.
+    """Adds the bones that begin at a joint, and those after them, to the hierarchy of a file.
 
-    Args:
-        start: the joint.
-        before: the joint at the other end of the bone that ends there.
-        parent: rotation of the bone that ends there, in space, (frames, 3, 3).
-        positions: of all joints, (frames, 16, 3).
-        lines: of the file.
-        channels: of the joints so far, each (frames, …).
-        depth: of the hierarchy.
+    `before` is the other end of the bone that ends at the joint `start`, and `parent` its rotation
+    in space, (frames, 3, 3); `positions` are (frames, 16, 3). The bones are added to `lines` and
+    `channels`, each (frames, …).
     """
     tabs = "\t" * depth
     for end, canonical in _bones_from(start, before):

@@ -38,36 +38,22 @@ class Input(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How to predict, and what to write.
+    """How to predict, and what to write."""
 
-    Attributes:
-        checkpoint: as given; for `poses.json`.
-        boxes: of people in every input, px; `AUTO` to detect them, None for the centred square; or
-            a mapping from files' names to their boxes.
-        margin: factor on the boxes.
-        bone_length_sum: everyone's, mm; None for the average skeleton's.
-        threshold: of detection; None for the default.
-        max_people: detected or tracked, at most; None for no limit.
-        intrinsics: of the camera: fx, fy, cx, cy, px; None if unknown.
-        smooth: whether to smooth videos over time.
-        overlays: whether to draw the skeletons over images and videos.
-        figures: whether to draw the people of images in 3D.
-        joint_set: of `poses.json`, CSV and TRC, see `Pose.to`.
-        exports: of `exports.FORMATS`.
-    """
-
-    checkpoint: str = ""
+    checkpoint: str = ""  # as given; for `poses.json`
+    #: Boxes of people in every input, px; `AUTO` to detect them, None for the centred square; or a
+    #: mapping from files' names to their boxes.
     boxes: Float[np.ndarray, "n 4"] | str | Mapping[str, Any] | None = None
-    margin: float = 1.0
-    bone_length_sum: float | None = None
-    threshold: float | None = None
-    max_people: int | None = None
-    intrinsics: tuple[float, ...] | None = None
-    smooth: bool = False
-    overlays: bool = True
-    figures: bool = True
-    joint_set: str = "mpii"
-    exports: tuple[str, ...] = ()
+    margin: float = 1.0  # factor on the boxes
+    bone_length_sum: float | None = None  # everyone's, mm; None for the average skeleton's
+    threshold: float | None = None  # of detection; None for the default
+    max_people: int | None = None  # detected or tracked, at most; None for no limit
+    intrinsics: tuple[float, ...] | None = None  # fx, fy, cx, cy of the camera, px
+    smooth: bool = False  # whether to smooth videos over time
+    overlays: bool = True  # whether to draw the skeletons over images and videos
+    figures: bool = True  # whether to draw the people of images in 3D
+    joint_set: str = "mpii"  # of `poses.json`, CSV and TRC, see `Pose.to`
+    exports: tuple[str, ...] = ()  # of `exports.FORMATS`
 
     def boxes_of(self, item: Input) -> Any:
         """The boxes of an input: those of its path or, failing that, of its name.
@@ -86,11 +72,7 @@ class Options(NamedTuple):
 def list_inputs(
     paths: Sequence[str | os.PathLike], out: Path
 ) -> tuple[list[Input], list[UserError]]:
-    """Files, and the images and videos in folders, each with a directory of its own.
-
-    Args:
-        paths: of files and folders.
-        out: directory of all results.
+    """Files, and the images and videos in folders, each with a directory of its own below `out`.
 
     Returns:
         The inputs, and the errors of folders.
@@ -103,7 +85,7 @@ def list_inputs(
     for text in paths:
         expanded = local_path(text, "The input")
         path = expanded if str(text).startswith("~") else Path(text)
-        if path.name == "..":  # Without the real name, the results would be above `out`.
+        if path.name == "..":  # Without the real name, the results would be above `out`
             path = path.resolve()
         files = [path]
         if os.path.isdir(path):
@@ -147,13 +129,9 @@ def _files_below(folder: Path) -> tuple[list[Path], list[UserError]]:
 
 
 def choose_compute(inputs: Sequence[Input], compute: str) -> str:
-    """The arithmetic for some inputs: "auto" is float32 for fewer than `FEW_IMAGES` images.
+    """The arithmetic for some inputs (none for a camera): "auto" is float32 for few images.
 
     JAX keeps float32's programs between runs; oneDNN's, which bfloat16 uses, are compiled again.
-
-    Args:
-        inputs: to predict; none for a camera.
-        compute: one of `precision.COMPUTE`.
     """
     few = 0 < len(inputs) < FEW_IMAGES and not any(item.is_video for item in inputs)
     return "float32" if compute == "auto" and few else compute

@@ -42,23 +42,14 @@ _END = object()
 
 @dataclasses.dataclass
 class ImageResult:
-    """An image or frame on its way from file to results.
+    """An image or frame, and its results so far."""
 
-    Attributes:
-        input: what it was loaded from.
-        image: RGB; None before it is loaded.
-        time: of a frame, s.
-        squares: of its people: centre x, y and side, px.
-        pose: its people.
-        error: the reason why there is no pose.
-    """
-
-    input: Input
-    image: UInt8[np.ndarray, "h w 3"] | None = None
-    time: float = 0.0
-    squares: Float[np.ndarray, "n 3"] | None = None
-    pose: Pose | None = None
-    error: UserError | None = None
+    input: Input  # its file
+    image: UInt8[np.ndarray, "h w 3"] | None = None  # RGB; None before it is loaded
+    time: float = 0.0  # of a frame, s
+    squares: Float[np.ndarray, "n 3"] | None = None  # of its people: centre x, y and side, px
+    pose: Pose | None = None  # its people
+    error: UserError | None = None  # the reason why there is no pose
 
 
 def prefetch(items: Iterable[A]) -> Iterator[A]:
@@ -147,13 +138,7 @@ def load_images(results: Iterable[ImageResult]) -> Iterator[ImageResult]:
 def predict_images(
     predictor: Predictor, results: Iterable[ImageResult], options: Options
 ) -> Iterator[ImageResult]:
-    """Adds poses to images, in batches filled across images and people; errors pass through.
-
-    Args:
-        predictor: that predicts.
-        results: with an image, or an error.
-        options: how to predict.
-    """
+    """Adds poses to images, in batches filled across images and people; errors pass through."""
 
     def locate(result: ImageResult) -> ImageResult:
         """Determines the squares; detects people unless there are boxes."""

@@ -52,14 +52,8 @@ class Predictor:
         calibration: from peak heights to probabilities; None for the peak heights themselves.
 
     Attributes:
-        input_side: side of the network's input, px.
-        bone_length_sum: of the average skeleton, mm.
-        network: the network, which predicts in batches.
-        graphdef: structure of the network; batch normalisation is folded (`models.folding`).
-        variables: parameters of the network, folded.
-        batch_size: people predicted at once, at most.
-        flip: whether predictions are averaged with those of the mirror images.
-        scales: of the crops whose predictions are averaged.
+        network: predicts in batches. The arguments, except `calibration`, are attributes as well;
+            in `graphdef` and `variables`, batch normalisation is folded (`models.folding`).
 
     >>> predictor = Predictor.from_pretrained()
     >>> photo = np.zeros((240, 320, 3), np.uint8)

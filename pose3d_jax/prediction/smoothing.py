@@ -38,13 +38,11 @@ class OneEuro:
         seconds: float,
         unit: Float[np.ndarray, "n"] | float = 1.0,
     ) -> Float[np.ndarray, "n ..."]:
-        """Filters the next sample; the first one is returned unchanged.
+        """Filters the next sample, of n people; the first one is returned unchanged.
 
-        Args:
-            sample: values of n people.
-            seconds: since the previous sample, above 0.
-            unit: of the speed, in the sample's unit: the size of each person, so that the filter
-                does not depend on the resolution (see `size_in_image`).
+        `seconds` are those since the previous sample, above 0. `unit` is that of the speed, in the
+        sample's unit: the size of each person, so that the filter does not depend on the resolution
+        (see `size_in_image`).
         """
         if self._value is None:
             self._value, self._speed = sample, np.zeros_like(sample)
@@ -75,12 +73,7 @@ class PoseSmoother:
         self._times: dict[int, float] = {}
 
     def __call__(self, pose: Pose, time: float) -> Pose:
-        """Smooths the people of the next frame.
-
-        Args:
-            pose: with identities.
-            time: of the frame, s.
-        """
+        """Smooths the people of the next frame, which have identities; `time` is s."""
         joints_2d, joints_3d = pose.joints_2d.copy(), pose.joints_3d.copy()
         for row, number in enumerate(pose.id.tolist()):
             seconds = time - self._times.get(number, -np.inf)

@@ -28,28 +28,21 @@ SPEED, RATIO = 1.0, 2.0
 
 
 class Tracker:
-    """Predicts the frames of a video in their order, without boxes.
-
-    Args:
-        predictor: that predicts.
-        options: how to detect and to predict.
-    """
+    """Predicts the frames of a video in their order, without boxes."""
 
     def __init__(self, predictor: Predictor, options: Options = Options()):  # noqa: B008
         self._predictor, self._options = predictor, options
         default = detection.THRESHOLD
         self._threshold = default if options.threshold is None else options.threshold
         self._squares, self._ids = np.zeros((0, 3)), np.zeros(0, np.int32)
-        # Of lost people by identity: their last square (centre x, y and side, px) and its time, s.
+        # Last square (centre x, y and side, px) of lost people, and its time, s, by identity.
         self._lost: dict[int, tuple[np.ndarray, float]] = {}
         self._next_id, self._next_detection = 0, -np.inf
 
     def __call__(self, frame: UInt8[np.ndarray, "_ _ 3"], time: float) -> Pose:
         """The people of the next frame, with `Pose.id`; those tracked the longest come first.
 
-        Args:
-            frame: RGB.
-            time: s; at least that of the frame before.
+        `time` is s, and at least that of the frame before.
         """
         before = dict(zip(self._ids.tolist(), self._squares))
         pose = self._predict(frame, self._squares, self._ids)

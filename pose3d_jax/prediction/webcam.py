@@ -33,10 +33,7 @@ _BOUNDARY = "frame"
 
 @contextlib.contextmanager
 def open_camera(camera: str) -> Iterator[Iterator[UInt8[np.ndarray, "h w 3"]]]:
-    """Opens a camera.
-
-    Args:
-        camera: its number, or its name for FFmpeg (on Windows, the device's name).
+    """Opens a camera by its number, or by its name for FFmpeg (on Windows, the device's name).
 
     Yields:
         The newest picture at each time; older ones are dropped.
@@ -87,14 +84,7 @@ def newest(items: Iterator[Any]) -> Iterator[Any]:
 
 
 class Page:
-    """A page on localhost that shows the newest picture.
-
-    Args:
-        port: of the server; 0 for any free one.
-
-    Attributes:
-        url: of the page.
-    """
+    """A page on localhost that shows the newest picture, at `url`; port 0 takes any free one."""
 
     def __init__(self, port: int):
         self._condition, self._jpeg = threading.Condition(), b""
@@ -155,13 +145,8 @@ def show_live(
 ) -> int:
     """Shows the people of a camera's pictures until the camera or the user ends it.
 
-    Args:
-        frames: RGB pictures.
-        track: from a picture and its time in s to the people in it (`tracking.Tracker`).
-        page: that shows them.
-
-    Returns:
-        The number of pictures.
+    `track` is a function of a picture and its time in s (`tracking.Tracker`). Returns the number of
+    pictures.
     """
     start, count = time.monotonic(), 0
     for frame in frames:

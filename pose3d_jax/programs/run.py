@@ -14,7 +14,7 @@ from pose3d_jax.errors import Interrupted, UserError, system_error
 from pose3d_jax.files import local_path
 from pose3d_jax.presets.config_file import expand
 
-#: Message after Ctrl-C: what was finished is there, nothing else.
+#: Message after Ctrl-C.
 INTERRUPTED = "interrupted"
 
 
@@ -37,9 +37,7 @@ def run_program(main: Callable[[list[str]], None]) -> None:
 def exit_code(program: Callable[[], None], *, parsing: Callable[[], bool] = lambda: False) -> int:
     """Runs a program and returns its exit code; an expected end becomes one sentence.
 
-    Args:
-        program: what to run.
-        parsing: whether an error is one of the command line.
+    `parsing` returns whether an error is one of the command line.
     """
     try:
         program()
@@ -107,13 +105,10 @@ def expand_path(path: str, flag: str) -> str:
 
 
 def configure_jax(compilation_cache: str) -> None:
-    """Sets JAX's semantics and the directory of compiled programs.
+    """Sets JAX's semantics and the directory of compiled programs; empty for none.
 
     This package and the libraries below it are written for JAX's standard promotion and transfers:
     variables such as `JAX_NUMPY_DTYPE_PROMOTION=strict` do not apply to its programs.
-
-    Args:
-        compilation_cache: empty for none; without a home directory ~ means none.
     """
     import jax
 

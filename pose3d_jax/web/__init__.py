@@ -19,21 +19,13 @@ from pose3d_jax.images.boxes import MAX_ZOOM
 
 #: The version of ONNX Runtime Web, and its files that the page loads.
 RUNTIME = "onnxruntime-web@1.30.0"
-RUNTIME_FILES = (
-    "ort.wasm.min.mjs",
-    "ort-wasm-simd-threaded.mjs",
-    "ort-wasm-simd-threaded.wasm",
-)
+RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 PAGE_FILES = ("index.html", "page.js")
 NETWORK_FILE = "pose.onnx"
 
 
 def write_page(directory: str | os.PathLike, *, input_side: int) -> None:
-    """Writes the page and its runtime beside the network, `NETWORK_FILE`.
-
-    Args:
-        directory: exists, and receives the files.
-        input_side: of the network's input, px.
+    """Writes the page and its runtime into the directory of the network, `NETWORK_FILE`.
 
     Raises:
         UserError: npm is missing, or cannot fetch the runtime.
