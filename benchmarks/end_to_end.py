@@ -1,8 +1,8 @@
 """From records on disk to updated parameters: `python -m benchmarks.end_to_end [--preset tiny]`.
 
-Training as `pose3d_jax.train` does it, augmentation on, without logs and checkpoints. In turn with
+Training as by `pose3d_jax.train`, with augmentation, without logs and checkpoints. Alternating with
 it: the step alone on one batch, and the input pipeline alone, from records on disk to host batches,
-for several numbers of reading threads. The slower of the two bounds the whole.
+for several numbers of reading threads. The slower of the two limits the whole.
 """
 
 from benchmarks import measure  # isort: skip  # before JAX

@@ -169,7 +169,7 @@ def alternate(
 
 
 def machine() -> str:
-    """Processor, device and versions, in words."""
+    """Processor, device and versions, in one line."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax")]
     if has("torch"):
         versions.append(f"torch {importlib.metadata.version('torch')}")
@@ -191,7 +191,7 @@ def _processor() -> str:
 
 
 def has(module: str) -> bool:
-    """Whether a module is installed that not everybody has."""
+    """Whether an optional module is installed."""
     return importlib.util.find_spec(module) is not None
 
 

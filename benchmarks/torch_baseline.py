@@ -80,10 +80,10 @@ class PatchStem(Module):
 
 
 class Stack(Module):
-    """One hourglass with its heat-map head, and the merge that feeds what comes after."""
+    """One hourglass with its heat-map head, and the input of the next stack."""
 
     def forward(self, x):
-        """Heat-maps, and the input of what comes after."""
+        """Heat-maps, and the input of the next stack or the depth module."""
         y = self.norm(self.linear(self.residuals(self.hourglass(x))))
         maps = self.heatmaps(y)
         return maps, x + self.merge_features(y) + self.merge_heatmaps(maps)
@@ -96,7 +96,7 @@ class DepthHead(Module):
         """Applies the module."""
         for stage in self.stages:
             x = functional.max_pool2d(stage(x), 2)
-        return self.output(x.permute(0, 2, 3, 1).flatten(1))  # Channels last, as they lie.
+        return self.output(x.permute(0, 2, 3, 1).flatten(1))  # Channels last, as in Flax.
 
 
 class PoseNetwork(nn.Module):

@@ -1,8 +1,8 @@
-"""How fast a training step is: `python -m benchmarks.train_step [--preset tiny] [--baseline none]`.
+"""Speed of a training step: `python -m benchmarks.train_step [--preset tiny] [--baseline none]`.
 
-Ours goes from uint8 records on the host to updated parameters: transfer, crop, augmentation,
-targets, network, losses, gradients, RMSprop. The PyTorch baseline, in turn with it, gets ready
-images and targets on its device. `--profile DIR` writes a trace of three steps instead, for
+The step goes from uint8 records on the host to updated parameters: transfer, crop, augmentation,
+targets, network, losses, gradients, RMSprop. The PyTorch baseline, alternating with it, gets images
+and targets on its device. `--profile DIR` writes a trace of three steps instead, for
 TensorBoard or Perfetto (https://docs.jax.dev/en/latest/profiling.html).
 """
 

@@ -45,7 +45,7 @@ class Clutter(NamedTuple):
 
 
 def is_used(config: ml_collections.ConfigDict) -> bool:
-    """Whether the section `augmentation` of a config asks for any of it."""
+    """Whether the section `augmentation` of a config has any of these probabilities above 0."""
     return bool(config.clutter_probability or config.grey_probability or config.blur_probability)
 
 

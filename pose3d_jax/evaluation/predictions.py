@@ -104,12 +104,7 @@ def predict_split(
 ) -> Predictions:
     """Predicts a split as `Predictor` does. Every record is read once; no image is kept.
 
-    Args:
-        trained: the network.
-        split: the records.
-        batch_size: people predicted at once, at most; results do not depend on it.
-        flip: average the predictions of each image and of its mirror image.
-        scales: average over crops this many times as large.
+    Results do not depend on the batch size. `flip` and `scales` are those of `evaluate`.
 
     Raises:
         UserError: a label is not finite, or a box has no size.

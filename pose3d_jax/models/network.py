@@ -26,10 +26,7 @@ from pose3d_jax.skeleton import NUM_JOINTS
 class ConvStem(nnx.Module):
     """The paper's stem: 7×7 convolution of stride 2, then residuals and a 2×2 max pool.
 
-    Args:
-        features: channels of the output.
-        first: channels of the convolution (64 in the paper); its residuals have twice as many.
-        common: what all layers share.
+    The convolution has `first` channels (64 in the paper), its residuals twice as many.
     """
 
     def __init__(self, features: int, first: int, common: Common):

@@ -15,7 +15,7 @@ AUTO = "auto"
 
 
 def is_auto(boxes: Any) -> bool:
-    """Whether `boxes` asks for detection."""
+    """Whether people are to be detected."""
     return isinstance(boxes, str) and boxes == AUTO
 
 

@@ -132,16 +132,12 @@ def train_lifter(
 def draw_views(
     key: Key[Array, ""], poses: Float[Array, "n 16 3"]
 ) -> tuple[Float[Array, "n 16 2"], Float[Array, "n 16"], Float[Array, "n 16"]]:
-    """Poses seen from random directions, with the errors of predicted joints.
+    """Poses (mm, camera axes) seen from random directions, with the errors of predicted joints.
 
     Half of the people turn to any side, cameras tilt and roll by some 12° and 15°, and half of the
     poses are mirrored. Joints get noise of about 3 % of a torso, one in 25 is exchanged with its
     mirror joint at a lower confidence, and a quarter of the people are cut off below, where the
     confidence is 0.
-
-    Args:
-        key: random key.
-        poses: mm, camera axes.
 
     Returns:
         2D joints (weak perspective), confidences, and depths relative to the root, in `UNIT`.
