@@ -367,10 +367,8 @@ def write_mpi_inf_3dhp(
         points = poses(count, seed=2000 + number)
         annot3 = np.zeros((count, 17, 3))
         annot3[:, MPI_INF_3DHP_JOINTS] = points
-        annot3[:, 16] = points[:, skeleton.HEAD_TOP]
-        annot2 = np.zeros((count, 17, 2))
-        annot2[:, MPI_INF_3DHP_JOINTS] = project(points, "55011271")
-        annot2[:, 16] = annot2[:, 0]
+        annot3[:, 16] = points[:, [skeleton.NECK, skeleton.HEAD_TOP]].mean(axis=1)
+        annot2 = project(annot3, "55011271")
         truth[name] = {"annot2": annot2, "univ_annot3": annot3 * 0.9}
         folder = root / "mpi_inf_3dhp_test_set" / name
         (folder / "imageSequence").mkdir(parents=True)

@@ -100,6 +100,9 @@ def test_the_loss_in_closed_form():
     ignored = jnp.array([[[False, True]]])
     loss = detector.detection_loss(output, score, target, positive, ignored)
     np.testing.assert_allclose(loss, 0.25 * half + np.log(1.1), rtol=1e-5)
+    nothing = jnp.zeros_like(positive)  # As in a mosaic without people.
+    loss = detector.detection_loss(output, 0 * score, target, nothing, nothing)
+    np.testing.assert_allclose(loss, 2 * 0.25 * half, rtol=1e-5)
 
 
 def test_only_local_maxima_have_a_score():

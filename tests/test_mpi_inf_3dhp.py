@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from miniature import COLORS, in_source, index_places, make_all, read_index, write_mpi_inf_3dhp
 from miniature import MPI_INF_3DHP_JOINTS as ORDER
+from PIL import ExifTags, Image
 
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.jpeg import decode_image
@@ -55,8 +56,12 @@ def test_valid_frames_become_records_with_their_joints_and_activities(release):
 
 
 def test_pictures_are_those_of_the_frames(release):
-    """Image files count from 1, annotations from 0."""
+    """Image files count from 1, annotations from 0, and no frame is turned."""
     root, truth = release
+    turned = root / "mpi_inf_3dhp_test_set" / "TS1" / "imageSequence" / "img_000003.jpg"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.open(turned).save(turned, exif=exif, quality=95)
     for (_, name), record in make_all(mpi.make_plan(root, partial=True)).items():
         sequence, frame = name.split("_")
         places = index_places(truth[sequence]["annot2"][int(frame)])
