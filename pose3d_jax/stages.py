@@ -6,35 +6,71 @@ import ml_collections
 
 from pose3d_jax.errors import UserError
 
-#: The baselines by their names in Sec. 4.1.3, and the method, which is last. "3D" trains on lab
-#: images only from stage 2 on; "w geo" has the geometric loss (Eq. 3), on 2D-labelled images or, in
-#: "3D/w geo", on the 3D-labelled ones.
-METHODS = ("3D/wo geo", "3D/w geo", "3D+2D/wo geo", "3D+2D/w geo")
+
+class Method(NamedTuple):
+    """What distinguishes a method of Sec. 4.1.3 from stage 2 on.
+
+    Attributes:
+        lab_only: batches hold 3D-labelled images only.
+        geometric: the geometric loss (Eq. 3) is used: on 2D-labelled images, or on the 3D-labelled
+            ones where there are no others.
+    """
+
+    lab_only: bool
+    geometric: bool
+
+
+_METHODS = {
+    "3D/wo geo": Method(lab_only=True, geometric=False),
+    "3D/w geo": Method(lab_only=True, geometric=True),
+    "3D+2D/wo geo": Method(lab_only=False, geometric=False),
+    "3D+2D/w geo": Method(lab_only=False, geometric=True),
+}
+#: The baselines by their names in Sec. 4.1.3, and the method, which is last.
+METHODS = tuple(_METHODS)
 
 
 class Schedule(NamedTuple):
-    """Learning rate of a stage; the parts multiply, and 0 or False switches a part off."""
+    """Learning rate of a stage; the parts multiply, and 0 or False switches a part off.
 
-    learning_rate: float  # the highest
-    warmup_steps: int  # iterations of a linear rise
-    drop_at: int  # iteration from which the rate is a tenth
-    cosine: bool  # half a cosine, to 0 at the end of the stage
-    decay_steps: int  # last iterations, over which the rate falls linearly to 0
+    Attributes:
+        learning_rate: the highest.
+        warmup_steps: iterations of a linear rise.
+        drop_at: iteration from which the rate is a tenth.
+        cosine: half a cosine, to 0 at the end of the stage.
+        decay_steps: last iterations, over which the rate falls linearly to 0.
+    """
+
+    learning_rate: float
+    warmup_steps: int
+    drop_at: int
+    cosine: bool
+    decay_steps: int
 
 
 class Stage(NamedTuple):
-    """One stage of one method."""
+    """One stage of one method.
 
-    number: int  # 1, 2 or 3
-    steps: int  # number of iterations; a stage with 0 steps is skipped
-    #: Data sets from which batches take records in turn: ("wild",), ("lab", "wild") for equal
-    #: parts, ("lab", "wild", "wild") for one third from the lab.
+    Attributes:
+        number: 1, 2 or 3.
+        steps: number of iterations; a stage with 0 steps is skipped.
+        domains: data sets from which batches take records in turn: ("wild",), ("lab", "wild") for
+            equal parts, ("lab", "wild", "wild") for one third from the lab.
+        lambda_reg: λ_reg of Eq. 2.
+        lambda_geo: λ_geo of Eq. 2.
+        geometric_on_3d: whether the geometric loss applies to 3D-labelled images too.
+        schedule: of the learning rate.
+        depth_only: whether only the depth module is trained, on features that stay as they are.
+    """
+
+    number: int
+    steps: int
     domains: tuple[str, ...]
-    lambda_reg: float  # λ_reg of Eq. 2
-    lambda_geo: float  # λ_geo of Eq. 2
-    geometric_on_3d: bool  # whether the geometric loss applies to 3D-labelled images too
-    schedule: Schedule  # of the learning rate
-    depth_only: bool  # whether only the depth module is trained, on features that stay as they are
+    lambda_reg: float
+    lambda_geo: float
+    geometric_on_3d: bool
+    schedule: Schedule
+    depth_only: bool
 
     @property
     def name(self) -> str:
@@ -48,7 +84,10 @@ class Stage(NamedTuple):
 
 
 def get_stage(config: ml_collections.ConfigDict, number: int) -> Stage:
-    """Stage `number` of the config's method; all methods share stage 1 (Sec. 4.1.3).
+    """Stage `number` of the config's method.
+
+    The baselines 3D/wo geo and 3D/w geo use lab images only from stage 2 on; all methods share
+    stage 1 (Sec. 4.1.3).
 
     Raises:
         UserError: the config names an unknown method.
@@ -57,16 +96,16 @@ def get_stage(config: ml_collections.ConfigDict, number: int) -> Stage:
         raise UserError(
             f"Unknown method {config.method!r}; choose one of {', '.join(map(repr, METHODS))}."
         )
+    method = _METHODS[config.method]
     section = config.stages[f"stage{number}"]
-    lab_only = number > 1 and config.method.startswith("3D/")
-    geometric = config.method.endswith("/w geo")
+    lab_only = number > 1 and method.lab_only
     return Stage(
         number=number,
         steps=section.steps,
         domains=("lab",) if lab_only else tuple(section.domains),
         lambda_reg=section.lambda_reg,
-        lambda_geo=section.lambda_geo if geometric else 0.0,
-        geometric_on_3d=lab_only and geometric and section.lambda_geo > 0,
+        lambda_geo=section.lambda_geo if method.geometric else 0.0,
+        geometric_on_3d=lab_only and method.geometric and section.lambda_geo > 0,
         schedule=Schedule(**{name: section[name] for name in Schedule._fields}),
         depth_only=number > 1 and section.depth_only,
     )
