@@ -4,11 +4,11 @@
 command's flags.
 """
 
-import difflib
 import runpy
 import sys
 
 from pose3d_jax import __version__
+from pose3d_jax.errors import suggestion
 
 #: Command → module, and what it does.
 COMMANDS = {
@@ -40,8 +40,7 @@ def main() -> None:
         del sys.argv[1]
         runpy.run_module(COMMANDS[command][0], run_name="__main__", alter_sys=True)
     else:
-        close = difflib.get_close_matches(command, COMMANDS)
-        hint = f" Did you mean {close[0]}?" if close else ""
+        hint = suggestion(command, COMMANDS)
         print(f"error: there is no command {command!r}.{hint}\n\n{usage()}", file=sys.stderr)
         sys.exit(2)
 

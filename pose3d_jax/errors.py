@@ -1,9 +1,10 @@
 """Errors that a user can fix; `programs.run` prints them as one sentence."""
 
 import contextlib
+import difflib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -43,3 +44,9 @@ def system_error(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return f"No space left on the device of {file or 'an output file'}."
     return f"{file}: {error.strerror}." if file else f"{error.strerror or error}."
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """A question with the known name that is closest to a misspelt one; empty if none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]}?" if close else ""

@@ -1,13 +1,12 @@
 """Builders by name: the packages here that hold a `NAME_dataset_builder.py`."""
 
-import difflib
 import importlib
 import os
 from pathlib import Path
 from typing import Any
 
 from pose3d_jax.data.catalog import INFO_FILE, data_root
-from pose3d_jax.errors import UserError
+from pose3d_jax.errors import UserError, suggestion
 
 #: TFDS's naming: `mpii/mpii_dataset_builder.py` builds the data set `mpii`.
 DATASETS = tuple(
@@ -52,8 +51,7 @@ def load_builder(
 
 
 def _unknown(name: str, known: Any, hint: str = "") -> UserError:
-    close = difflib.get_close_matches(name, known, n=1)
-    question = f" Did you mean {close[0]}?" if close else ""
+    question = suggestion(name, known)
     return UserError(
         f"There is no data set {name!r}.{question} The data sets are {', '.join(known)}{hint}."
     )

@@ -4,14 +4,13 @@ A name is a data set, `mpii`, or one of its configurations, `synthetic/lab`. `tf
 prepares them.
 """
 
-import difflib
 import logging
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pose3d_jax.errors import UserError
+from pose3d_jax.errors import UserError, suggestion
 from pose3d_jax.files import local_path
 
 if TYPE_CHECKING:
@@ -114,9 +113,7 @@ def open_dataset(
 
     place = find_dataset(name, data_dir)
     if place is None:
-        known = prepared_names(data_dir)
-        close = difflib.get_close_matches(name, known, n=1)
-        question = f" Did you mean {close[0]}?" if close else ""
+        question = suggestion(name, prepared_names(data_dir))
         raise UserError(
             f"The data set {name!r} is not prepared in {data_root(data_dir)}.{question} "
             f"Prepare it with: {prepare_command(name, data_dir)}"

@@ -126,17 +126,11 @@ def proposals(
 
 
 class Level(NamedTuple):
-    """One level of an image pyramid: where it is on the canvas, and its scale.
+    """One level of an image pyramid: its place on the canvas, and its scale."""
 
-    Attributes:
-        corner: x and y, px of the canvas.
-        size: width and height, px.
-        factors: px of the level per px of the image, in x and y.
-    """
-
-    corner: Int[np.ndarray, "2"]
-    size: Int[np.ndarray, "2"]
-    factors: Float[np.ndarray, "2"]
+    corner: Int[np.ndarray, "2"]  # x and y, px of the canvas
+    size: Int[np.ndarray, "2"]  # width and height, px
+    factors: Float[np.ndarray, "2"]  # px of the level per px of the image, in x and y
 
 
 def pyramid(
