@@ -23,27 +23,21 @@ def run_program(main: Callable[[list[str]], None]) -> None:
 
     absl parses the flags, and reports unknown ones with a suggestion.
     """
-    parsed = []
 
     def program(argv: list[str]) -> None:
-        parsed.append(True)
         _log_plainly()
         main(argv)
 
-    run = functools.partial(app.run, program, flags_parser=_parse_flags)
-    sys.exit(exit_code(run, parsing=lambda: not parsed))
+    sys.exit(exit_code(functools.partial(app.run, program, flags_parser=_parse_flags)))
 
 
-def exit_code(program: Callable[[], None], *, parsing: Callable[[], bool] = lambda: False) -> int:
-    """Runs a program and returns its exit code; an expected end becomes one sentence.
-
-    `parsing` returns whether an error is one of the command line.
-    """
+def exit_code(program: Callable[[], None]) -> int:
+    """Runs a program and returns its exit code; an expected end becomes one sentence."""
     try:
         program()
         return 0
     except (Exception, KeyboardInterrupt) as error:
-        failure = _failure(error) or (_failure_of_parsing(error) if parsing() else None)
+        failure = _failure(error)
         if failure is None:
             raise
     # Outside `except`: the error is gone, and with it the progress bar of an unfinished loop.
@@ -63,17 +57,6 @@ def _failure(error: BaseException) -> tuple[str, int] | None:
             return INTERRUPTED, 128 + signal.SIGINT
         case OSError() if error.errno is not None:  # Libraries raise others without a number.
             return f"error: {system_error(error)}", 1
-    return None
-
-
-def _failure_of_parsing(error: BaseException) -> tuple[str, int] | None:
-    match error:
-        case SyntaxError():
-            return f"error: {error.filename}, line {error.lineno}, is not Python: {error.msg}", 1
-        case AttributeError() | KeyError() | TypeError() | ValueError():
-            return f"error: {config_mistake(error)}", 1
-        case OSError():
-            return f"error: {describe_unloaded_config(error)}", 1
     return None
 
 
@@ -125,11 +108,25 @@ def configure_jax(compilation_cache: str) -> None:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses flags as `app.run` does by default, after `--version` and short config names."""
+    """Parses flags as `app.run` does by default, after `--version` and short config names.
+
+    Raises:
+        UserError: a config file or a value in the command line is wrong.
+    """
     if "--version" in argv:
         print(f"pose3d_jax {__version__}")
         sys.exit(0)
-    return app.parse_flags_with_usage(expand(argv))
+    try:
+        return app.parse_flags_with_usage(expand(argv))
+    except SyntaxError as error:
+        where = f"{error.filename}, line {error.lineno}"
+        raise UserError(f"{where}, is not Python: {error.msg}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise UserError(describe_unloaded_config(error)) from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(config_mistake(error)) from error
 
 
 def _log_plainly() -> None:
