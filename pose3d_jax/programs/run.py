@@ -14,9 +14,6 @@ from pose3d_jax.errors import Interrupted, UserError, system_error
 from pose3d_jax.files import local_path
 from pose3d_jax.presets.config_file import expand
 
-#: Message after Ctrl-C.
-INTERRUPTED = "interrupted"
-
 
 def run_program(main: Callable[[list[str]], None]) -> None:
     """Runs a program; a user's mistake becomes one sentence and an exit code, not a traceback.
@@ -54,7 +51,7 @@ def _failure(error: BaseException) -> tuple[str, int] | None:
         case Interrupted():
             return str(error), error.exit_code
         case KeyboardInterrupt():
-            return INTERRUPTED, 128 + signal.SIGINT
+            return "interrupted", 128 + signal.SIGINT
         case OSError() if error.errno is not None:  # Libraries raise others without a number.
             return f"error: {system_error(error)}", 1
     return None
