@@ -8,15 +8,11 @@ from pose3d_jax.errors import UserError
 
 
 class Method(NamedTuple):
-    """What distinguishes a method of Sec. 4.1.3 from stage 2 on.
+    """What distinguishes a method of Sec. 4.1.3 from stage 2 on."""
 
-    Attributes:
-        lab_only: batches hold 3D-labelled images only.
-        geometric: the geometric loss (Eq. 3) is used: on 2D-labelled images, or on the 3D-labelled
-            ones where there are no others.
-    """
-
-    lab_only: bool
+    lab_only: bool  # batches hold 3D-labelled images only
+    #: The geometric loss (Eq. 3) is used: on 2D-labelled images, or on the 3D-labelled ones where
+    #: there are no others.
     geometric: bool
 
 
@@ -31,46 +27,28 @@ METHODS = tuple(_METHODS)
 
 
 class Schedule(NamedTuple):
-    """Learning rate of a stage; the parts multiply, and 0 or False switches a part off.
+    """Learning rate of a stage; the parts multiply, and 0 or False switches a part off."""
 
-    Attributes:
-        learning_rate: the highest.
-        warmup_steps: iterations of a linear rise.
-        drop_at: iteration from which the rate is a tenth.
-        cosine: half a cosine, to 0 at the end of the stage.
-        decay_steps: last iterations, over which the rate falls linearly to 0.
-    """
-
-    learning_rate: float
-    warmup_steps: int
-    drop_at: int
-    cosine: bool
-    decay_steps: int
+    learning_rate: float  # the highest
+    warmup_steps: int  # iterations of a linear rise
+    drop_at: int  # iteration from which the rate is a tenth
+    cosine: bool  # half a cosine, to 0 at the end of the stage
+    decay_steps: int  # last iterations, over which the rate falls linearly to 0
 
 
 class Stage(NamedTuple):
-    """One stage of one method.
+    """One stage of one method."""
 
-    Attributes:
-        number: 1, 2 or 3.
-        steps: number of iterations; a stage with 0 steps is skipped.
-        domains: data sets from which batches take records in turn: ("wild",), ("lab", "wild") for
-            equal parts, ("lab", "wild", "wild") for one third from the lab.
-        lambda_reg: λ_reg of Eq. 2.
-        lambda_geo: λ_geo of Eq. 2.
-        geometric_on_3d: whether the geometric loss applies to 3D-labelled images too.
-        schedule: of the learning rate.
-        depth_only: whether only the depth module is trained, on features that stay as they are.
-    """
-
-    number: int
-    steps: int
+    number: int  # 1, 2 or 3
+    steps: int  # number of iterations; a stage with 0 steps is skipped
+    #: Data sets from which batches take records in turn: ("wild",), ("lab", "wild") for equal
+    #: parts, ("lab", "wild", "wild") for one third from the lab.
     domains: tuple[str, ...]
-    lambda_reg: float
-    lambda_geo: float
-    geometric_on_3d: bool
-    schedule: Schedule
-    depth_only: bool
+    lambda_reg: float  # λ_reg of Eq. 2
+    lambda_geo: float  # λ_geo of Eq. 2
+    geometric_on_3d: bool  # whether the geometric loss applies to 3D-labelled images too
+    schedule: Schedule  # of the learning rate
+    depth_only: bool  # whether only the depth module is trained, on features that stay as they are
 
     @property
     def name(self) -> str:
