@@ -3,9 +3,13 @@ import collections
 import datetime
 import functools
 import io
+import logging
 import os
 import pickle
+import re
 import struct
+import time
+import types
 import zipfile
 from pathlib import Path
 
@@ -80,7 +84,7 @@ def test_the_layers_of_the_papers_network_are_all_of_it():
 
 
 def test_a_zip_file_of_pytorch_is_read(isolated):
-    tensors = torch_files.read_tensors(DATA / "torch_zip.pth")
+    tensors = torch_files.read_tensors(DATA / "torch_zip.pth", "a")
     base = np.arange(24, dtype=np.float32).reshape(4, 6)
     np.testing.assert_array_equal(tensors["a"], base)
     np.testing.assert_array_equal(tensors["view"], base[1:3, ::2])
@@ -127,8 +131,14 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path, name, container)
 class Options:
     """An object of a training script."""
 
+    class Inner:
+        """A class in a class."""
+
     def __init__(self):
         self.lr = 1e-4
+
+    def decay(self):
+        """A method, such as of a scheduler."""
 
 
 #: What training scripts save beside the network.
@@ -142,6 +152,10 @@ ENTRIES = {
     "own class": Options(),
     "namespace": argparse.Namespace(lr=1e-4),
     "partial": functools.partial(Options),
+    "class in a class": Options.Inner(),
+    "method": Options().decay,
+    "simple namespace": types.SimpleNamespace(lr=1e-4),
+    "logger, pattern, time": [logging.getLogger("a"), re.compile("a"), time.localtime(0)],
     "sets and slices": ({1, 2}, frozenset([3]), slice(1, 2), 1j, range(3)),
 }
 NUMBERS = np.arange(6, dtype=np.float32)
@@ -150,17 +164,21 @@ NUMBERS = np.arange(6, dtype=np.float32)
 def saved_by_torch(path, tree: dict, kind: str, numbers: np.ndarray) -> None:
     """Writes a zip container; `tree` contains `TENSOR` where the tensor of `numbers` belongs."""
     data = pickle.dumps(tree, protocol=2)
-    mark = pickle.dumps(TENSOR, protocol=2)[2:-1]
-    storage = f"(Vstorage\nctorch\n{kind}\nV0\nVcpu\nI{len(numbers)}\nNtQ"
-    tensor = f"ctorch._utils\n_rebuild_tensor_v2\n({storage}I0\n(I2\nI3\nt(I3\nI1\ntI00\nNtR"
-    assert data.count(mark) == 1
+    for key, number in enumerate((TENSOR, OTHER)):
+        mark = pickle.dumps(number, protocol=2)[2:-1]
+        storage = f"(Vstorage\nctorch\n{kind}\nV{key}\nVcpu\nI{len(numbers)}\nNtQ"
+        rest = "I0\n(I2\nI3\nt(I3\nI1\ntI00\nNtR"
+        tensor = f"ctorch._utils\n_rebuild_tensor_v2\n({storage}{rest}"
+        assert data.count(mark) <= 1
+        data = data.replace(mark, tensor.encode())
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("m/data.pkl", data.replace(mark, tensor.encode()))
+        archive.writestr("m/data.pkl", data)
         archive.writestr("m/data/0", numbers.tobytes())
 
 
-#: Stands for a tensor in a tree; pickled without a reference to other parts of it.
-TENSOR = 7_654_321
+#: Stand for tensors in a tree; pickled without a reference to other parts of it. Only the memory of
+#: the first is in the file.
+TENSOR, OTHER = 7_654_321, 7_654_322
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -168,16 +186,43 @@ def test_other_objects_of_a_training_script_are_inert(tmp_path, name):
     path = tmp_path / "best.pth.tar"
     tree = {"epoch": 3, "extra": ENTRIES[name], "state_dict": {"module.w": TENSOR}}
     saved_by_torch(path, tree, "FloatStorage", NUMBERS)
-    tensors = torch_files.read_tensors(path)
+    tensors = torch_files.read_tensors(path, "w")
     assert tensors.keys() == {"w"}
     np.testing.assert_array_equal(tensors["w"], NUMBERS.reshape(2, 3))
 
 
-@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "net", "network", None])
-def test_a_state_dict_is_found_under_the_usual_keys(tmp_path, key):
-    tree = collections.OrderedDict(w=TENSOR)
-    saved_by_torch(tmp_path / "a.pth", {key: tree} if key else tree, "FloatStorage", NUMBERS)
-    assert torch_files.read_tensors(tmp_path / "a.pth").keys() == {"w"}
+#: Where training scripts save a state dict, and with which names.
+PLACES = {
+    "alone": lambda state: state,
+    "beside a tensor": lambda state: {"best_acc1": OTHER, "state_dict": state},
+    "any key": lambda state: {"posenet": state, "optimizer": {"state": {0: {"exp_avg": OTHER}}}},
+    "nested": lambda state: {"checkpoint": {"model": {"state_dict": state}}},
+    "in a list": lambda state: [{"epoch": 3}, state],
+    "DataParallel": lambda state: {f"module.{name}": value for name, value in state.items()},
+    "compiled": lambda state: {f"_orig_mod.module.{name}": v for name, v in state.items()},
+    "Lightning": lambda state: {
+        "state_dict": {"metric.total": OTHER, **{f"net.{name}": v for name, v in state.items()}}
+    },
+    "averages": lambda state: {"model_ema": {"w": OTHER}, "model": state},
+    "averages alone": lambda state: {"n_averaged": OTHER, "ema": state},
+    "a trainer": lambda state: {"trainer": trainer(state)},
+}
+
+
+def trainer(state: dict) -> "Options":
+    """An object that contains itself."""
+    result = Options()
+    result.network, result.trainer = state, result
+    return result
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_network_is_found_wherever_it_is(tmp_path, place):
+    tree = PLACES[place](collections.OrderedDict(w=TENSOR))
+    saved_by_torch(tmp_path / "a.pth", tree, "FloatStorage", NUMBERS)
+    tensors = torch_files.read_tensors(tmp_path / "a.pth", "w")
+    assert tensors.keys() == {"w"}
+    np.testing.assert_array_equal(tensors["w"], NUMBERS.reshape(2, 3))
 
 
 def test_bfloat16_becomes_float32(tmp_path):
@@ -185,7 +230,7 @@ def test_bfloat16_becomes_float32(tmp_path):
     numbers = np.float32([0.0, 1.0, -2.5, 3.140625, 1e30, -1e-30])
     halves = np.uint16(numbers.view(np.uint32) >> 16)
     saved_by_torch(tmp_path / "a.pth", {"w": TENSOR}, "BFloat16Storage", halves)
-    found = torch_files.read_tensors(tmp_path / "a.pth")["w"]
+    found = torch_files.read_tensors(tmp_path / "a.pth", "w")["w"]
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found.view(np.uint32) >> 16, halves.reshape(2, 3))
     np.testing.assert_allclose(found.ravel(), numbers, rtol=2**-7)
@@ -234,10 +279,10 @@ def test_no_tensor_reaches_beyond_its_memory(tmp_path, offset, shape, stride, fi
     file.write_bytes(old_container(offset, shape, stride, numbers))
     if not fits:
         with pytest.raises(UserError, match="damaged"):
-            torch_files.read_tensors(file)
+            torch_files.read_tensors(file, "w")
         return
     index = offset + sum(np.indices(shape) * np.reshape(stride, (-1, *(1 for _ in shape))))
-    np.testing.assert_array_equal(torch_files.read_tensors(file)["w"], numbers[index])
+    np.testing.assert_array_equal(torch_files.read_tensors(file, "w")["w"], numbers[index])
 
 
 @pytest.mark.parametrize(
@@ -263,7 +308,7 @@ def test_few_bytes_take_little_memory_and_time(
     monkeypatch.setattr(torch_files, "SECONDS", 1)
     (tmp_path / "file.pth").write_bytes(MAGIC + b"\x80\x04" + content)
     with pytest.raises(UserError, match=message):
-        torch_files.read_tensors(tmp_path / "file.pth")
+        torch_files.read_tensors(tmp_path / "file.pth", "w")
 
 
 def odd_zip(path, *, compression=zipfile.ZIP_STORED, data=b"\x80\x02}.", patch=None):
@@ -288,11 +333,11 @@ def odd_zip(path, *, compression=zipfile.ZIP_STORED, data=b"\x80\x02}.", patch=N
 def test_odd_zips_are_a_sentence(isolated, tmp_path, options, message):
     odd_zip(tmp_path / "file.pth", **options)
     with pytest.raises(UserError, match=message):
-        torch_files.read_tensors(tmp_path / "file.pth")
+        torch_files.read_tensors(tmp_path / "file.pth", "w")
 
 
 def test_a_depth_head_without_pooling_is_a_sentence():
-    tensors = torch_files.read_tensors(RELEASE)
+    tensors = torch_files.read_tensors(RELEASE, release.LANDMARK)
     features = tensors["lin_.0.0.weight"].shape[0]
     tensors["reg.weight"] = np.zeros((16, features * 64 * 64), np.float32)
     with pytest.raises(ValueError, match="reduces nothing"):
@@ -319,7 +364,7 @@ def test_damaged_files_are_a_sentence(tmp_path, content, message):
 def test_other_networks_are_a_sentence(tmp_path):
     with pytest.raises(UserError, match="another network"):
         convert(DATA / "torch_zip.pth", tmp_path / "out")
-    tensors = torch_files.read_tensors(RELEASE)
+    tensors = torch_files.read_tensors(RELEASE, release.LANDMARK)
     config = make_config(tensors)
     with pytest.raises(UserError, match="extra is unexpected"):
         to_arrays(tensors | {"extra": np.zeros(1)}, config)
@@ -348,17 +393,19 @@ def test_only_an_existing_file_and_a_new_directory_will_do(tmp_path):
     ],
 )
 def test_tensors_of_any_shape_are_a_sentence(tmp_path, monkeypatch, name, shape):
-    tensors = torch_files.read_tensors(RELEASE) | {name: np.zeros(shape, np.float32)}
-    monkeypatch.setattr(release, "read_tensors", lambda _: tensors)
+    tensors = torch_files.read_tensors(RELEASE, release.LANDMARK) | {
+        name: np.zeros(shape, np.float32)
+    }
+    monkeypatch.setattr(release, "read_tensors", lambda *_: tensors)
     with pytest.raises(UserError, match="another network"):
         convert("any.pth", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_names_that_ask_for_a_thousand_stacks_build_none(tmp_path, monkeypatch):
-    tensors = torch_files.read_tensors(RELEASE)
+    tensors = torch_files.read_tensors(RELEASE, release.LANDMARK)
     tensors |= {f"hourglass.{i}.extra": np.zeros(0) for i in range(1000)}
-    monkeypatch.setattr(release, "read_tensors", lambda _: tensors)
+    monkeypatch.setattr(release, "read_tensors", lambda *_: tensors)
     monkeypatch.setattr(release, "abstract_network", lambda _: pytest.fail("it was built"))
     with pytest.raises(UserError, match=r"no hourglass\.2"):
         convert("any.pth", tmp_path / "out")

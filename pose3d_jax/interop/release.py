@@ -30,6 +30,8 @@ INPUT_SIDE = 256
 #: The release divides pixels by 256, this package by 255.
 VALUE_RANGE = 255.0 / 256.0
 STAGE = 3
+#: A tensor of every network of the paper.
+LANDMARK = "conv1_.weight"
 
 
 class Layer(NamedTuple):
@@ -49,7 +51,7 @@ def convert(weights: str | os.PathLike, directory: str | os.PathLike) -> None:
     directory = Path(directory)
     if directory.exists():
         raise UserError(f"{directory} exists already; name a new directory.")
-    tensors = read_tensors(weights)
+    tensors = read_tensors(weights, LANDMARK)
     try:
         config = make_config(tensors)
         # Checked before the network is built: names can request any size.

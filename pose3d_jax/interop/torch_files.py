@@ -8,11 +8,11 @@ standard library are refused.
 """
 
 import collections
+import functools
 import io
 import math
 import os
 import pickle
-import re
 import struct
 import sys
 import zipfile
@@ -45,42 +45,48 @@ _STORAGE_TYPES = {
     "ShortStorage": np.dtype("<i2"), "CharStorage": np.dtype("<i1"),
     "ByteStorage": np.dtype("<u1"), "BoolStorage": np.dtype("?"),
 }  # fmt: skip
-#: Entries of a training script's dictionary that hold the network, in order of preference.
-_NETWORK_KEYS = ("state_dict", "model_state_dict", "model", "net", "network")
-#: Prefixes of names that wrappers of a module add.
-_WRAPPERS = re.compile(r"^(module\.)?(_orig_mod\.)?")
+#: Attributes of a module that hold its parameters, buffers and parts; names do not contain them.
+_GROUPS = ("_parameters", "_buffers", "_modules")
 #: Limits on reading a file, besides four times its size: bytes, and seconds of CPU time.
 SPARE_MEMORY, SECONDS = 512 << 20, 20
 
 
-def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads the parameters and buffers of a state dict or of a whole pickled model, by name.
+def read_tensors(path: str | os.PathLike, landmark: str) -> dict[str, np.ndarray]:
+    """Reads the parameters and buffers of a network, by name. bfloat16 becomes float32.
 
-    The state dict may be an entry of another dictionary, such as `state_dict`, `model_state_dict`,
-    `model` or `net`. The prefix `module.` of parallel training is removed. bfloat16 becomes
-    float32.
+    A training script's file holds more than the network, in dictionaries and objects of its own,
+    and wrappers such as DataParallel put prefixes before names. The network is therefore everything
+    in the place of a tensor that is called `landmark`; names are relative to it. Moving averages
+    of the weights are read if there is nothing else.
 
     A few bytes can request gigabytes (an index into the unpickler's memo), years (the hash of
     nested tuples) or any depth of stack. The file is therefore read in a process with limits: four
     times the file's size plus 512 MiB of memory, on Linux, and 20 s of CPU time.
 
+    Args:
+        path: of a state dict, a whole pickled model, or anything that contains one.
+        landmark: name of one of the network's tensors.
+
+    Returns:
+        The tensors; none if nothing in the file has the landmark's name.
+
     Raises:
-        UserError: it is no PyTorch file, is damaged, exceeds the limits, refers to functions, or
-            contains no network.
+        UserError: it is no PyTorch file, is damaged, exceeds the limits, or refers to functions.
     """
     check_file(path)
     memory = 4 * os.path.getsize(path) + SPARE_MEMORY
-    return read_isolated(_read, path, memory=memory, seconds=SECONDS)
+    reader = functools.partial(_read, landmark=landmark)
+    return read_isolated(reader, path, memory=memory, seconds=SECONDS)
 
 
-def _read(path: str) -> dict[str, np.ndarray]:
+def _read(path: str, landmark: str) -> dict[str, np.ndarray]:
     """`read_tensors` in the limited process."""
     try:
         with open(path, "rb") as file:
             read = _read_zip if zipfile.is_zipfile(file) else _read_legacy
             file.seek(0)
-            tensors, storages = read(file)
-        arrays = {name: _to_array(tensor, storages) for name, tensor in tensors.items()}
+            tensors, storages = read(file, landmark)
+        return {name: _to_array(tensor, storages) for name, tensor in tensors.items()}
     except MemoryError:
         raise
     except _RefusedError as error:
@@ -90,9 +96,6 @@ def _read(path: str) -> dict[str, np.ndarray]:
         ) from None
     except Exception as error:  # A pickle is a program, and can cause any exception.
         raise UserError(f"{path} is no PyTorch file, or is damaged: {reason(error)}.") from error
-    if not arrays:
-        raise UserError(f"{path} contains neither a model nor a state dict.")
-    return arrays
 
 
 class _RefusedError(Exception):
@@ -142,11 +145,26 @@ def _reconstruct(_, __, items) -> _StandIn:
     return stand_in
 
 
+def _attribute(owner, name) -> type:
+    """`getattr` of a training script's own object: a class in a class, or a method."""
+    if getattr(owner, "__module__", "builtins").split(".")[0] in sys.stdlib_module_names:
+        raise _RefusedError("builtins.getattr")
+    return type(name, (_StandIn,), {})
+
+
 _KNOWN = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("copyreg", "_reconstructor"): _reconstruct,
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
+    ("builtins", "getattr"): _attribute,
+    ("logging", "getLogger"): _StandIn,
+    ("re", "_compile"): _StandIn,
+    ("time", "struct_time"): _StandIn,
+    ("types", "SimpleNamespace"): _StandIn,
+    ("torch._tensor", "_rebuild_from_type_v2"): lambda function, _, arguments, *__: function(
+        *arguments
+    ),
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
@@ -176,7 +194,7 @@ class _Unpickler(pickle.Unpickler):
         is_data = package in _DATA_MODULES or (module == "builtins" and name in _DATA_BUILTINS)
         if package in sys.stdlib_module_names and not is_data:
             raise _RefusedError(f"{module}.{name}")
-        return type(name, (_StandIn,), {})
+        return type(name, (_StandIn,), {"__module__": module})
 
     def persistent_load(self, identifier: Any) -> Any:
         if identifier[0] == "module":  # A class with its source code, for warnings only.
@@ -186,13 +204,13 @@ class _Unpickler(pickle.Unpickler):
         return self.storages.setdefault(storage.key, storage)
 
 
-def _read_legacy(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
+def _read_legacy(file: BinaryIO, landmark: str) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
     """The old container: four pickles, the storages' keys, and their memory in this order."""
     magic, _, system = (_Unpickler(file).load() for _ in range(3))
     if magic != _LEGACY_MAGIC or not system["little_endian"]:
         raise ValueError("it does not start as a PyTorch file of a little-endian machine")
     unpickler = _Unpickler(file)
-    tensors = _network_tensors(unpickler.load())
+    tensors = _network_tensors(unpickler.load(), landmark)
     needed = {tensor.storage.key for tensor in tensors.values()}
     storages = {}
     for key in map(str, _Unpickler(file).load()):
@@ -206,7 +224,7 @@ def _read_legacy(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
     return tensors, storages
 
 
-def _read_zip(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
+def _read_zip(file: BinaryIO, landmark: str) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
     """A zip archive with `data.pkl`, and the memory of storage K in `data/K`."""
     with zipfile.ZipFile(file) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -214,35 +232,38 @@ def _read_zip(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
             raise ValueError("a zip archive without its data.pkl")
         folder = pickles[0].removesuffix("data.pkl")
         with archive.open(pickles[0]) as pickled:
-            tensors = _network_tensors(_Unpickler(pickled).load())
+            tensors = _network_tensors(_Unpickler(pickled).load(), landmark)
         keys = {tensor.storage.key for tensor in tensors.values()}
         return tensors, {key: archive.read(f"{folder}data/{key}") for key in keys}
 
 
-def _network_tensors(root: Any) -> dict[str, _Tensor]:
-    """Parameters and buffers of a file's network by name, as in PyTorch's `state_dict`."""
-    if not isinstance(root, Mapping):
+def _network_tensors(root: Any, landmark: str) -> dict[str, _Tensor]:
+    """The tensors in the place of the landmark, by their names relative to it."""
+    tensors = dict(_named_tensors(root, set()))
+    places = [name.removesuffix(landmark) for name in tensors if name.endswith("." + landmark)]
+    if not places:
         return {}
-    if isinstance(root, _StandIn) and isinstance(root.state, Mapping):
-        entries = dict(_module_tensors(root))
-    else:
-        named = ((k, v) for k, v in root.items() if isinstance(k, str))
-        entries = {name: value for name, value in named if isinstance(value, _Tensor)}
-    if not entries:
-        inner = (_network_tensors(root.get(key)) for key in _NETWORK_KEYS)
-        return next((tensors for tensors in inner if tensors), {})
-    return {_WRAPPERS.sub("", name): tensor for name, tensor in entries.items()}
+    place = min(places, key=lambda place: "ema" in place.lower())  # The first without averages.
+    inside = (name for name in tensors if name.startswith(place))
+    return {name.removeprefix(place): tensors[name] for name in inside}
 
 
-def _module_tensors(module: _StandIn, prefix: str = "") -> Iterator[tuple[str, _Tensor]]:
-    state = module.state if isinstance(module.state, Mapping) else {}
-    for group in ("_parameters", "_buffers"):
-        for name, value in state.get(group, {}).items():
-            if isinstance(value, _Tensor):
-                yield prefix + name, value
-    for name, child in state.get("_modules", {}).items():
-        if isinstance(child, _StandIn):
-            yield from _module_tensors(child, f"{prefix}{name}.")
+def _named_tensors(tree: Any, visited: set[int], prefix: str = "") -> Iterator[tuple[str, _Tensor]]:
+    """All tensors in containers, modules and other objects; names begin with a dot."""
+    if isinstance(tree, _Tensor):
+        yield prefix, tree
+        return
+    if id(tree) in visited:  # Objects may contain each other.
+        return
+    visited.add(id(tree))
+    items = enumerate(tree) if isinstance(tree, list | tuple) else ()
+    if isinstance(tree, Mapping):
+        state = getattr(tree, "state", None)
+        items = [*tree.items(), *(state.items() if isinstance(state, Mapping) else ())]
+    for key, value in items:
+        if isinstance(key, str | int):
+            inner = prefix if key in _GROUPS else f"{prefix}.{key}"
+            yield from _named_tensors(value, visited, inner)
 
 
 def _to_array(tensor: _Tensor, storages: Mapping[str, bytes]) -> np.ndarray:
