@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -118,6 +119,22 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def check_can_write(directory: str | os.PathLike) -> None:
+    """Checks that a directory can be written, or made; changes nothing.
+
+    Raises:
+        UserError: it cannot.
+    """
+    existing = Path(directory)
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(f"{directory} cannot be written: {existing}: {error.strerror}.") from error
 
 
 def local_path(path: str | os.PathLike, flag: str) -> Path:

@@ -18,6 +18,7 @@ import numpy as np
 from absl import flags
 
 from pose3d_jax.errors import UserError
+from pose3d_jax.files import check_can_write
 from pose3d_jax.prediction import webcam
 from pose3d_jax.prediction.arguments import AUTO
 from pose3d_jax.prediction.exports import FORMATS
@@ -105,7 +106,10 @@ def main(argv: Sequence[str]) -> None:
         joint_set=_JOINTS.value,
         exports=tuple(_EXPORT.value),
     )
-    inputs, problems = list_inputs(argv[1:], Path(OUT.value or "predictions"))
+    out = Path(OUT.value or "predictions")
+    inputs, problems = list_inputs(argv[1:], out)
+    if inputs:
+        check_can_write(out)
     for problem in problems:
         log.error("%s", problem)
     configure_jax(COMPILATION_CACHE.value)

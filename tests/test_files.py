@@ -1,9 +1,11 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 
-from pose3d_jax.files import differences, read_json, write_json
+from pose3d_jax.errors import UserError
+from pose3d_jax.files import check_can_write, differences, read_json, write_json
 
 
 @pytest.mark.parametrize("checksummed", [False, True])
@@ -44,3 +46,13 @@ def test_differences_are_named():
     assert list(differences(there, here)) == [
         "a.c is 2 there, 3 here", "d is 'absent' there, 4 here"
     ]  # fmt: skip
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    for directory in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/results")):
+        with pytest.raises(UserError, match=f"{directory} cannot be written"):
+            check_can_write(directory)
+    check_can_write(tmp_path / "a" / "b")
+    check_can_write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

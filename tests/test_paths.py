@@ -35,6 +35,23 @@ def test_remote_storage_is_refused_in_one_sentence(words, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_remote_cache_of_programs_is_refused():
+    with pytest.raises(UserError, match="compilation_cache gs://bucket/cache: gs:// paths are not"):
+        configure_jax("gs://bucket/cache")
+
+
+@pytest.mark.parametrize("platform", ["cuda", "nonsense"])
+def test_a_platform_that_is_not_there_is_a_sentence(platform, tmp_path):
+    """An interpreter of its own: JAX reads the variable when it is imported."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": platform}
+    process = subprocess.run(
+        [sys.executable, "-m", "pose3d_jax.predict", "--webcam=0"], capture_output=True, text=True,
+        cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert process.returncode == 1 and "Traceback" not in process.stderr
+    assert f"JAX finds no device (JAX_PLATFORMS is {platform})" in process.stderr
+
+
 def test_a_home_directory_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     assert expand_path("~/x", "--out") == "/home/somebody/x"

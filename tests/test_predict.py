@@ -192,6 +192,15 @@ def test_results_are_there_together_or_not_at_all(predictor, inputs, tmp_path, s
         predict_one(predictor, inputs / source, tmp_path / "file" / "a")
 
 
+def test_a_directory_that_cannot_be_written_is_named_before_any_work(inputs, monkeypatch):
+    monkeypatch.setattr(Predictor, "from_checkpoint", lambda *_, **__: pytest.fail("it predicts"))
+    with (
+        flagsaver.flagsaver(out="/proc/results"),
+        pytest.raises(UserError, match="cannot be written"),
+    ):
+        predict.main(["predict", str(inputs / "a.png")])
+
+
 @pytest.mark.parametrize("source", ["a.png", "walk.mp4"])
 def test_numbers_are_the_same_without_pictures(predictor, inputs, tmp_path, source):
     for place, overlays in (("with", True), ("without", False)):
@@ -303,6 +312,15 @@ def test_boxes_of_a_file(predictor, inputs, tmp_path):
         (tmp_path / "boxes.json").write_text(text)
         with pytest.raises(UserError, match=r"--boxes .*boxes\.json"):
             read_boxes(str(tmp_path / "boxes.json"))
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_boxes_are_read_as_utf_8(tmp_path, start):
+    (tmp_path / "boxes.json").write_text(start + '{"é.jpg": [1, 2, 3, 4]}', "utf-8")
+    assert read_boxes(str(tmp_path / "boxes.json")) == {"é.jpg": [1, 2, 3, 4]}
+    (tmp_path / "boxes.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_boxes(str(tmp_path / "boxes.json"))
 
 
 def test_exports_and_joint_sets(predictor, inputs, tmp_path):

@@ -295,6 +295,14 @@ def test_mistakes_are_refused_before_anything_is_rendered(setting, message, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_a_directory_that_cannot_be_written_is_named_before_anything_is_rendered(tmp_path):
+    config = configured(f"--config.run.data_dir={tmp_path}", "--config.data.batch_size=16")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file/run cannot be written"):
+        set_up(config, tmp_path / "file" / "run", prepare)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_mistake_ends_the_program_without_traceback(data_dir, tmp_path):
     output = programs.train(tmp_path, data_dir, "--config.model.featuers=3", code=1)
     assert output.startswith("error: There is no such key") and "Traceback" not in output

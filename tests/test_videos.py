@@ -202,6 +202,31 @@ def test_truncated_video_keeps_its_beginning(tmp_path, name, codec):
     assert 5 <= len(frames) <= 25 and abs(video.lost - (40 - len(frames))) <= 4
 
 
+@pytest.mark.parametrize("joined", [False, True])
+def test_times_increase(tmp_path, joined):
+    """Although AVI does not hold the order of H.264's frames, and joined files start again at 0."""
+    path = tmp_path / ("a.ts" if joined else "a.avi")
+    with av.open(str(path), "w") as file:
+        options = {"bf": "3", "b_strategy": "0"}
+        stream = file.add_stream("libx264", rate=25, options=options)
+        stream.height, stream.width = CORNERS.shape[:2]
+        for image in moving(20):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        file.mux(stream.encode())
+    path.write_bytes(path.read_bytes() * (1 + joined))
+    _, frames = read(path)
+    steps = np.diff([frame.time for frame in frames])
+    assert len(frames) == 20 * (1 + joined) and (steps > 0.03).all()
+    assert abs(frames[-1].time - (len(frames) - 1) / 25) < 0.2
+
+
+def test_an_unknown_codec_is_user_error(tmp_path):
+    path = write(tmp_path / "a.mov", moving(3), "mjpeg")
+    path.write_bytes(path.read_bytes().replace(b"jpeg", b"abcd"))
+    with pytest.raises(UserError, match="in a way that FFmpeg does not know"):
+        read(path)
+
+
 def test_video_without_a_readable_frame_is_user_error(tmp_path):
     path = damaged(write(tmp_path / "a.mp4", moving(20)), 0)
     with pytest.raises(UserError, match="cannot be read as a video, or is damaged"):

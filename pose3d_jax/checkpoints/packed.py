@@ -18,7 +18,7 @@ import safetensors
 from safetensors.numpy import save
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.files import atomic_write
+from pose3d_jax.files import atomic_write, check_can_write
 from pose3d_jax.presets.checks import check_values, complete
 from pose3d_jax.untrusted import check_file, reason
 
@@ -53,12 +53,13 @@ def check_writable(path: Path) -> None:
     """Checks that a path can name a new file.
 
     Raises:
-        UserError: its directory does not exist, or it is a directory.
+        UserError: its directory does not exist or cannot be written, or it is a directory.
     """
     if not path.parent.is_dir():
         raise UserError(f"There is no directory {path.parent}.")
     if path.is_dir():
         raise UserError(f"{path} is a directory; name a file.")
+    check_can_write(path.parent)
 
 
 def read_packed(path: str | os.PathLike) -> tuple[ml_collections.ConfigDict, dict[str, np.ndarray]]:

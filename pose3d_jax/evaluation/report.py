@@ -6,7 +6,6 @@ Training's final table, `pose3d_jax.evaluate` and `pose3d_jax.ablate` call this 
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 
 from pose3d_jax.checkpoints import TrainedNetwork, load
 from pose3d_jax.checkpoints.loading import passes
-from pose3d_jax.errors import UserError, naming
+from pose3d_jax.errors import UserError
 from pose3d_jax.evaluation import scores
 from pose3d_jax.evaluation.baselines import baselines, lab_labels
 from pose3d_jax.evaluation.pictures import draw_curves, draw_examples
@@ -33,7 +32,7 @@ from pose3d_jax.evaluation.predictions import (
 )
 from pose3d_jax.evaluation.protocols import make_setting, split_directory
 from pose3d_jax.evaluation.tables import Results, Table, as_markdown, result_tables, tabulate
-from pose3d_jax.files import read_json, write_json, write_text
+from pose3d_jax.files import check_can_write, read_json, write_json, write_text
 from pose3d_jax.models import precision
 
 log = logging.getLogger(__name__)
@@ -72,15 +71,13 @@ def evaluate(
         draw: whether to draw pictures.
 
     Raises:
-        UserError: a label is not finite, or a box has no size.
-        OSError: `out` cannot be written; this is checked before the first prediction.
+        UserError: a label is not finite, a box has no size, or `out` cannot be written; the last is
+            checked before the first prediction.
     """
     places = {split.name: out and out / split_directory(split.name) for split in splits}
     for place in [out, *places.values()] if out else ():
-        with naming(place):
-            place.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=place, prefix=".", suffix=".partial"):
-                pass
+        check_can_write(place)
+        place.mkdir(parents=True, exist_ok=True)
     results = {**source, "method": trained.config.method, "data": {}}
     for split in splits:
         arithmetic = source.get("compute", "float32")

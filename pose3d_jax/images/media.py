@@ -14,7 +14,7 @@ IMAGE_SUFFIXES = (
 #: Not `.ts` and `.mts`, which TypeScript has as well: their content decides.
 VIDEO_SUFFIXES = (
     ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".m2ts", ".3gp", ".3g2",
-    ".qt", ".wmv", ".flv", ".ogv", ".vob", ".mxf",
+    ".qt", ".wmv", ".flv", ".ogv", ".vob", ".mxf", ".h264", ".h265", ".hevc", ".ivf", ".dv",
 )  # fmt: skip
 _AUDIO_SUFFIXES = (
     ".m4a", ".m4b", ".mp3", ".aac", ".flac", ".wav", ".ogg", ".oga", ".opus", ".wma", ".mka",

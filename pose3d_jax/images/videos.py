@@ -122,6 +122,8 @@ def _opened(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any, An
             stream = next((s for s in container.streams.video if not _is_cover(s)), None)
             if stream is None:
                 raise UserError(f"{path} has no video in it.")
+            if stream.codec_context is None:
+                raise UserError(f"{path} is damaged, or coded in a way that FFmpeg does not know.")
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             stream.codec_context.thread_count = threads
             stream.thread_type = "AUTO"
@@ -215,11 +217,15 @@ def _shown(
     path: str | os.PathLike, stream: Any, frames: Iterator[Any], rate: Fraction
 ) -> Iterator[VideoFrame]:
     """Frames as a player shows them, all in the size of the first."""
-    start = size = None
+    start = last = size = None
     coded = set()
     for number, frame in enumerate(frames):
         time = float(number / rate) if frame.time is None else frame.time
-        start = time if start is None else start
+        if start is None:
+            start = time
+        elif time <= last:  # AVI lacks the order of frames; joined files start again at 0.
+            time = last + float(1 / rate)
+        last = time
         transposed, flip_x, flip_y = _orientation(frame)
         if size is None:
             aspect = Fraction(stream.sample_aspect_ratio or 1)

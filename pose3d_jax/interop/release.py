@@ -14,6 +14,7 @@ import numpy as np
 from pose3d_jax import presets
 from pose3d_jax.checkpoints.stage import StageCheckpoints
 from pose3d_jax.errors import UserError
+from pose3d_jax.files import check_can_write
 from pose3d_jax.interop.torch_files import read_tensors
 from pose3d_jax.models.network import STRIDE
 from pose3d_jax.models.variables import abstract_network, unflatten
@@ -46,11 +47,13 @@ def convert(weights: str | os.PathLike, directory: str | os.PathLike) -> None:
     """Writes a stage directory with the weights of a PyTorch file; it appears when it is complete.
 
     Raises:
-        UserError: the file is refused, is of another network, or the directory exists.
+        UserError: the file is refused or of another network, or the directory exists or cannot be
+            written.
     """
     directory = Path(directory)
     if directory.exists():
         raise UserError(f"{directory} exists already; name a new directory.")
+    check_can_write(directory.parent)
     tensors = read_tensors(weights, LANDMARK)
     try:
         config = make_config(tensors)

@@ -159,8 +159,8 @@ def read_boxes(path: str) -> dict[str, Any]:
     """
     file = local_path(path, "--boxes")
     try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(file.read_text("utf-8-sig"))  # Windows puts a mark first.
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"--boxes {file} cannot be read: {error}.") from error
     if not isinstance(content, dict):
         raise UserError(

@@ -115,9 +115,9 @@ def start_jax(config: ml_collections.ConfigDict) -> None:
         from pose3d_jax.training import hosts
 
         hosts.join(_COORDINATOR.value, _NUM_HOSTS.value, _HOST.value)
+    configure_jax(config.run.compilation_cache)
     if jax.process_index() != 0:
         for name in ("pose3d_jax", "__main__"):
             logging.getLogger(name).setLevel(logging.WARNING)
-    configure_jax(config.run.compilation_cache)
     if precision.resolve(config.precision.compute) == "float32" and jax.default_backend() != "cpu":
         jax.config.update("jax_default_matmul_precision", "float32")

@@ -13,6 +13,7 @@ from pose3d_jax import __version__
 from pose3d_jax.errors import Interrupted, UserError, system_error
 from pose3d_jax.files import local_path
 from pose3d_jax.presets.config_file import expand
+from pose3d_jax.untrusted import reason
 
 
 def run_program(main: Callable[[list[str]], None]) -> None:
@@ -89,8 +90,20 @@ def configure_jax(compilation_cache: str) -> None:
 
     This package and the libraries below it are written for JAX's standard promotion and transfers:
     variables such as `JAX_NUMPY_DTYPE_PROMOTION=strict` do not apply to its programs.
+
+    Raises:
+        UserError: the cache is remote, or JAX has no device.
     """
     import jax
+
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:  # Of a platform that is not there.
+        platforms = os.environ.get("JAX_PLATFORMS", "not set")
+        raise UserError(
+            f"JAX finds no device (JAX_PLATFORMS is {platforms}): {reason(error)}. "
+            "JAX_PLATFORMS=cpu computes on the CPU."
+        ) from error
 
     jax.config.update("jax_numpy_dtype_promotion", "standard")
     jax.config.update("jax_numpy_rank_promotion", "allow")
@@ -99,7 +112,9 @@ def configure_jax(compilation_cache: str) -> None:
     if expanded.startswith("~"):
         logging.getLogger(__name__).info("no compilation cache: HOME is not set")
     elif expanded:
-        jax.config.update("jax_compilation_cache_dir", expanded)
+        jax.config.update(
+            "jax_compilation_cache_dir", str(local_path(expanded, "compilation_cache"))
+        )
         # By default, programs that compile in less than a second are not kept.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 

@@ -21,6 +21,7 @@ from pose3d_jax.data.backgrounds import WithBackgrounds
 from pose3d_jax.data.catalog import BUILT_IN, is_prepared, open_dataset
 from pose3d_jax.data.sources import Domain, open_backgrounds, open_domain, subset
 from pose3d_jax.errors import UserError
+from pose3d_jax.files import check_can_write
 from pose3d_jax.models.variables import Variables, flatten, make_network, unflatten
 from pose3d_jax.models.widening import widen
 from pose3d_jax.presets.checks import check_values
@@ -60,6 +61,8 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path, prepare: Prepare | 
             unless the fault is in the data.
     """
     stages = check_config(config)
+    if jax.process_index() == 0:
+        check_can_write(workdir)
     hosts.agree("config", stage_config(config, config.last_stage))
     graphdef, variables = initial_network(config)
     if prepare:
