@@ -18,7 +18,6 @@ import numpy as np
 from absl import flags
 
 from pose3d_jax.errors import UserError
-from pose3d_jax.files import check_can_write
 from pose3d_jax.prediction import webcam
 from pose3d_jax.prediction.arguments import AUTO
 from pose3d_jax.prediction.exports import FORMATS
@@ -106,10 +105,7 @@ def main(argv: Sequence[str]) -> None:
         joint_set=_JOINTS.value,
         exports=tuple(_EXPORT.value),
     )
-    out = Path(OUT.value or "predictions")
-    inputs, problems = list_inputs(argv[1:], out)
-    if inputs:
-        check_can_write(out)
+    inputs, problems = list_inputs(argv[1:], Path(OUT.value or "predictions"))
     for problem in problems:
         log.error("%s", problem)
     configure_jax(COMPILATION_CACHE.value)

@@ -13,7 +13,7 @@ from absl import flags
 from jaxtyping import Float
 
 from pose3d_jax.errors import UserError, system_error
-from pose3d_jax.files import local_path
+from pose3d_jax.files import check_can_write, local_path
 from pose3d_jax.images.media import is_input, is_video, walk
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,8 @@ def list_inputs(
         The inputs, and the errors of folders.
 
     Raises:
-        UserError: a path is remote, two inputs would share a directory, or a directory is a file.
+        UserError: a path is remote, two inputs would share a directory, a directory is a file,
+            or `out` cannot be written.
     """
     inputs: dict[Path, Input] = {}
     problems: list[UserError] = []
@@ -105,6 +106,8 @@ def list_inputs(
                     f"{file} and {inputs[directory].source} have the same name; name their folder "
                     "instead, or predict one at a time."
                 )
+    if inputs:
+        check_can_write(out)
     return list(inputs.values()), problems
 
 
