@@ -421,3 +421,14 @@ def joints_that_show(
             np.testing.assert_allclose(seen, COLORS[joint], atol=60)
             checked.add(joint)
     return checked
+
+
+def assert_framed(record: Mapping[str, object]) -> None:
+    """The box is the image, and the person is in its middle, with a margin of an eighth."""
+    joints = record["joints_2d"]
+    low, high = joints.min(axis=0), joints.max(axis=0)
+    np.testing.assert_array_equal(record["box"], [128, 128, 256])
+    np.testing.assert_allclose((high - low).max() * 1.25, 256, rtol=1e-4)
+    np.testing.assert_allclose((low + high) / 2, 128, atol=0.01)
+    head = np.linalg.norm(joints[skeleton.HEAD_TOP] - joints[skeleton.NECK])
+    np.testing.assert_allclose(record["head_size"], head, rtol=1e-5)

@@ -339,22 +339,15 @@ def drawn(keys):
 CLIPPED_SHARE, CLIPPED_STD = 0.0455, 0.9594
 
 
-def test_scales_are_powers_of_two_of_a_clipped_normal(drawn):
-    exponent = np.log2(drawn.scale)
-    assert np.isclose(np.abs(exponent).max(), 0.5, atol=1e-5)
-    assert np.isclose((np.abs(exponent) > 0.4999).mean(), CLIPPED_SHARE, atol=0.006)
-    assert np.isclose(exponent.mean(), 0, atol=0.007)
-    assert np.isclose(exponent.std(), 0.25 * CLIPPED_STD, rtol=0.02)
-
-
-def test_two_in_five_images_are_turned_by_a_clipped_normal(drawn):
+def test_exponents_of_scales_and_angles_of_two_in_five_images_are_clipped_normals(drawn):
     turned = drawn.rotation != 0
     assert np.isclose(turned.mean(), 0.4, atol=0.015)
-    degrees = np.rad2deg(drawn.rotation[turned])
-    assert np.isclose(np.abs(degrees).max(), 60, atol=1e-3)
-    assert np.isclose((np.abs(degrees) > 59.99).mean(), CLIPPED_SHARE, atol=0.01)
-    assert np.isclose(degrees.mean(), 0, atol=1.3)
-    assert np.isclose(degrees.std(), 30 * CLIPPED_STD, rtol=0.03)
+    for values, limit in ((np.log2(drawn.scale), 0.5), (np.rad2deg(drawn.rotation[turned]), 60.0)):
+        relative = values / limit
+        assert np.isclose(np.abs(relative).max(), 1, atol=2e-5)
+        assert np.isclose((np.abs(relative) > 0.9998).mean(), CLIPPED_SHARE, atol=0.008)
+        assert np.isclose(relative.mean(), 0, atol=0.02)
+        assert np.isclose(relative.std(), 0.5 * CLIPPED_STD, rtol=0.025)
 
 
 def test_half_the_images_are_mirrored(drawn):

@@ -108,6 +108,12 @@ def test_the_shares_are_those_of_the_config():
     np.testing.assert_allclose(shares, [0.3, 0.6 * clutter.HIDDEN, 0.2, 0.4], atol=0.07)
     assert not beside[~beside.any(1) & hides].any() and (beside.any(1) & hides).any()
     assert abs(made.continued.mean() - clutter.CONTINUED) < 0.07
+    for values, ends in (
+        (made.angles, (0, 2 * np.pi)),
+        (made.spaces[beside], clutter.SPACE),
+        (made.occluder[hides], clutter.OCCLUDER),
+    ):
+        np.testing.assert_allclose([values.min(), values.max()], ends, atol=0.05)
 
 
 @pytest.mark.parametrize("options", [{}, {"clutter_share": 1.0, "blur": 1.0, "apply": False}])

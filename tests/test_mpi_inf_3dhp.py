@@ -1,7 +1,15 @@
 import h5py
 import numpy as np
 import pytest
-from miniature import COLORS, in_source, index_places, make_all, read_index, write_mpi_inf_3dhp
+from miniature import (
+    COLORS,
+    assert_framed,
+    in_source,
+    index_places,
+    make_all,
+    read_index,
+    write_mpi_inf_3dhp,
+)
 from miniature import MPI_INF_3DHP_JOINTS as ORDER
 from PIL import ExifTags, Image
 
@@ -46,13 +54,7 @@ def test_valid_frames_become_records_with_their_joints_and_activities(release):
             in_source(record, record["joints_2d"]), annotation["annot2"], atol=1e-2
         )
         assert record["has_3d"] and record["joints_valid"].all()
-        # The box is the image: a square with a margin of an eighth around the joints.
-        np.testing.assert_array_equal(record["box"], [128, 128, 256])
-        low, high = record["joints_2d"].min(0), record["joints_2d"].max(0)
-        np.testing.assert_allclose((high - low).max() * 1.25, 256, rtol=1e-4)
-        np.testing.assert_allclose((low + high) / 2, 128, atol=0.01)
-        head = np.linalg.norm(record["joints_2d"][9] - record["joints_2d"][8])
-        np.testing.assert_allclose(record["head_size"], head, rtol=1e-5)
+        assert_framed(record)
 
 
 def test_pictures_are_those_of_the_frames(release):

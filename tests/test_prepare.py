@@ -194,10 +194,18 @@ def test_tfrecord_for_tfds_load(mpii, tmp_path):
         prepare.prepare("mpii", tmp_path, manual_dir=mpii)
 
 
-def test_tfrecord_needs_tensorflow(mpii, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow", None)
-    with pytest.raises(UserError, match="pip install tensorflow"):
-        prepare.prepare("mpii", tmp_path, manual_dir=mpii, file_format="tfrecord")
+@pytest.mark.parametrize(
+    ("module", "options", "command"),
+    [
+        ("tensorflow", {"file_format": "tfrecord"}, "pip install tensorflow"),
+        ("apache_beam.options.pipeline_options", {"beam_runner": "DirectRunner"},
+         r"pip install 'pose3d_jax\[beam\]'"),
+    ],
+)  # fmt: skip
+def test_a_missing_package_is_named(mpii, tmp_path, monkeypatch, module, options, command):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=command):
+        prepare.prepare("mpii", tmp_path, manual_dir=mpii, **options)
 
 
 def test_tfds_itself_gives_the_same_records_and_stops_at_a_damaged_file(mpii, tmp_path):
@@ -452,9 +460,3 @@ def test_beam_gives_the_same_records(human36m, undisturbed, tmp_path):
         beam_runner="DirectRunner",
     )  # fmt: skip
     assert_same(read(HUMAN36M, tmp_path), undisturbed)
-
-
-def test_without_beam_the_extra_is_named(mpii, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)
-    with pytest.raises(UserError, match=r"pip install 'pose3d_jax\[beam\]'"):
-        prepare.prepare("mpii", tmp_path, manual_dir=mpii, beam_runner="DirectRunner")
