@@ -21,12 +21,7 @@ from jaxtyping import Array, Float, Key
 from pose3d_jax import geometry, losses
 from pose3d_jax.arrays import AnyArray
 from pose3d_jax.data import clutter as cluttering
-from pose3d_jax.data.examples import (
-    Example,
-    make_examples,
-    no_augmentation,
-    sample_augmentation,
-)
+from pose3d_jax.data.examples import Example, make_examples, no_augmentation, sample_augmentation
 from pose3d_jax.data.framing import sample_framing
 from pose3d_jax.models import precision
 from pose3d_jax.models.variables import AXIS, standard_promotion
@@ -113,13 +108,7 @@ def depth_diagnostics(example: Example, depth: Float[AnyArray, "b 16"]) -> dict[
 def augmented_examples(
     config: ml_collections.ConfigDict, batch: Batch, keys: Key[Array, "b"]
 ) -> Example:
-    """Augmented crops of a batch of records, and their targets.
-
-    Args:
-        config: the whole config.
-        batch: records, stacked.
-        keys: one random key per image.
-    """
+    """Augmented crops of a batch of records, and their targets, with one random key per image."""
     chosen = ~batch["has_3d"] | config.augmentation.lab
     augmentation = sample_augmentation(keys, chosen, config.augmentation)
     framing = clutter = None
@@ -191,11 +180,7 @@ def make_loss_step(
 ) -> Callable[[TrainState, Batch, Hyperparameters], Metrics]:
     """The loss without augmentation, over this host's devices.
 
-    Args:
-        config: the whole config.
-        graphdef: structure of the network.
-        stage: see `make_train_step`.
-        running: normalise with the running statistics (evaluation mode), else with the batch's.
+    It normalises with the `running` statistics (evaluation mode), else with the batch's.
     """
 
     @standard_promotion()
