@@ -138,7 +138,7 @@ def test_the_detector_reads_images_of_any_size():
 
 def test_the_lifter_computes_what_its_description_says():
     rng = np.random.default_rng(0)
-    lifter = Lifter((24, 24), Common(nnx.Rngs(0)))
+    lifter = Lifter((48, 48, 24), Common(nnx.Rngs(0)))
     layers = (*lifter.hidden, lifter.output)
     for layer in layers:
         layer.kernel.set_value(jnp.asarray(rng.normal(0, 0.3, layer.kernel.shape), jnp.float32))
@@ -153,10 +153,13 @@ def test_the_lifter_computes_what_its_description_says():
     def apply(layer, x):
         return x @ np.float64(layer.kernel[...]) + np.float64(layer.bias[...])
 
-    x = apply(layers[0], x)
-    x = np.maximum(x, 0.1 * x)
-    y = apply(layers[1], x)
-    expected = apply(layers[2], x + np.maximum(y, 0.1 * y))
+    def hidden(layer, x):
+        y = apply(layer, x)
+        return np.maximum(y, 0.1 * y)
+
+    x = hidden(layers[0], x)
+    x += hidden(layers[1], x)  # Only a hidden layer of equal widths adds to its input.
+    expected = apply(layers[3], hidden(layers[2], x))
     expected = (expected - expected[:, 6:7]) * scale
     np.testing.assert_allclose(lifter(joints, confidence), expected, rtol=1e-4, atol=1e-5)
     moved = lifter(3.0 * joints + np.array([5.0, -2.0]), confidence)
