@@ -266,6 +266,8 @@ def test_inputs_have_places_of_their_own(tmp_path, monkeypatch):
     assert list_inputs([x, same, "~/x.jpg"], out)[0] == [(x, out / "x.jpg")]
     with pytest.raises(UserError, match=r"which is a file.*--out"):
         list_inputs([x], tmp_path / "a")
+    with pytest.raises(UserError, match="empty"):  # An unset variable of a shell.
+        list_inputs([""], out)
 
 
 def test_results_are_no_inputs(tmp_path):

@@ -267,6 +267,14 @@ def test_content_determines_the_kind_of_a_file(tmp_path):
         read(tmp_path / "a.ts")
 
 
+def test_pipes_are_not_opened(tmp_path):
+    """Opening one waits for another program."""
+    for name, is_input in (("a.jpg", True), ("b.mp4", True), ("c", False)):
+        os.mkfifo(tmp_path / name)
+        assert media.is_input(tmp_path / name) == is_input
+        assert media.is_video(tmp_path / name) == (name != "a.jpg")
+
+
 def test_linked_folders_are_followed_once(tmp_path):
     inside, outside = tmp_path / "in", tmp_path / "out"
     for path in (inside / "a" / "x.jpg", outside / "b" / "y.jpg", inside / ".hidden" / "z.jpg"):

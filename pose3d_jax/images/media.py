@@ -1,7 +1,9 @@
 """Which files are images or videos: by their first bytes, and by name where those are unknown."""
 
+import errno
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,8 +37,10 @@ def media_kind(path: str | os.PathLike) -> str | None:
     """Whether a file is an "image", a "video" or "other" by its first bytes; None if unknown.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is a pipe or a device: opening one may never end.
     """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     with open(path, "rb") as file:
         start = file.read(1024)
     if start.startswith(_IMAGE_STARTS) or (start[:4], start[8:12]) == (b"RIFF", b"WEBP"):

@@ -78,12 +78,14 @@ def list_inputs(
         The inputs, and the errors of folders.
 
     Raises:
-        UserError: a path is remote, two inputs would share a directory, a directory is a file,
-            or `out` cannot be written.
+        UserError: a path is empty or remote, two inputs would share a directory, a directory is a
+            file, or `out` cannot be written.
     """
     inputs: dict[Path, Input] = {}
     problems: list[UserError] = []
     for text in paths:
+        if not os.fspath(text):
+            raise UserError("The name of an input is empty.")
         expanded = local_path(text, "The input")
         path = expanded if str(text).startswith("~") else Path(text)
         if path.name == "..":  # Without the real name, the results would be above `out`
