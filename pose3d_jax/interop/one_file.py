@@ -51,7 +51,14 @@ def _predict(predictor: Predictor, images: Array, squares: Array | None = None):
 
 
 def export(predictor: Predictor, path: str | os.PathLike) -> int:
-    """Writes the function of images and boxes as a StableHLO program; returns the file's bytes.
+    """Writes the function of images and boxes as a StableHLO program.
+
+    Args:
+        predictor: with the network.
+        path: of the file.
+
+    Returns:
+        The file's size in bytes.
 
     Raises:
         UserError: the directory does not exist, or flatbuffers is not installed.
@@ -71,9 +78,14 @@ def export(predictor: Predictor, path: str | os.PathLike) -> int:
 
 
 def export_onnx(predictor: Predictor, path: str | os.PathLike) -> int:
-    """Writes the function of crops as an ONNX model; returns the file's size in bytes.
+    """Writes the function of crops as an ONNX model.
 
-    The network must compute in float32.
+    Args:
+        predictor: with a network that computes in float32.
+        path: of the file.
+
+    Returns:
+        The file's size in bytes.
 
     Raises:
         UserError: the directory does not exist, or jax2onnx is not installed.

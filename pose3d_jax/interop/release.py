@@ -44,7 +44,11 @@ class Layer(NamedTuple):
 
 
 def convert(weights: str | os.PathLike, directory: str | os.PathLike) -> None:
-    """Writes a stage directory with the weights of a PyTorch file; it appears when it is complete.
+    """Writes a stage directory with the weights of a PyTorch file.
+
+    Args:
+        weights: a pickled model or a state dict, in either container (`torch_files`).
+        directory: a new stage directory; it appears when it is complete.
 
     Raises:
         UserError: the file is refused or of another network, or the directory exists or cannot be

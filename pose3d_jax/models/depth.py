@@ -13,8 +13,15 @@ from pose3d_jax.models.residual import residual_chain
 class DepthHead(nnx.Module):
     """Levels of residual modules and max pooling, then one linear layer to a depth per joint.
 
-    The paper has 2 `modules` per level, and 4 levels, from 64 to 4 px; `features` are the channels
-    of each level. `side` is the height and width of the input, px.
+    Args:
+        modules: residual modules per level (2 in the paper).
+        in_features: channels of the input.
+        features: channels of each level; each halves the resolution (4 levels in the paper:
+            64 → 4 px).
+        common: what all layers share.
+        side: height and width of the input, px.
+        num_joints: number of depths.
+        output_init: initialiser of the linear layer's weights.
     """
 
     def __init__(

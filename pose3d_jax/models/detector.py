@@ -23,7 +23,13 @@ PRIOR = 0.02
 
 
 class Detector(nnx.Module):
-    """Residual modules and pooling in turn, then four numbers per cell."""
+    """Residual modules and pooling in turn, then four numbers per cell.
+
+    Args:
+        in_features: channels of the input.
+        features: channels of the head.
+        common: what all layers share.
+    """
 
     def __init__(self, in_features: int, features: int, common: Common):
         self.first = residual_chain(1, in_features, features, common)

@@ -20,8 +20,12 @@ from pose3d_jax.models.variables import Variables, split
 def fold(graphdef: nnx.GraphDef, variables: Variables) -> tuple[nnx.GraphDef, Variables]:
     """Removes batch normalisation from a network in evaluation mode.
 
-    A folded structure is returned unchanged. The variables are arrays, not tracers; those of the
-    result are NumPy arrays, without statistics.
+    Args:
+        graphdef: structure of the network; one that is folded already is returned unchanged.
+        variables: parameters and running statistics; arrays, not tracers.
+
+    Returns:
+        A structure without batch normalisation, and its variables (NumPy arrays, no statistics).
     """
     model = nnx.merge(graphdef, *jax.tree.map(np.asarray, variables), copy=True)
     for _, module in nnx.iter_modules(model):

@@ -12,10 +12,13 @@ from pose3d_jax.models.residual import residual_chain
 class Hourglass(nnx.Module):
     """One level of the hourglass; `inner` is the next level, at half the resolution.
 
-    `modules` and `features` are residual modules per place and channels at each resolution, highest
-    first. The paper has 5 resolutions, from 64 to 4 px, with 2 modules and 256 channels each. Where
-    channels differ, the first residual on the way down changes them, and a 1×1 convolution on the
-    way up changes them back.
+    Args:
+        modules: residual modules per place at each resolution, highest first (5 resolutions in the
+            paper, 64 → 4 px, with 2 modules each).
+        features: channels at each resolution (256 in the paper). Where they differ, the first
+            residual on the way down changes them, and a 1×1 convolution on the way up changes them
+            back.
+        common: what all layers share.
     """
 
     def __init__(self, modules: Sequence[int], features: Sequence[int], common: Common):

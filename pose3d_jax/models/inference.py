@@ -89,7 +89,10 @@ def detect(
 ) -> tuple[Float[Array, "b h/16 w/16"], Float[Array, "b h/16 w/16 3"]]:
     """Scores and squares of people, for each cell of a grid; see `detector.squares`.
 
-    The height and width of the images (RGB) are divisible by 4 · 2^levels.
+    Args:
+        graphdef: structure of a network with a detector, folded or not.
+        variables: parameters and running statistics.
+        images: RGB, of a height and width divisible by 4 · 2^levels.
     """
     model = nnx.merge(graphdef, *variables, copy=True)
     model.eval()

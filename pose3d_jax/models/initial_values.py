@@ -14,7 +14,10 @@ def draw_torch7(params: nnx.State, key: PRNGKeyArray) -> nnx.State:
     Weights and biases are uniform within ±1/√fan_in, where fan_in is the number of inputs of one
     output. The scales of batch normalisation are uniform in [0, 1), its biases are 0. The standard
     deviation of a weight is 1/√3 of LeCun's; the first outputs of a deep network are much smaller.
-    Only names and shapes of `params` are read.
+
+    Args:
+        params: a network's parameters; only names and shapes are read.
+        key: random key.
     """
     vector, restore = ravel_pytree(params)
     uniform = jax.random.uniform(key, vector.shape, vector.dtype, minval=-1.0)

@@ -68,7 +68,10 @@ class RunningStatistic(nnx.BatchStat):
 class ScaleShift(nnx.Module):
     """A scale and a shift per channel, computed in float32: batch normalisation after `folding`.
 
-    `dtype` is that of the result.
+    Args:
+        scale: per channel.
+        shift: per channel.
+        dtype: of the result.
     """
 
     def __init__(self, scale: Float[AnyArray, "c"], shift: Float[AnyArray, "c"], *, dtype):

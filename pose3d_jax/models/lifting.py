@@ -21,8 +21,11 @@ class Lifter(nnx.Module):
     """2D joints and their confidences to depths.
 
     The result moves and scales with the joints: they are centred on their mean and divided by their
-    root mean square distance from it, both weighted by confidence. `features` are the widths of the
-    hidden layers.
+    root mean square distance from it, both weighted by confidence.
+
+    Args:
+        features: width of each hidden layer.
+        common: what all layers share.
     """
 
     def __init__(self, features: Sequence[int], common: Common):

@@ -26,7 +26,10 @@ from pose3d_jax.skeleton import NUM_JOINTS
 class ConvStem(nnx.Module):
     """The paper's stem: 7×7 convolution of stride 2, then residuals and a 2×2 max pool.
 
-    The convolution has `first` channels (64 in the paper), its residuals twice as many.
+    Args:
+        features: channels of the output.
+        first: channels of the convolution (64 in the paper); its residuals have twice as many.
+        common: what all layers share.
     """
 
     def __init__(self, features: int, first: int, common: Common):
@@ -114,14 +117,37 @@ class Stack(nnx.Module):
 class PoseNetwork(nnx.Module):
     """Image to 2D heat-maps and depths (Fig. 2 of the paper).
 
-    With 2 stacks, 2 modules, 4 levels and 256 features it has the paper's 14,429,104 parameters. A
-    new network is in training mode; `eval()` and `train()` switch batch normalisation.
+    With 2 stacks, 2 modules, 4 levels and 256 features it has the paper's 14,429,104 parameters.
+    A new network is in training mode; `eval()` and `train()` switch batch normalisation.
 
-    The arguments up to `decoding` are the section `model` of a config; `presets.official` explains
-    them. `output_scale` is a factor on both outputs: RMSprop's steps do not depend on the
-    gradient's size, so a factor below 1 is a smaller learning rate for the last layers. `axis_name`
-    is the `pmap` axis of synchronised batch statistics, or None, and `dtype` the type of the
-    arithmetic; parameters are float32, and outputs at least float32.
+    Args:
+        input_side: side of the input image, px.
+        stacks: number of hourglasses.
+        modules: residual modules per place in an hourglass.
+        levels: number of times that an hourglass halves the resolution.
+        features: channels.
+        level_features: channels at each of the hourglass's `levels` + 1 resolutions, highest
+            first; empty for `features` at all of them.
+        level_modules: the same for `modules`.
+        depth_levels: number of times that the depth module halves the resolution.
+        depth_modules: residual modules per level of the depth module.
+        depth_features: channels at each of the depth module's levels; empty for `features`.
+        depth_head: depth module, a key of `depth.HEADS`; "flat" is the paper's.
+        detector_features: channels of the detector; 0 for a network without one.
+        lifter_features: widths of the network from joints to depth; empty for none.
+        stem: "conv" (the paper's) or "patch" (fast on CPUs).
+        stem_features: channels of the convolutional stem's first layer; 0 for a quarter of
+            `features`. The release has 64.
+        init: initial values: "lecun" (Flax's defaults: LeCun normal, biases 0, scales 1) or
+            "torch7" (the release's, `initial_values.draw_torch7`).
+        zero_init_outputs: initialise both output layers with zeros.
+        output_scale: factor on both outputs. RMSprop's steps do not depend on the gradient's size,
+            so a factor below 1 is a smaller learning rate for the last layers.
+        decoding: rule by which heat-maps become positions, of `heatmaps.DECODINGS`.
+        num_joints: number of heat-maps and depths.
+        axis_name: `pmap` axis of synchronised batch statistics, or None.
+        dtype: of the arithmetic; parameters are float32, and outputs at least float32.
+        rngs: NNX's random streams.
 
     Raises:
         ValueError: the sizes contradict each other, or a name is unknown.

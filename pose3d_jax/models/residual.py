@@ -14,6 +14,11 @@ class Residual(nnx.Module):
 
     The 3×3 convolution has half of the output's channels. The skip connection is the identity, or
     a 1×1 convolution where the number of channels changes.
+
+    Args:
+        in_features: channels of the input.
+        out_features: channels of the output.
+        common: what all layers share.
     """
 
     def __init__(self, in_features: int, out_features: int, common: Common):

@@ -53,8 +53,10 @@ def make_network(
 ) -> tuple[nnx.GraphDef, Variables]:
     """Builds the network of a config, with initial values.
 
-    Batch statistics are averaged over the `pmap` axis where the config asks for synchronised batch
-    normalisation; the axis is None outside of `pmap`.
+    Args:
+        config: the whole config.
+        axis_name: `pmap` axis over which batch statistics are averaged, where the config asks for
+            synchronised batch normalisation; None outside of `pmap`.
 
     Raises:
         ValueError: the config's sizes contradict each other.

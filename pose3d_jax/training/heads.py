@@ -48,7 +48,14 @@ def train_detector(
 ) -> Variables:
     """Trains the detector of a network on frozen features, with mosaics of training records.
 
-    `others` are image files without people, for the backgrounds of mosaics.
+    Args:
+        graphdef: structure of a network with a detector.
+        variables: parameters and statistics of the trained network.
+        records: training records, of which `sample_mosaic` makes pictures.
+        others: image files without people, for the backgrounds of mosaics.
+        steps: iterations.
+        seed: of the mosaics.
+        threads: that make mosaics.
 
     Returns:
         The variables, of which those of the detector have changed.
@@ -95,7 +102,14 @@ def train_lifter(
     steps: int,
     seed: int = 0,
 ) -> Variables:
-    """Trains the network from joints to depth on poses (mm, camera axes) from random directions.
+    """Trains the network from joints to depth on poses seen from random directions.
+
+    Args:
+        graphdef: structure of a network with a lifter.
+        variables: parameters and statistics of the trained network.
+        poses: training poses, mm, in camera axes.
+        steps: iterations.
+        seed: of the random views and errors.
 
     Returns:
         The variables, of which those of the lifter have changed.
@@ -132,12 +146,16 @@ def train_lifter(
 def draw_views(
     key: Key[Array, ""], poses: Float[Array, "n 16 3"]
 ) -> tuple[Float[Array, "n 16 2"], Float[Array, "n 16"], Float[Array, "n 16"]]:
-    """Poses (mm, camera axes) seen from random directions, with the errors of predicted joints.
+    """Poses seen from random directions, with the errors of predicted joints.
 
     Half of the people turn to any side, cameras tilt and roll by some 12° and 15°, and half of the
     poses are mirrored. Joints get noise of about 3 % of a torso, one in 25 is exchanged with its
     mirror joint at a lower confidence, and a quarter of the people are cut off below, where the
     confidence is 0.
+
+    Args:
+        key: random key.
+        poses: mm, camera axes.
 
     Returns:
         2D joints (weak perspective), confidences, and depths relative to the root, in `UNIT`.

@@ -33,7 +33,12 @@ _LOST = (
 
 
 def join(coordinator: str | None, count: int | None, number: int | None) -> None:
-    """Joins the other hosts; without a coordinator (host:port of host 0) JAX detects the cluster.
+    """Joins the other hosts.
+
+    Args:
+        coordinator: host:port of host 0; None where JAX detects the cluster.
+        count: number of hosts.
+        number: number of this host.
 
     Raises:
         UserError: the hosts do not come together within `ARRIVAL` s.
@@ -93,7 +98,11 @@ def barrier(name: str) -> None:
 
 
 def agree(name: str, value: Any) -> None:
-    """Checks that all hosts have the same value: plain JSON values, at most `_BYTES` of JSON.
+    """Checks that all hosts have the same value.
+
+    Args:
+        name: of the value, for the message.
+        value: plain JSON values, at most `_BYTES` of JSON.
 
     Raises:
         UserError: a host has another value; the message has its name and the difference.

@@ -71,8 +71,17 @@ def iterate(
     """The training loop: from a state to the stage's last iteration.
 
     An evaluation that was interrupted after its checkpoint is run first. What `metrics` and the
-    stage's directory have already is not computed again. `validate` scores the network on held-out
-    records, every `run.evaluate_every` iterations and after the last.
+    stage's directory have already is not computed again.
+
+    Args:
+        run: what all stages share.
+        stage: to train.
+        state: to start or resume from.
+        checkpoints: the stage's.
+        metrics: the stage's scalars.
+        interruption: asked between iterations.
+        validate: scores the network on held-out records, every `run.evaluate_every` iterations and
+            after the last.
 
     Raises:
         Interrupted: a signal came; the state is saved.

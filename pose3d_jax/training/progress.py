@@ -23,8 +23,12 @@ METRICS_FILE = "metrics.jsonl"
 class MetricsLog:
     """Scalars of one stage, as one JSON line per step and for TensorBoard.
 
-    A run that resumes at `step` repeats later steps; their old lines are dropped. The first of
-    several hosts writes for all.
+    A resumed run repeats some steps; their old lines are dropped. The first of several hosts
+    writes for all.
+
+    Args:
+        directory: the stage's.
+        step: where the run resumes.
     """
 
     def __init__(self, directory: Path, step: int):
@@ -123,7 +127,13 @@ def _lines_until(content: bytes, last: int, path: Path) -> tuple[bytes, dict[int
 
 
 class Pace:
-    """Rate and time left of `total` steps of `per_step` images, since the last `restart`."""
+    """Rate and time left, measured since the last `restart`.
+
+    Args:
+        total: steps of the whole.
+        done: steps done so far.
+        per_step: images per step.
+    """
 
     def __init__(self, total: int, done: int, per_step: int):
         self.total, self.per_step = total, per_step

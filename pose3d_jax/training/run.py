@@ -91,7 +91,12 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path, prepare: Prepare | 
 
 
 def train(run: Run, interruption: Interruption, validate: Validate) -> None:
-    """Trains the unfinished stages of a run; see `loop.iterate`.
+    """Trains the unfinished stages of a run.
+
+    Args:
+        run: from `set_up`.
+        interruption: asked between iterations.
+        validate: see `loop.iterate`.
 
     Raises:
         Interrupted: a signal came; the state is saved.

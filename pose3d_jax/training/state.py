@@ -115,9 +115,11 @@ def split_over_devices(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def check_batch_size(batch_size: int, domains: tuple[str, ...]) -> None:
-    """Checks that every device gets the same number of images of every domain (`stages.Stage`).
+    """Checks that every device gets the same number of images of every domain.
 
-    `batch_size` is that of all devices together.
+    Args:
+        batch_size: of all devices together.
+        domains: of the batch's records, in turn; see `stages.Stage`.
 
     Raises:
         UserError: the batch size is not divisible.

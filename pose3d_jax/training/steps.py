@@ -108,7 +108,13 @@ def depth_diagnostics(example: Example, depth: Float[AnyArray, "b 16"]) -> dict[
 def augmented_examples(
     config: ml_collections.ConfigDict, batch: Batch, keys: Key[Array, "b"]
 ) -> Example:
-    """Augmented crops of a batch of records, and their targets, with one random key per image."""
+    """Augmented crops of a batch of records, and their targets.
+
+    Args:
+        config: the whole config.
+        batch: records, stacked.
+        keys: one random key per image.
+    """
     chosen = ~batch["has_3d"] | config.augmentation.lab
     augmentation = sample_augmentation(keys, chosen, config.augmentation)
     framing = clutter = None
@@ -180,7 +186,11 @@ def make_loss_step(
 ) -> Callable[[TrainState, Batch, Hyperparameters], Metrics]:
     """The loss without augmentation, over this host's devices.
 
-    It normalises with the `running` statistics (evaluation mode), else with the batch's.
+    Args:
+        config: the whole config.
+        graphdef: structure of the network.
+        stage: see `make_train_step`.
+        running: normalise with the running statistics (evaluation mode), else with the batch's.
     """
 
     @standard_promotion()
