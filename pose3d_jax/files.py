@@ -168,7 +168,10 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(path: str | os.PathLike, tree: Any, *, checksummed: bool = False) -> None:
     """Writes JSON atomically; numbers that are not finite become null.
 
-    A checksum of the content, which must be a dictionary, is added if `checksummed`.
+    Args:
+        path: of the file.
+        tree: of dictionaries, sequences and plain values.
+        checksummed: add a checksum of the content, which must be a dictionary.
     """
     tree = _map_leaves(tree, _finite)
     if checksummed:

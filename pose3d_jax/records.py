@@ -65,10 +65,22 @@ def make_record(
     camera: str = "",
     frame: int = 0,
 ) -> dict[str, Any]:
-    """A record whose box is in the centre of its image, from the values of `features`.
+    """A record whose box is in the centre of its image; see `features`.
 
-    `image` is a JPEG file, `image_side` its side in px. `joints_valid` is None where all joints are
-    annotated, and `joints_3d` where there are no 3D labels.
+    Args:
+        image: JPEG file.
+        joints_2d: px in the image.
+        image_side: side of the image, px.
+        box_side: side of the box, px.
+        head_size: px in the image; 0 if unknown.
+        image_id: unique in the data set.
+        to_source: affine map from image px to the source image's px.
+        joints_valid: annotated joints; None for all.
+        joints_3d: mm, camera frame; None without 3D labels.
+        subject: source of the image.
+        action: the same.
+        camera: the same.
+        frame: the same.
     """
     valid = np.ones(NUM_JOINTS, bool) if joints_valid is None else joints_valid
     return {
@@ -91,7 +103,10 @@ def make_record(
 def metadata(*, image_side: int, bone_length_sum: float, **extra: Any) -> tfds.core.MetadataDict:
     """Metadata that a builder stores beside its records.
 
-    `bone_length_sum` is the average sum of the 14 bones over the training subjects, mm (`AvgSumLen`
-    of Sec. 4.1.2); 0 if the data set has no millimetres.
+    Args:
+        image_side: side of all images, px.
+        bone_length_sum: the average sum of the 14 bones over the training subjects, mm
+            (`AvgSumLen` of Sec. 4.1.2); 0 if the data set has no millimetres.
+        **extra: other parameters of the data set.
     """
     return tfds.core.MetadataDict(image_side=image_side, bone_length_sum=bone_length_sum, **extra)

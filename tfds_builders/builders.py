@@ -21,10 +21,12 @@ DATASETS = tuple(
 def load_builder(
     name: str, data_dir: str | os.PathLike | None = None, file_format: str | None = None
 ) -> Any:
-    """Creates the builder of a data set or data set/configuration.
+    """Creates the builder of a data set.
 
-    `data_dir` is the directory of the data sets (`catalog.data_root`), and `file_format` by default
-    `array_record`.
+    Args:
+        name: data set or data set/configuration.
+        data_dir: directory of the data sets; see `catalog.data_root`.
+        file_format: `array_record` (the default) or another of TFDS's formats.
 
     Returns:
         A `tfds.core.GeneratorBasedBuilder`; its `data_dir` is the directory of this data set.

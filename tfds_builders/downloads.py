@@ -35,7 +35,10 @@ def check_download(path: str | Path) -> None:
 def reading(path: str | Path, expected: str, advice: str = "") -> Iterator[None]:
     """Turns the errors of a library that reads a file into `UserError`.
 
-    The message for damaged files says "not {expected}", followed by the advice.
+    Args:
+        path: the file.
+        expected: what it should be, as in "not {expected}".
+        advice: added to the message for damaged files.
 
     Raises:
         UserError: a library is missing, the system refuses to read the file, or it is damaged.

@@ -26,7 +26,14 @@ _SHEET = 24
 
 
 def read_labels(source: Sequence) -> dict[str, np.ndarray]:
-    """Every feature of records but the image, stacked: (records, …)."""
+    """Reads the labels of records, without decoding their images.
+
+    Args:
+        source: records with undecoded images.
+
+    Returns:
+        Every feature but the image, stacked: (records, …).
+    """
     columns = collections.defaultdict(list)
     for record in source:
         for name, value in record.items():
@@ -117,8 +124,11 @@ def inspect(
 ) -> str:
     """Describes a prepared data set.
 
-    At most `limit` evenly spaced records of each split are read. Contact sheets go to the directory
-    `out`, if it is given.
+    Args:
+        name: data set or data set/configuration.
+        data_dir: directory of the data sets; see `catalog.data_root`.
+        limit: number of evenly spaced records of each split to read.
+        out: directory for the contact sheets; None for none.
 
     Raises:
         UserError: it is not prepared, or there is no such data set.

@@ -86,9 +86,12 @@ def _read_cached(path: Path) -> CachedOutput:
 
 
 def run(process: Process, item: Item, cache: Path) -> CachedOutput:
-    """Processes one item, or returns its output from the cache of finished items.
+    """Processes one item, or returns its cached output.
 
-    A `UserError` of `process` becomes an error of the item.
+    Args:
+        process: turns an item into an `Output`; its `UserError` becomes an error of the item.
+        item: the item.
+        cache: directory of finished items.
 
     Raises:
         OverloadError: from `process`.
@@ -135,7 +138,12 @@ def run_all(
 ) -> Iterator[tuple[Item, CachedOutput]]:
     """Processes all items in parallel and yields their outputs in order.
 
-    `workers` are processes, in which `process` must be importable, or threads.
+    Args:
+        process: see `run`; importable in a new process.
+        items: the items.
+        cache: see `run`.
+        workers: number of processes or threads.
+        threads: use threads instead of processes.
     """
     if threads or workers == 1:
         pool = concurrent.futures.ThreadPoolExecutor(workers)

@@ -82,8 +82,11 @@ def passes(
 ) -> tuple[bool, tuple[float, ...]]:
     """The passes that a network's predictions average: mirror images too, and crops of some scales.
 
-    None stands for the default: the section `passes` of the network's config or, without it, one
-    pass.
+    Args:
+        config: of the network. Its section `passes`, where it has one, holds the defaults; without
+            it, each person is predicted once.
+        flip: also the mirror images; None for the default.
+        scales: crops this many times as large; None for the default.
     """
     default = config.get("passes") or {}
     flip = default.get("flip", False) if flip is None else flip

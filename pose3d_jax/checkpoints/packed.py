@@ -30,7 +30,12 @@ _ENTRY = "pose3d_jax"
 def write_packed(
     path: str | os.PathLike, config: ml_collections.ConfigDict, arrays: Mapping[str, np.ndarray]
 ) -> int:
-    """Writes a config, and parameters and statistics by name (float32), atomically.
+    """Writes a network atomically.
+
+    Args:
+        path: of the file.
+        config: that the network was trained with.
+        arrays: parameters and statistics by name, float32.
 
     Returns:
         The file's size in bytes.

@@ -61,7 +61,10 @@ def is_prepared(name: str, data_dir: str | os.PathLike | None = None) -> bool:
 def find_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Path | None:
     """The directory of the newest version of a prepared data set; None where there is none.
 
-    A data set with configurations may be named alone if one of them is prepared.
+    Args:
+        name: data set or data set/configuration. A data set with configurations may be named alone
+            if one of them is prepared.
+        data_dir: see `data_root`.
 
     Raises:
         UserError: several configurations are prepared, and the name is ambiguous.
@@ -100,7 +103,11 @@ def prepared_names(data_dir: str | os.PathLike | None = None) -> list[str]:
 def open_dataset(
     name: str, data_dir: str | os.PathLike | None = None
 ) -> "tensorflow_datasets.core.DatasetBuilder":
-    """Opens a prepared data set or data set/configuration for reading.
+    """Opens a prepared data set for reading.
+
+    Args:
+        name: data set or data set/configuration.
+        data_dir: see `data_root`.
 
     Returns:
         A read-only builder: `.info.splits`, `.info.metadata`, and `.as_data_source(split,

@@ -52,9 +52,12 @@ def is_used(config: ml_collections.ConfigDict) -> bool:
 def sample_clutter(
     keys: Key[Array, "b"], apply: Bool[AnyArray, "b"], config: ml_collections.ConfigDict
 ) -> Clutter:
-    """Samples the clutter of the images that `apply` selects, with one random key per image.
+    """Samples the clutter.
 
-    `config` has `clutter_probability`, `grey_probability` and `blur_probability`.
+    Args:
+        keys: one random key per image.
+        apply: which images may change.
+        config: `clutter_probability`, `grey_probability` and `blur_probability`.
     """
 
     def sample_one(key: Key[Array, ""], apply: Bool[Array, ""]) -> Clutter:

@@ -146,9 +146,12 @@ def empty_box(key: Key[Array, ""], whole: Framing, joints: Float[Array, "16 2"])
 def is_inside(
     matrix: Float[Array, "b 2 3"], window: Float[Array, "b 4"], side: int
 ) -> Bool[Array, "b s s"]:
-    """Which pixels of crops of `side` px are in the window of their image.
+    """Which pixels of crops are inside the window of their image.
 
-    `matrix` maps crop px to image px; `window` is lowest x, y and highest x, y, px of the image.
+    Args:
+        matrix: affine map from crop px to image px.
+        window: lowest x, y and highest x, y, px of the image.
+        side: of the crops, px.
     """
     centres = jnp.arange(side, dtype=jnp.float32) + 0.5
     grid = jnp.stack(jnp.meshgrid(centres, centres, indexing="xy"), axis=-1).reshape(-1, 2)

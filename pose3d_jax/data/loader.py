@@ -89,7 +89,12 @@ def evaluation_batches(
 ) -> Iterator[HostBatch]:
     """All records in order, each read once; the last batch may be smaller.
 
-    Images smaller than `image_side` px are padded. `threads` read and decode.
+    Args:
+        source: from `open_source`, or a `subset`.
+        batch_size: records per batch.
+        image_side: side of the images, px; smaller ones are padded.
+        threads: number of threads that read and decode.
+        fields: fields of the records.
     """
     records = grain.MapDataset.source(source).map(
         lambda record: to_arrays(record, image_side, fields)

@@ -40,7 +40,11 @@ def sample_mosaic(
 ) -> dict[str, np.ndarray]:
     """Mosaic `index` of records, and its targets: the arguments of `detector.detection_loss`.
 
-    `others` are image files without people; the transparent parts of an image show a background.
+    Args:
+        records: the people, `records.features`.
+        seed: of the random choices.
+        index: of the mosaic, which is the same whenever it is made.
+        others: image files without people; the transparent parts of an image show a background.
     """
     rng = np.random.default_rng([seed, index])
     rows = rng.integers(0, len(records), 4)
@@ -99,7 +103,12 @@ def draw_person(
 ) -> tuple[UInt8[np.ndarray, "height width 3"], Float[np.ndarray, "joints 2"]]:
     """A tile that shows a record's person at a random size and place.
 
-    `fill` is the background beyond the photograph; None for black.
+    Args:
+        record: the person.
+        width: of the tile, px.
+        height: of the tile, px.
+        fill: background beyond the photograph; None for black.
+        rng: random numbers.
 
     Returns:
         The tile, and the person's joints in it, px.

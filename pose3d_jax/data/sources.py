@@ -42,7 +42,12 @@ def open_source(builder: tfds.core.DatasetBuilder, split: str):
 
 
 class View(Sequence):
-    """A source of `count` records, of which `get` returns one by its index."""
+    """A source of records that a function returns.
+
+    Args:
+        count: number of records.
+        get: returns a record by its index, from 0 to `count` - 1.
+    """
 
     def __init__(self, count: int, get: Callable[[int], dict]):
         self._count, self._get = count, get
@@ -59,7 +64,10 @@ class View(Sequence):
 def checked(source: Sequence, title: str, command: str) -> Sequence:
     """Records of a file; a damaged or missing file raises `UserError`.
 
-    Its message contains the noun phrase `title` and the command that prepares the data set again.
+    Args:
+        source: the records.
+        title: noun phrase for error messages.
+        command: prepares the data set again, for error messages.
     """
 
     def get(index: int) -> dict:
@@ -120,9 +128,12 @@ class Domain(NamedTuple):
 
 
 def open_domain(section: ml_collections.ConfigDict, data_dir: str | os.PathLike | None) -> Domain:
-    """Opens a data set of the config's `data` section: its `name`, and `train` and `test` splits.
+    """Opens a data set of the config's `data` section.
 
-    Several training splits are interleaved, with equally many records of each.
+    Args:
+        section: `name` of the data set, and its `train` and `test` splits. Several training splits
+            are interleaved, with equally many records of each.
+        data_dir: directory of the data sets; see `catalog.data_root`.
 
     Raises:
         UserError: it is not prepared, or a split has no records.

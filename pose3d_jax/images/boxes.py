@@ -25,7 +25,11 @@ class InputError(UserError, ValueError):
 
 
 def check_image(image: Any, name: str) -> UInt8[np.ndarray, "_ _ 3"]:
-    """An image, named `name` in messages, as an array.
+    """The image as an array.
+
+    Args:
+        image: uint8 RGB, (height, width, 3).
+        name: of the image, for messages.
 
     Raises:
         InputError: it is not an RGB image of 8 bits.
@@ -49,8 +53,11 @@ def to_squares(
 ) -> Float[np.ndarray, "n 3"]:
     """The squares around boxes: centre x, y and side, px.
 
-    Boxes are (x, y, width, height), one or several, or None for the largest centred square.
-    `margin` is a factor on the squares' sides, and `name` that of the image in messages.
+    Args:
+        boxes: (x, y, width, height), one or several; None for the largest centred square.
+        image: that they are in.
+        margin: factor on the squares' sides.
+        name: of the image, for messages.
 
     Raises:
         InputError: a box is not four numbers, has no area, lies outside the image or is far larger.
@@ -94,11 +101,16 @@ def patch_side(input_side: int) -> int:
 def cut_patch(
     image: UInt8[np.ndarray, "h w 3"], square: Float[np.ndarray, "3"], input_side: int
 ) -> tuple[UInt8[np.ndarray, "p p 3"], Float[np.ndarray, "3"]]:
-    """Cuts a person out of an image, by a square (centre x, y and side, px).
+    """Cuts a person out of an image.
 
     Pixels are copied where the square is at most `MAX_ZOOM` times the network's input, so that the
     device samples the image itself. The pixels of a larger square are means of 2×2 pixels, 3×3, or
     as many as necessary.
+
+    Args:
+        image: RGB.
+        square: centre x, y and side, px.
+        input_side: of the network's input, px.
 
     Returns:
         A patch, black beyond the image, of one shape for a network; and the square in its px.

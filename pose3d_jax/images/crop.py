@@ -105,9 +105,14 @@ def to_crop(
 def square_around(
     points: Float[np.ndarray, "joints 2"], margin: float
 ) -> tuple[Float[np.ndarray, "2"], float]:
-    """The square around points: centre and side, px; the side is at least 1 px.
+    """The square around points.
 
-    `margin` is the side in units of the points' larger extent.
+    Args:
+        points: px.
+        margin: side of the square in units of the points' larger extent.
+
+    Returns:
+        Centre and side, px; the side is at least 1 px.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     return (low + high) / 2, max(float((high - low).max()) * margin, 1.0)
@@ -116,9 +121,12 @@ def square_around(
 def into_square(
     points: Float[np.ndarray, "n joints 2"], squares: Float[np.ndarray, "n 3"], side: float
 ) -> Float[np.ndarray, "n joints 2"]:
-    """Maps points of images (px) into square crops of `side` px.
+    """Maps points of images into square crops.
 
-    Squares are centre x, y and side, px of the images.
+    Args:
+        points: px of the images.
+        squares: centre x, y and side, px of the images.
+        side: of the crops, px.
     """
     zoom = side / squares[:, None, 2:]
     return (points - squares[:, None, :2]) * zoom + side / 2

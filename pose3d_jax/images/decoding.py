@@ -32,9 +32,13 @@ def measured_rate(container: Any, stream: Any) -> Fraction | None:
 
 
 def decode(container: Any, stream: Any, video: Any) -> Iterator[Any]:
-    """Decodes a video stream across damage; container and stream are PyAV's.
+    """Decodes a video stream across damage.
 
-    Frames that cannot be decoded are counted in `video.lost`, which is complete at the end.
+    Args:
+        container: of PyAV.
+        stream: of PyAV.
+        video: has `count`, the number of frames by the header, and `rate`. Frames that cannot be
+            decoded are counted in its `lost`, which is complete at the end.
 
     Yields:
         PyAV's frames.

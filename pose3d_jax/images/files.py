@@ -77,7 +77,12 @@ def check_length(name: str | os.PathLike, size: int) -> None:
 def decode_file(
     content: bytes, name: str | os.PathLike, *, upright: bool = True
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Decodes the content of an image file, named `name` in messages; see `read_image`.
+    """Decodes the content of an image file; see `read_image`.
+
+    Args:
+        content: of the file.
+        name: of the file, for messages.
+        upright: whether to apply the camera's orientation.
 
     Raises:
         UserError: it is no image, or it is damaged.
@@ -160,7 +165,11 @@ def _orientation_in(tiff: bytes) -> int | None:
 def reduce_image(
     image: UInt8[np.ndarray, "height width 3"], longest: int
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "2"]]:
-    """Reduces an image whose longer side exceeds `longest` px; others are returned as they are.
+    """Reduces a large image for display; a small one is returned as it is.
+
+    Args:
+        image: RGB.
+        longest: limit of the result's sides, px.
 
     Returns:
         The image, and the factors by which x and y were multiplied.

@@ -72,7 +72,9 @@ def _av() -> Any:
 def open_stream(path: str | os.PathLike, threads: int = 0) -> Iterator[tuple[Any, Iterator[Any]]]:
     """Opens a video file by its content, which must be in one of `CONTAINERS`.
 
-    `threads` are those of the decoder; 0 for as many as are useful.
+    Args:
+        path: the file.
+        threads: of the decoder; 0 for as many as are useful.
 
     Yields:
         PyAV's stream, and an iterator over PyAV's frames. Damage ends the iterator with an error.
@@ -201,7 +203,12 @@ def _orientation(frame: Any) -> tuple[bool, bool, bool]:
 def pixels(
     path: str | os.PathLike, frame: Any, size: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """PyAV's frame of a file as RGB, as it is stored, or resized to a width and height.
+    """PyAV's frame of a file as RGB, as it is stored.
+
+    Args:
+        path: the file, for messages.
+        frame: of PyAV.
+        size: width and height to which the frame is resized; its own by default.
 
     Raises:
         UserError: the file is damaged.

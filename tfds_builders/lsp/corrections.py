@@ -28,9 +28,12 @@ PARTS = 10
 def correct(
     people: Float[np.ndarray, "people 14 3"], path: Path = CORRECTIONS
 ) -> Float[np.ndarray, "people 14 3"]:
-    """Applies the corrections to the extension's labels from `annotations.read_joints`.
+    """Applies the corrections to the extension's labels.
 
-    Person i is photograph i + 1.
+    Args:
+        people: x, y (MATLAB's coordinates) and labelled (1 or 0) of LSP's 14 joints, from
+            `annotations.read_joints`; person i is photograph i + 1.
+        path: the corrections.
     """
     stored = np.load(path)
     corrected = people.copy()

@@ -91,7 +91,10 @@ def correct_person(
 ) -> tuple[Int[np.ndarray, "14"], Int[np.ndarray, "14"]]:
     """Codes and sources of one person.
 
-    Positions are in MATLAB's coordinates. The confidence is 0 where the teacher has no such joint.
+    Args:
+        person: x, y and labelled, in MATLAB's coordinates.
+        answer: the teacher's, in the same coordinates.
+        confidence: the teacher's; 0 where it has no such joint.
     """
     unit = torso(person)
     source = exchange(person, answer, confidence, unit)

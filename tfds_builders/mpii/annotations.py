@@ -34,9 +34,13 @@ class Person:
 def person_box(center: tuple[float, float], scale: float) -> tuple[tuple[float, float], float]:
     """The box rule of the stacked hourglass (Newell et al., 2016), which the paper follows.
 
+    Args:
+        center: `objpos`, px.
+        scale: the person's height / 200 px.
+
     Returns:
-        The centre (`objpos`, px), moved down by 15 × scale so that feet are not cut off, and the
-        scale × 1.25. The side of the box is 200 × scale px.
+        The centre, moved down by 15 × scale so that feet are not cut off, and the scale × 1.25.
+        The side of the box is 200 × scale px.
     """
     return (center[0], center[1] + 15 * scale), 1.25 * scale
 
@@ -122,9 +126,11 @@ def _field(struct: Any, name: str) -> Any:
 
 
 def read_validation(path: Path, names: list[str]) -> set[tuple[int, int]]:
-    """The people of the validation split (`valid.h5` of the Stacked Hourglass release).
+    """The people of the validation split.
 
-    `names` are the images in the order of `annolist`, to check that both files belong together.
+    Args:
+        path: `valid.h5` of the Stacked Hourglass release.
+        names: file names in the order of `annolist`, to check that both files belong together.
 
     Returns:
         Pairs of image index and person index.

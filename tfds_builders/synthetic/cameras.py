@@ -53,8 +53,16 @@ def frame_person(
     """The camera whose image is the person's square crop.
 
     Cropping and resizing change only focal length and principal point, so the crop is rendered
-    directly. The person's box is centred in the image; `zoom` 1 gives `BOX_MARGIN`, and `shift`
-    moves the person by box sides.
+    directly.
+
+    Args:
+        rotation: of the camera.
+        position: of the camera.
+        joints: in the world.
+        box_side: side of the person's box, centred in the image, px.
+        image_side: px.
+        zoom: factor on the person's size; 1 gives `BOX_MARGIN`.
+        shift: of the person, in box sides.
     """
     camera = Camera(rotation, position, jnp.float32(1), jnp.zeros(2, jnp.float32))
     plane, depth = project(camera, joints), to_camera(camera, joints)[:, 2]

@@ -151,8 +151,10 @@ def _leg(pelvis, root, bones, angles, side):
 def forward_kinematics(angles: Float[Array, "24"], bones: Bones, yaw: Float[Array, ""]) -> Figure:
     """Poses a skeleton with its pelvis at the origin of a world whose y axis points down.
 
-    Angles are degrees, in the order of `ANGLE_NAMES`; `yaw` is radians about the vertical, and at 0
-    the person faces +z.
+    Args:
+        angles: degrees, in the order of `ANGLE_NAMES`.
+        bones: metres.
+        yaw: radians about the vertical; at 0 the person faces +z.
     """
     angles = jnp.deg2rad(angles)
     root = jnp.zeros(3, jnp.float32)

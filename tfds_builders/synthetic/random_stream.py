@@ -8,8 +8,12 @@ from jaxtyping import Array, Bool, Float, Int, Key
 class RandomStream:
     """Returns the numbers of one pool in order.
 
-    A scene needs about three hundred numbers in a hundred places. One generator call for each would
-    take longer to compile than the renderer.
+    A scene needs about three hundred numbers in a hundred places. One generator call for each
+    would take longer to compile than the renderer.
+
+    Args:
+        key: random key of the pool.
+        count: size of the pool.
     """
 
     def __init__(self, key: Key[Array, ""], count: int):

@@ -118,11 +118,16 @@ def lamp_seen(
     softness: Float[Array, ""],
     points: Vector,
 ) -> Array:
-    """Visibility of a distant lamp behind rounded cones from points, from 0 to 1.
+    """Visibility of a distant lamp behind rounded cones, from 0 to 1.
 
     Seen from the lamp a cone is a flat shape, and a point's distance from its outline gives a
-    shadow with a soft edge without any second ray. `direction` is a unit vector towards the lamp;
-    `softness` the width of the shadow's edge per distance from the cone.
+    shadow with a soft edge without any second ray.
+
+    Args:
+        cones: as in `hit_cone`.
+        direction: towards the lamp, a unit vector.
+        softness: width of the shadow's edge per distance from the cone.
+        points: where to look from.
     """
     across = jnp.cross(direction, jnp.array([0.30, 0.10, 0.95]))
     across = across / jnp.linalg.norm(across)

@@ -258,9 +258,13 @@ def _facing(light: Light, normal: Vector) -> tuple[Array, Array]:
 def render(
     scene: Scene, side: int, window: int, *, folds: bool = False
 ) -> tuple[UInt8[Array, "side side 3"], Int[Array, "window window"]]:
-    """Renders a scene; cloth is creased if `folds`.
+    """Renders a scene.
 
-    The body lies in a square of `window` px in the middle of the picture of `side` px.
+    Args:
+        scene: one scene.
+        side: of the picture, px.
+        window: side of the square at the picture's centre that the body lies in, px.
+        folds: whether cloth is creased.
 
     Returns:
         The picture (the square root of linear light, near to sRGB), and per pixel of the window

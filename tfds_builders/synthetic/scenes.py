@@ -113,9 +113,14 @@ def sample_person(
 ) -> Person:
     """Poses a subject on the floor (y = 0), or above it if the action allows.
 
-    `towards` is the azimuth of the camera, radians. A share `frontal` of the people roughly face
-    it. The others face any direction, so that left and right cannot be told apart by the side of
-    the image.
+    Args:
+        rng: random numbers.
+        subject: the person.
+        motions: the domain's actions.
+        action: index of the action.
+        towards: azimuth of the camera, radians.
+        frontal: share of people who roughly face the camera. The others face any direction, so that
+            left and right cannot be told apart by the side of the image.
     """
     turn = jnp.where(rng.chance(frontal), 0.6 * rng.normal(), rng.uniform(-jnp.pi, jnp.pi))
     yaw = towards + turn
