@@ -82,8 +82,11 @@ def report(
 ) -> None:
     """Prints and writes the tables and pictures of all variants.
 
-    `runs` are each variant's of the first seed, `results` each variant's by seed, and `weights`
-    those of the geometric loss, where they are compared.
+    Args:
+        root: directory of the ablation.
+        runs: each variant's run of the first seed.
+        results: each variant's results by seed.
+        weights: of the geometric loss, where they are compared.
     """
     out = root / ("lambda_geo" if weights else "methods")
     out.mkdir(exist_ok=True)

@@ -55,7 +55,10 @@ def plot_bones(
 def plot_crop(axes: Any, record: Mapping[str, Any], side: int) -> None:
     """Shows the network's input of a record on Matplotlib axes, in its px; black beyond the image.
 
-    `side` is that of the network's input, px.
+    Args:
+        axes: Matplotlib axes.
+        record: with its image as JPEG.
+        side: of the network's input, px.
     """
     image = decode_image(record["image"])
     x, y, box_side = np.asarray(record["box"], np.float64)
@@ -74,8 +77,11 @@ def plot_beside_truth(
 ) -> None:
     """Draws a pose and the true pose from the camera, then both from the side, at one scale.
 
-    `row` are four Matplotlib axes; the poses are mm, in the axes of one camera. Joints that are not
-    `known` have no true position.
+    Args:
+        row: four Matplotlib axes.
+        pose: mm, camera axes.
+        truth: in the same frame.
+        known: joints with a true position.
     """
     pose, truth = pose * _UPRIGHT, truth * _UPRIGHT
     middle, reach = _extent(np.concatenate([pose, truth[known]]))

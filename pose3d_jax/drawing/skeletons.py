@@ -62,7 +62,13 @@ def draw_joints(
 def contact_sheet(
     records: Sequence[Mapping[str, Any]], columns: int = 8, side: int = 160
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Arranges records (`pose3d_jax.records`) in a grid, `side` px each, with their skeletons."""
+    """Arranges records of any data set in a grid, with their skeletons.
+
+    Args:
+        records: of `pose3d_jax.records`; images as JPEG.
+        columns: images per row.
+        side: of each image, px.
+    """
     rows = -(-len(records) // columns)
     sheet = np.full((rows * side, columns * side, 3), 255, np.uint8)
     for i, record in enumerate(records):
@@ -82,7 +88,10 @@ def draw_people(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draws the skeletons of all people in an image; see `draw_joints`.
 
-    People of low confidence are dimmed; without confidences, all are opaque.
+    Args:
+        image: RGB.
+        joints: px in `image`.
+        confidence: of each person; those of low confidence are dimmed. None draws all opaque.
     """
     opacities = np.ones(len(joints)) if confidence is None else opacity(confidence)
     for person in np.argsort(opacities, kind="stable"):

@@ -33,12 +33,18 @@ def training_labels(source: Sequence, side: int) -> Labels:
 
 
 def baselines(training: Labels | None, test: Labels, setting: Setting) -> dict[str, Poses]:
-    """Baseline poses for the records of `test`, and a lower bound on the error.
+    """Baseline poses, and a lower bound on the error.
+
+    Args:
+        training: labels of lab training records; without them the first two baselines are left
+            out.
+        test: labels of the records to predict.
+        setting: how the poses are scored.
 
     Returns:
         "mean pose" of the training records in px, depth and mm; "true 2D, mean depth"; and "true
         2D, true depth", whose error is the lower bound that weak perspective and the average size
-        leave. Without labels of training records, the last one alone.
+        leave.
     """
     true_depth = as_poses(test.joints, test.depth, setting, test.valid)
     if training is None:

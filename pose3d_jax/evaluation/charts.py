@@ -84,9 +84,14 @@ def plot_pck(
     mark: float,
     title: str,
 ) -> Figure:
-    """Percentage of joints within a threshold, over thresholds up to `limit`.
+    """Percentage of joints within a threshold, over the threshold.
 
-    Errors are by entry; NaN where a joint does not count. The legend has the percentage at `mark`.
+    Args:
+        errors: by entry; NaN where a joint does not count.
+        limit: the largest threshold.
+        unit: of the errors.
+        mark: threshold whose percentage is in the legend.
+        title: of the picture.
     """
     axes = _new_panels(WIDTH * 0.9, 3.8)[0, 0]
     axes.axvline(mark, color="0.6", linewidth=0.8)
@@ -127,8 +132,11 @@ def plot_bone_lengths(
     Eq. 3 has a degenerate minimum: equal, large depth differences along every limb's bone make all
     ratios of a group agree and every bone too long. So the ratios are shown with the sum only.
 
-    Poses are mm; an image with a NaN is left out. `sum_ratios` are the sums of the 14 bones over
-    the truth's.
+    Args:
+        poses: mm, by entry; an image with a NaN is left out.
+        sum_ratios: sum of the 14 bones over the truth's, of the entries of `poses` without the
+            truth; NaN where there is no truth.
+        title: of the picture.
     """
     panels = _new_panels(WIDTH, 5.2, 2, 3)
     styles = _styles(poses)
@@ -184,7 +192,10 @@ def plot_sweep(
 ) -> Figure:
     """Several columns of `scores.UNITS` over the weight of the geometric loss, one panel each.
 
-    `table` has mean and standard deviation, by λ_geo, then by column.
+    Args:
+        table: by λ_geo, then by column: mean and standard deviation.
+        columns: to show, of `scores.UNITS`.
+        title: of the picture.
     """
     weights = sorted(table)
     positive = [weight for weight in weights if weight > 0]

@@ -61,8 +61,10 @@ def draw_comparison(
 ) -> None:
     """Draws the curves of several variants in one figure, for every data set.
 
-    `out` gets a directory for each data set. `evaluations` are directories of evaluations, by
-    variant.
+    Args:
+        out: directory of the pictures, one below it for each data set.
+        evaluations: variant → directory of one of its evaluations.
+        settings: how each data set is scored.
     """
     for setting in settings:
         name = split_directory(setting.dataset)
@@ -90,7 +92,10 @@ SWEEP_COLUMNS = (
 def draw_sweep(out: Path, results: Mapping[str, Sequence[Results]], weights: Sequence[float]):
     """Draws the summary over the weight of the geometric loss, for every data set.
 
-    `weights` are those of the variants, in their order; `out` and `results` as above.
+    Args:
+        out: see `draw_comparison`.
+        results: see `comparison_tables`.
+        weights: of the variants, in their order.
     """
     for dataset, first in next(iter(results.values()))[0]["data"].items():
         # A data set without 3D labels lacks some.

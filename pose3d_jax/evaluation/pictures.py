@@ -49,8 +49,15 @@ def plot_examples(
     """Draws the predictions of the best, median and worst image in 2D and 3D, with the truth.
 
     The true 2D skeleton is white. The views of a row have the same limits. A network without a
-    trained depth module is shown in 2D alone. Errors are one per record; NaN where it does not
-    count.
+    trained depth module is shown in 2D alone.
+
+    Args:
+        records: of the split, in the order of the poses, with JPEG images.
+        poses: the predictions.
+        labels: of the records.
+        errors: one per image; NaN where it does not count. At least one counts.
+        setting: of the split.
+        unit: of the errors.
     """
     order = np.argsort(errors, kind="stable")[: np.count_nonzero(~np.isnan(errors))]
     chosen = {"best": order[0], "median": order[(len(order) - 1) // 2], "worst": order[-1]}
@@ -80,9 +87,13 @@ def plot_examples(
 def draw_curves(
     place: Path, predicted: Mapping[str, Poses], labels: Labels, setting: Setting
 ) -> None:
-    """Draws errors per joint, PCK curves, and the distributions of bone lengths, into a directory.
+    """Draws errors per joint, PCK curves, and the distributions of bone lengths.
 
-    Poses are by the name of the method that predicted them.
+    Args:
+        place: directory of the pictures.
+        predicted: poses by the name of the method that predicted them.
+        labels: of the same images.
+        setting: how they are scored.
     """
 
     def by_method(errors, *arguments):

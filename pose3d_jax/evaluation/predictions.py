@@ -61,7 +61,12 @@ class Predictions(NamedTuple):
 
 
 def open_split(name: str, data_dir: str | os.PathLike | None, limit: int | None = None) -> Split:
-    """Opens the test split of a data set, or `NAME:SPLIT`; at most `limit` evenly spaced records.
+    """Opens the test split of a data set, or another one.
+
+    Args:
+        name: of the data set, or `NAME:SPLIT`.
+        data_dir: directory of the data sets; None for TFDS's default.
+        limit: number of records, evenly spaced over the split; all by default.
 
     Raises:
         UserError: the data set is not prepared, or the split has no records.
@@ -104,7 +109,12 @@ def predict_split(
 ) -> Predictions:
     """Predicts a split as `Predictor` does. Every record is read once; no image is kept.
 
-    Results do not depend on the batch size. `flip` and `scales` are those of `evaluate`.
+    Args:
+        trained: the network.
+        split: the records.
+        batch_size: people predicted at once, at most; results do not depend on it.
+        flip: average the predictions of each image and of its mirror image.
+        scales: average over crops this many times as large.
 
     Raises:
         UserError: a label is not finite, or a box has no size.

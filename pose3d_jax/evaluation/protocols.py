@@ -93,7 +93,10 @@ def protocol_of(dataset: str) -> Protocol:
 def make_setting(config: ml_collections.ConfigDict, dataset: str, *, with_depth: bool) -> Setting:
     """The setting in which a network's predictions of a split are scored.
 
-    `with_depth` is false for a network without a trained depth module.
+    Args:
+        config: of the network.
+        dataset: name of the split.
+        with_depth: whether the depth module is trained.
     """
     own_size = protocol_of(dataset).bone_length_sum
     return Setting(

@@ -110,11 +110,19 @@ def evaluate_checkpoint(
     batch_size: int = 32,
     draw: bool = True,
 ) -> Results:
-    """Evaluates a checkpoint (see `checkpoints.loading.load`) on prepared data sets.
+    """Evaluates a checkpoint on prepared data sets; see `evaluate`.
 
-    `data` are names for `open_split`, by default the test splits of the checkpoint's config. None
-    for `flip` and `scales` means the network's default (`loading.passes`). The other arguments are
-    those of `evaluate`, `open_split` and `load`.
+    Args:
+        checkpoint: a stage's directory, a packed file or a name (`checkpoints.loading`).
+        out: see `evaluate`.
+        data: names for `open_split`; by default the test splits of the checkpoint's config.
+        data_dir: see `open_split`.
+        limit: see `open_split`.
+        flip: see `evaluate`; None for the network's default (`loading.passes`).
+        scales: see `evaluate`; None for the network's default.
+        compute: type of the arithmetic; see `loading.load`.
+        batch_size: see `evaluate`.
+        draw: see `evaluate`.
 
     Raises:
         UserError: the checkpoint or a data set is missing or invalid.
@@ -159,7 +167,10 @@ def source_of(
 def read_results(out: Path, splits: Sequence[Split], source: Mapping[str, Any]) -> Results | None:
     """The results in a directory of `evaluate`, if they are of the same network and records.
 
-    The labels of the splits are read. `source` is from `source_of`.
+    Args:
+        out: the directory.
+        splits: the records; their labels are read.
+        source: from `source_of`.
     """
     try:
         results = read_json(out / RESULTS_FILE, checksummed=True)

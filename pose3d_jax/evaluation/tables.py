@@ -39,7 +39,11 @@ class Table(NamedTuple):
 
 
 def tabulate(measures: Mapping[str, Measure], groups: np.ndarray) -> dict[str, Row]:
-    """One method's row of every table, by action or scene (`groups`, one for each image).
+    """One method's row of every table.
+
+    Args:
+        measures: from `scores.compute_measures`.
+        groups: the action or scene of every image.
 
     Returns:
         "summary", and "table1" … "table4" where there are labels for them; "table4 true 2D" has the
@@ -69,7 +73,12 @@ def tabulate(measures: Mapping[str, Measure], groups: np.ndarray) -> dict[str, R
 
 
 def result_tables(results: Results, kinds: Sequence[str] | None = None) -> list[Table]:
-    """The tables of an evaluation (`report.evaluate`), of some `kinds` or of all."""
+    """The tables of an evaluation.
+
+    Args:
+        results: from `report.evaluate`.
+        kinds: of tables ("summary", "table1", …); all by default.
+    """
     tables = []
     for dataset, result in results["data"].items():
         ours = results["method"] + (" (ours)" if protocol_of(dataset).published else "")
@@ -88,7 +97,10 @@ def result_tables(results: Results, kinds: Sequence[str] | None = None) -> list[
 def dataset_tables(rows: Mapping[str, Rows], dataset: str, images: int) -> list[Table]:
     """The tables of a data set; published rows come first.
 
-    `rows` has the cells of a row in every kind of table; `images` is the number of images.
+    Args:
+        rows: name of a row → its cells in every kind of table.
+        dataset: name of the split.
+        images: their number.
     """
     kinds = sorted(set().union(*rows.values()))
     paper = protocol_of(dataset).published

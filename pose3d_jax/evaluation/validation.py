@@ -98,7 +98,11 @@ def prediction_sheet(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A picture of records with labelled joints in the upper row, predicted ones in the lower.
 
-    `count` evenly spaced records are shown; `side` is that of the network's input, px.
+    Args:
+        source: the records, in the order of the poses.
+        poses: their predictions.
+        side: of the network's input, px.
+        count: number of records, evenly spaced.
     """
     places = evenly_spaced(len(source), count)
     records = [source[int(i)] for i in places]

@@ -126,9 +126,13 @@ class BatchedNetwork:
         squares: Float[np.ndarray, "n 3"],
         reach: float = 1.0,
     ) -> tuple[UInt8[np.ndarray, "n p p 3"], Float[np.ndarray, "n 3"]]:
-        """Cuts people out of their images, on several threads; see `__call__`.
+        """Cuts people out of their images, on several threads.
 
-        The patches are `reach` times as large as the squares.
+        Args:
+            images: RGB.
+            index: of each person's image.
+            squares: centre x, y and side around each person, px of their image.
+            reach: the patches are this many times as large as the squares.
 
         Returns:
             Patches of one shape, and the squares in their px.

@@ -225,8 +225,11 @@ def distinct(
 ) -> Int[np.ndarray, "m"]:
     """Non-maximum suppression: indices of each person's best entry, from the highest score.
 
-    `people` are poses (px) or squares; `alike` is true where two show one person, such as
-    `same_person` or `overlapping`. At most `limit` are returned.
+    Args:
+        people: poses (px) or squares.
+        confidence: of each.
+        alike: which are of one person: such as `same_person` or `overlapping`.
+        limit: returns at most this many.
     """
     left, kept = np.argsort(-confidence, kind="stable"), []
     while len(left) and len(kept) != limit:

@@ -52,8 +52,12 @@ def write(
 ) -> None:
     """Writes `poses.csv`, and `poses.trc` or `poses.bvh` with a suffix for each further person.
 
-    `times` are those of the frames, s. The joint set is that of CSV and TRC (`Pose.to`); BVH has
-    MPII's skeleton.
+    Args:
+        folder: for the files.
+        formats: of `FORMATS`.
+        times: of the frames, s.
+        poses: of the frames.
+        joint_set: of CSV and TRC, see `Pose.to`. BVH has MPII's skeleton.
     """
     if "csv" in formats:
         write_csv(folder / "poses.csv", times, poses, joint_set)

@@ -72,7 +72,11 @@ class Options(NamedTuple):
 def list_inputs(
     paths: Sequence[str | os.PathLike], out: Path
 ) -> tuple[list[Input], list[UserError]]:
-    """Files, and the images and videos in folders, each with a directory of its own below `out`.
+    """Files, and the images and videos in folders, each with a directory of its own.
+
+    Args:
+        paths: of files and folders.
+        out: directory of all results.
 
     Returns:
         The inputs, and the errors of folders.
@@ -134,9 +138,13 @@ def _files_below(folder: Path) -> tuple[list[Path], list[UserError]]:
 
 
 def choose_compute(inputs: Sequence[Input], compute: str) -> str:
-    """The arithmetic for some inputs (none for a camera): "auto" is float32 for few images.
+    """The arithmetic for some inputs: "auto" is float32 for fewer than `FEW_IMAGES` images.
 
     JAX keeps float32's programs between runs; oneDNN's, which bfloat16 uses, are compiled again.
+
+    Args:
+        inputs: to predict; none for a camera.
+        compute: one of `precision.COMPUTE`.
     """
     few = 0 < len(inputs) < FEW_IMAGES and not any(item.is_video for item in inputs)
     return "float32" if compute == "auto" and few else compute

@@ -54,7 +54,11 @@ def open_video_results(
 ) -> Iterator[Callable[[float, Pose, UInt8[np.ndarray, "h w 3"]], None]]:
     """Opens the results of a video; frames go to the files at once.
 
-    `size` is width and height, px; `rate` the mean number of frames per second.
+    Args:
+        item: the video.
+        size: width and height, px.
+        rate: frames per second, on average.
+        options: what to write.
 
     Yields:
         A function that adds a frame: its time in s, its people, and its picture for the overlay.

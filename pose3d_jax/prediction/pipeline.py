@@ -138,7 +138,13 @@ def load_images(results: Iterable[ImageResult]) -> Iterator[ImageResult]:
 def predict_images(
     predictor: Predictor, results: Iterable[ImageResult], options: Options
 ) -> Iterator[ImageResult]:
-    """Adds poses to images, in batches filled across images and people; errors pass through."""
+    """Adds poses to images, in batches filled across images and people; errors pass through.
+
+    Args:
+        predictor: that predicts.
+        results: with an image, or an error.
+        options: how to predict.
+    """
 
     def locate(result: ImageResult) -> ImageResult:
         """Determines the squares; detects people unless there are boxes."""

@@ -28,7 +28,12 @@ SPEED, RATIO = 1.0, 2.0
 
 
 class Tracker:
-    """Predicts the frames of a video in their order, without boxes."""
+    """Predicts the frames of a video in their order, without boxes.
+
+    Args:
+        predictor: that predicts.
+        options: how to detect and to predict.
+    """
 
     def __init__(self, predictor: Predictor, options: Options = Options()):  # noqa: B008
         self._predictor, self._options = predictor, options

@@ -84,7 +84,14 @@ def newest(items: Iterator[Any]) -> Iterator[Any]:
 
 
 class Page:
-    """A page on localhost that shows the newest picture, at `url`; port 0 takes any free one."""
+    """A page on localhost that shows the newest picture.
+
+    Args:
+        port: of the server; 0 for any free one.
+
+    Attributes:
+        url: of the page.
+    """
 
     def __init__(self, port: int):
         self._condition, self._jpeg = threading.Condition(), b""
@@ -145,8 +152,13 @@ def show_live(
 ) -> int:
     """Shows the people of a camera's pictures until the camera or the user ends it.
 
-    `track` is a function of a picture and its time in s (`tracking.Tracker`). Returns the number of
-    pictures.
+    Args:
+        frames: RGB pictures.
+        track: from a picture and its time in s to the people in it (`tracking.Tracker`).
+        page: that shows them.
+
+    Returns:
+        The number of pictures.
     """
     start, count = time.monotonic(), 0
     for frame in frames:

@@ -25,7 +25,11 @@ NETWORK_FILE = "pose.onnx"
 
 
 def write_page(directory: str | os.PathLike, *, input_side: int) -> None:
-    """Writes the page and its runtime into the directory of the network, `NETWORK_FILE`.
+    """Writes the page and its runtime beside the network, `NETWORK_FILE`.
+
+    Args:
+        directory: exists, and receives the files.
+        input_side: of the network's input, px.
 
     Raises:
         UserError: npm is missing, or cannot fetch the runtime.
