@@ -231,3 +231,9 @@ def test_a_lock_that_a_killed_process_left_is_taken_over(tmp_path):
         assert (tmp_path / LOCK_FILE).read_text().startswith(f"process {os.getpid()} on ")
     left = [path.name for path in (tmp_path / "stage1").iterdir()]
     assert left == [f".results.json.{os.getpid()}-1.partial"]
+
+
+def test_a_file_of_pytorch_is_to_be_converted(tmp_path):
+    (tmp_path / "a.pth").touch()
+    with pytest.raises(UserError, match=r"pose3d_jax\.convert .*a\.pth OUT_DIR"):
+        read_config(tmp_path / "a.pth")

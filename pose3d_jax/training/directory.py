@@ -131,7 +131,12 @@ def read_config(directory: str | os.PathLike) -> ml_collections.ConfigDict:
         tree = read_json(path, null=None)
         check_values(tree)
         return ml_collections.ConfigDict(complete(tree))
-    except (FileNotFoundError, NotADirectoryError):
+    except NotADirectoryError:
+        raise UserError(
+            f"{directory} is a file, and no .safetensors file. Convert a PyTorch file with: "
+            f"python -m pose3d_jax.convert {directory} OUT_DIR"
+        ) from None
+    except FileNotFoundError:
         raise UserError(
             f"{directory} is no stage of a run: it has no {CONFIG_FILE}. Stages are directories "
             "like runs/tiny/3D+2D-w-geo/stage3."
