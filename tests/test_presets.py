@@ -58,22 +58,15 @@ def test_presets_pass_the_checks_of_configs(name):
 
 
 def test_the_open_preset_is_what_trained_the_bundled_network():
-    """Its config is in its file. Steps, records, scales and clutter have changed since."""
+    """Its config is in its file; stage 1 was shorter, since it began with an earlier network."""
     bundled = as_tree(loading.load("open").config)
     preset = as_tree(presets.experiment(3, "open"))
-    for section in ("model", "precision", "targets", "loss", "optimizer"):
-        assert preset[section] == bundled[section], section
-    del preset["stages"]["stage1"]["steps"]
-    assert_contains(bundled["stages"], preset["stages"])
-    assert preset["data"]["lab"] == bundled["data"]["lab"]
-    assert preset["data"]["batch_size"] == bundled["data"]["batch_size"]
-    kept = ("lab", "rotation", "mirror", "colour", "shift", "cut", "empty")
-    for name, value in bundled["augmentation"].items():
-        if name.startswith(kept):
-            assert preset["augmentation"][name] == value, name
-    assert preset["augmentation"]["scale_mean"] > 0  # People are smaller, as documented.
-    shares = [preset["augmentation"][f"{kind}_probability"] for kind in ("cut", "empty")]
-    assert shares == pytest.approx([3 / 10, 1 / 12], abs=0.004)
+    assert bundled.pop("passes") and bundled.pop("calibration")
+    for config in (bundled, preset):
+        for name in ("steps", "learning_rate", "decay_steps"):
+            del config["stages"]["stage1"][name]
+        del config["data"]["bone_length_sum"], config["stages"]["stage2"], config["stages"]["stage3"]
+    assert bundled == preset
 
 
 def test_stages_are_the_same_only_if_all_earlier_ones_are():

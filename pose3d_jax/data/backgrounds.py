@@ -75,7 +75,11 @@ def list_images(folder: Path) -> list[Path]:
     """
     images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
-        raise UserError(f"config.data.backgrounds: there are no images in {folder}.")
+        raise UserError(
+            f"config.data.backgrounds: there are no images in {folder}. Collect images without "
+            "people by `python -m tfds_builders.backgrounds FOLDER…`, or train without them "
+            "(--config.data.backgrounds=)."
+        )
     for path in images:
         try:
             with Image.open(path) as image:

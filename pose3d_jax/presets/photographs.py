@@ -17,9 +17,10 @@ def open_data() -> ml_collections.ConfigDict:
     - A third of the photographs are Leeds Sports Pose's own, whose labels are careful; the others
       are the extension's, with corrected labels (`lsp/corrected`). Unlabelled joints are ignored.
     - People are rotated less, because most are upright; shifted and smaller, as in detected boxes.
-      Three of ten are cut off at a side, and one square of twelve shows no person (`data.framing`).
+      Four of ten are cut off at a side, and one square of twelve shows no person (`data.framing`).
       Other people are beside and in front of them, and some photographs are blurred or grey
-      (`data.clutter`).
+      (`data.clutter`). One record of ten shows a room, an animal, a vehicle or a thing instead
+      (`data.backgrounds`).
     - Adam, with a learning rate that falls to 0 once, at the end of stage 1. A checkpoint from
       before the fall can be trained longer: copy it to `stage1/checkpoints` of a new work directory
       and set more steps.
@@ -31,6 +32,7 @@ def open_data() -> ml_collections.ConfigDict:
     (`pose3d_jax/weights/README.md`) has the commands.
 
         python -m tfds_builders.prepare lsp/corrected --manual_dir DIR
+        python -m tfds_builders.backgrounds FOLDER
         python -m pose3d_jax.train --config configs/stage3.py:open
         python -m pose3d_jax.train_heads STAGE3_DIR open.safetensors
     """
@@ -62,6 +64,7 @@ def open_data() -> ml_collections.ConfigDict:
         "train": ("train[:90%]", "extension", "extension"),
         "test": "train[90%:]",
     }
+    config.data.backgrounds = "backgrounds"
     config.data.batch_size = 32
     config.augmentation.update(
         lab=True,
@@ -71,7 +74,7 @@ def open_data() -> ml_collections.ConfigDict:
         rotation_sigma=20.0,
         rotation_limit=40.0,
         shift_limit=0.12,
-        cut_probability=0.3,
+        cut_probability=0.4,
         empty_probability=0.08,
         clutter_probability=0.4,
         blur_probability=0.2,
