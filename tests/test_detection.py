@@ -83,14 +83,14 @@ def test_people_are_sorted_by_confidence_and_limited():
     np.testing.assert_array_equal(few, squares[:1])
 
 
-def test_confidence_is_the_geometric_mean_of_detector_and_joints():
+def test_confidence_is_the_weighted_geometric_mean_of_detector_and_joints():
     def unsure(image, squares):
         joints, peaks = predict(image, squares)
         return joints, peaks * 0.4
 
     image = scene(640, 480, [(320, 240, 300)])
     _, confidences = detection.detect(image, propose, unsure, threshold=0.0)
-    np.testing.assert_allclose(confidences, [np.sqrt(0.9 * 0.36)])
+    np.testing.assert_allclose(confidences, [(0.9 * 0.36**3) ** 0.25])
 
 
 def test_averaged_predictions_decide_on_those_that_are_kept():
@@ -106,7 +106,8 @@ def test_averaged_predictions_decide_on_those_that_are_kept():
     squares, confidences = detection.detect(image, propose, predict, average, threshold=0.0)
     assert len(asked) == 1 and len(asked[0]) == 2
     assert squares[0, 0] > 300 > squares[1, 0]
-    np.testing.assert_allclose(confidences, np.sqrt([0.8 * 0.9, 0.9 * 0.36]), atol=1e-6)
+    expected = np.array([0.8 * 0.9**3, 0.9 * 0.36**3]) ** 0.25
+    np.testing.assert_allclose(confidences, expected, atol=1e-6)
     squares, _ = detection.detect(image, propose, predict, average, threshold=0.7)
     assert len(squares) == 1
 

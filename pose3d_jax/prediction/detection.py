@@ -20,7 +20,7 @@ from pose3d_jax.models.detector import CELL
 from pose3d_jax.skeleton import MIRROR_ORDER
 
 #: Detections below this confidence are dropped; measured by `python -m benchmarks.everyday`.
-THRESHOLD = 0.7
+THRESHOLD = 0.65
 #: Side of a person's square in units of the joints' larger extent, as in training.
 MARGIN = 1.3
 #: Longer sides of the pyramid's levels, px. At each, the detector finds people of 44 to 200 px.
@@ -30,7 +30,7 @@ SIDES = (40.0, 220.0)
 #: Proposals below this score are dropped, and at most this many are predicted.
 LOWEST_SCORE, CANDIDATES = 0.1, 16
 #: Weight of the detector's score in the logarithm of a confidence, that of the joints is the rest.
-SCORE_WEIGHT = 0.5
+SCORE_WEIGHT = 0.25
 #: Poses whose confidence by one pass is lower than the threshold by this are not averaged.
 SLACK = 0.15
 #: Two proposals are one person where their squares' intersection over union exceeds this.
