@@ -15,11 +15,11 @@ NUMBER, PORT, FAULT = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 
 @hosts.end_together
 def main(argv):
-    configure_jax(compilation_cache="")
     hosts.TIMEOUT = 15
     if FAULT == "late":
         hosts.ARRIVAL = 5
     hosts.join(f"127.0.0.1:{PORT}", 2, NUMBER)
+    configure_jax(compilation_cache="")  # After joining, as in `programs.flags.start_jax`.
     features = 16 if FAULT == "config" and NUMBER == 1 else 8
     hosts.agree("config", {"model": {"features": features}, "stages": (1, 2)})
     print("together", flush=True)

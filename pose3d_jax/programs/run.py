@@ -88,6 +88,8 @@ def expand_path(path: str, flag: str) -> str:
 def configure_jax(compilation_cache: str) -> None:
     """Sets JAX's semantics and the directory of compiled programs; empty for none.
 
+    It starts JAX's devices: several hosts join before.
+
     This package and the libraries below it are written for JAX's standard promotion and transfers:
     variables such as `JAX_NUMPY_DTYPE_PROMOTION=strict` do not apply to its programs.
 
