@@ -129,3 +129,13 @@ def data_dir(shared_dir):
             prepare(name, directory, limit=programs.RECORDS)
     generate._compile.cache_clear()
     return directory
+
+
+@pytest.fixture(scope="module")
+def in_float32():
+    """`auto` is float32 on any CPU: bfloat16 does not keep the last digits between batch sizes."""
+    from pose3d_jax.models import precision
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "has_onednn", lambda: False)
+        yield

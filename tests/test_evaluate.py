@@ -29,6 +29,8 @@ from tfds_builders.prepare import prepare
 
 SETS = ("synthetic/lab_tiny", "synthetic/wild_tiny")
 
+pytestmark = pytest.mark.usefixtures("in_float32")
+
 
 def evaluate(out, checkpoint=None, **options):
     return evaluate_checkpoint(
@@ -75,9 +77,10 @@ def test_the_program_on_one_device_gives_the_same_and_leaves_tables_and_pictures
 
 
 def run(*flags, code: int = 0) -> str:
-    process = programs.start(
-        [sys.executable, "-m", "pose3d_jax.evaluate", "--compilation_cache=", *map(str, flags)]
-    )
+    process = programs.start([
+        sys.executable, "-m", "pose3d_jax.evaluate", "--compilation_cache=", "--compute=float32",
+        *map(str, flags),
+    ])  # fmt: skip
     output, _ = process.communicate(timeout=1800)
     assert process.returncode == code, output
     return output

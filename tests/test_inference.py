@@ -20,17 +20,11 @@ from pose3d_jax.evaluation import predictions
 from pose3d_jax.evaluation.predictions import Split
 from pose3d_jax.images import boxes, crop
 from pose3d_jax.images.crop import crop_to_image, sample
-from pose3d_jax.models import inference, precision
+from pose3d_jax.models import inference
 from pose3d_jax.models.variables import Variables, abstract_network, flatten, unflatten
 from pose3d_jax.prediction.predictor import Predictor
 
-
-@pytest.fixture(scope="module", autouse=True)
-def in_float32():
-    """The tests compare batches and programs to digits that bfloat16 (`auto`) does not keep."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(precision, "has_onednn", lambda: False)
-        yield
+pytestmark = pytest.mark.usefixtures("in_float32")
 
 
 @pytest.fixture(scope="module")
