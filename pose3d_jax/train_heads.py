@@ -15,7 +15,8 @@ from absl import flags
 
 from pose3d_jax.checkpoints.loading import load
 from pose3d_jax.checkpoints.packed import check_writable, write_packed
-from pose3d_jax.data.sources import interleaved, open_backgrounds, open_domain
+from pose3d_jax.data.backgrounds import open_backgrounds
+from pose3d_jax.data.sources import interleaved, open_domain
 from pose3d_jax.errors import UserError
 from pose3d_jax.models.variables import flatten
 from pose3d_jax.programs.flags import DATA_DIR

@@ -8,7 +8,7 @@ from PIL import Image
 from test_detector import RECORDS
 
 from pose3d_jax.data import framing
-from pose3d_jax.data.backgrounds import EVERY, WithBackgrounds, background, list_images
+from pose3d_jax.data.backgrounds import EVERY, background, open_backgrounds, with_backgrounds
 from pose3d_jax.errors import UserError
 from tfds_builders import backgrounds
 
@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 def test_each_different_image_is_collected_once(folder, tmp_path):
     assert backgrounds.main([str(folder), "--skip", "people", "--data_dir", str(tmp_path)]) == 0
-    collected = list_images(tmp_path / "backgrounds")
+    collected = open_backgrounds("backgrounds", tmp_path)
     images = {path.suffix: Image.open(path) for path in collected}
     assert len(collected) == 2
     assert images[".jpg"].size[0] in (600, 900) and images[".jpg"].getpixel((9, 9))[1] > 240
@@ -42,12 +42,13 @@ def test_a_folder_without_images_is_an_error(tmp_path, capsys):
     assert backgrounds.main([str(tmp_path), "--data_dir", str(tmp_path / "data")]) != 0
     assert "no images" in capsys.readouterr().err and not (tmp_path / "data").exists()
     with pytest.raises(UserError, match="no images"):
-        list_images(tmp_path)
+        open_backgrounds("data", tmp_path)
+    assert open_backgrounds("", tmp_path) == []
 
 
 def test_a_damaged_image_is_an_error_before_training(folder):
     with pytest.raises(UserError, match=r"broken\.jpg"):
-        list_images(folder)
+        open_backgrounds(str(folder), None)
 
 
 def shares(image):
@@ -69,9 +70,9 @@ def test_a_thing_covers_a_part_of_a_background_and_a_photograph_all_of_it(folder
 
 def test_one_record_of_ten_shows_nobody(folder):
     people = [dict(record, image_id=b"%d" % number) for number, record in enumerate(RECORDS * 9)]
-    mixed = WithBackgrounds(people, [folder / "green.png"], 320)
+    mixed = with_backgrounds(people, [folder / "green.png"], 320)
     assert len(mixed) == len(people) * EVERY // (EVERY - 1)
-    records = [mixed[index] for index in range(len(mixed))]
+    records = list(mixed)
     empty = records[EVERY - 1 :: EVERY]
     assert [r for r in records if r["joints_valid"].any()] == people
     assert not any(record["joints_valid"].any() for record in empty)

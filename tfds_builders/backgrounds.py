@@ -16,6 +16,7 @@ Images that look like an earlier one are left out. Look at the folder, and remov
 
 import argparse
 import hashlib
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from pose3d_jax.data.catalog import data_root
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.media import IMAGE_SUFFIXES
 from pose3d_jax.programs.run import exit_code
+
+log = logging.getLogger(__name__)
 
 #: Longer side of images and of cut-out things, px; smaller sides than the last are left out.
 IMAGE_SIDE, THING_SIDE, SMALLEST_SIDE = 900, 512, 40
@@ -40,7 +43,7 @@ def collect(folders: Sequence[Path], out: Path, skip: Sequence[str] = ()) -> int
     Args:
         folders: searched with all folders below.
         out: folder of the results, JPEG, or PNG where an image has transparent parts.
-        skip: images with one of these words in their path are left out.
+        skip: images with one of these words in their path below the folder are left out.
 
     Returns:
         The number of images.
@@ -69,14 +72,17 @@ def collect(folders: Sequence[Path], out: Path, skip: Sequence[str] = ()) -> int
 
 
 def _images(folders: Sequence[Path], skip: Sequence[str]) -> Iterator[tuple[Path, Image.Image]]:
-    """The readable images in folders, RGB or RGBA."""
-    for path in sorted(path for folder in folders for path in folder.rglob("*")):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or any(word in str(path) for word in skip):
+    """The images in folders, RGB or RGBA; those that cannot be read are logged."""
+    found = sorted((path, folder) for folder in folders for path in folder.rglob("*"))
+    for path, folder in found:
+        below = str(path.relative_to(folder))
+        if path.suffix.lower() not in IMAGE_SUFFIXES or any(word in below for word in skip):
             continue
         try:
             with Image.open(path) as image:
                 image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        except (OSError, ValueError, Image.DecompressionBombError):
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            log.warning("%s is left out: %s", path, error)
             continue
         if min(image.size) >= SMALLEST_SIDE:
             yield path, image

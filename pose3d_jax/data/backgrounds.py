@@ -1,11 +1,12 @@
 """Images without a person, for training.
 
-Parts of the training photographs show little besides meadows and walls. A folder of other images
-adds rooms, animals, vehicles and things; cut-out things have transparent parts and are pasted on
-parts of the photographs.
+Parts of the training photographs without a person show little besides meadows and walls. A folder
+of other images adds landscapes, animals, vehicles and things. Images of cut-out things have
+transparent parts, and are pasted on parts of the photographs.
 """
 
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from pose3d_jax.data.catalog import data_root
+from pose3d_jax.data.sources import View
 from pose3d_jax.errors import UserError
 from pose3d_jax.images.jpeg import encode_image
 from pose3d_jax.images.media import IMAGE_SUFFIXES
@@ -31,8 +34,10 @@ THING_SIDES, THING_ANGLE = (0.4, 1.3), 20.0
 BLACK = 12
 
 
-class WithBackgrounds(Sequence):
+def with_backgrounds(records: Sequence, others: Sequence[Path], image_side: int) -> Sequence:
     """Records, of which one in `EVERY` has no joints and shows a background.
+
+    The background of an index is the same whenever it is made.
 
     Args:
         records: of people.
@@ -40,43 +45,44 @@ class WithBackgrounds(Sequence):
         image_side: of the records, px.
     """
 
-    def __init__(self, records: Sequence, others: Sequence[Path], image_side: int):
-        self._records, self._others, self._side = records, others, image_side
-
-    def __len__(self) -> int:
-        return len(self._records) * EVERY // (EVERY - 1)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """A record; the background of an index is the same whenever it is made."""
+    def get(index: int) -> dict[str, Any]:
         row, place = divmod(index, EVERY)
         if place < EVERY - 1:
-            return self._records[row * (EVERY - 1) + place]
+            return records[row * (EVERY - 1) + place]
         rng = np.random.default_rng(index)
-        record = self._records[int(rng.integers(len(self._records)))]
-        image = background(record, self._side, self._side, rng, self._others)
+        record = records[int(rng.integers(len(records)))]
         empty = make_record(
-            encode_image(image),
+            encode_image(background(record, image_side, image_side, rng, others)),
             np.zeros_like(record["joints_2d"]),
             joints_valid=np.zeros_like(record["joints_valid"]),
-            image_side=self._side,
-            box_side=self._side * rng.uniform(*BOX_SIDES),
+            image_side=image_side,
+            box_side=image_side * rng.uniform(*BOX_SIDES),
             head_size=0.0,
             image_id=f"background {index}",
             to_source=np.eye(2, 3, dtype=np.float32),
         )
         return {**empty, "image_id": empty["image_id"].encode()}
 
+    return View(len(records) * EVERY // (EVERY - 1), get)
 
-def list_images(folder: Path) -> list[Path]:
-    """The image files in a folder and below it.
+
+def open_backgrounds(folder: str | None, data_dir: str | os.PathLike | None) -> list[Path]:
+    """The image files of the config's `data.backgrounds`; none without a folder.
+
+    Args:
+        folder: in the directory of the data sets, or an absolute path.
+        data_dir: directory of the data sets; see `catalog.data_root`.
 
     Raises:
-        UserError: there are none, or one cannot be read.
+        UserError: the folder has no images, or one cannot be read.
     """
-    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not folder:
+        return []
+    place = data_root(data_dir or None) / folder
+    images = sorted(path for path in place.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         raise UserError(
-            f"config.data.backgrounds: there are no images in {folder}. Collect images without "
+            f"config.data.backgrounds: there are no images in {place}. Collect images without "
             "people by `python -m tfds_builders.backgrounds FOLDER…`, or train without them "
             "(--config.data.backgrounds=)."
         )

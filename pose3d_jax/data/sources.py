@@ -9,8 +9,7 @@ import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pose3d_jax.data.backgrounds import list_images
-from pose3d_jax.data.catalog import FILE_FORMAT, data_root, open_dataset, prepare_command
+from pose3d_jax.data.catalog import FILE_FORMAT, open_dataset, prepare_command
 from pose3d_jax.errors import UserError
 from pose3d_jax.untrusted import reason
 
@@ -149,16 +148,3 @@ def open_domain(section: ml_collections.ConfigDict, data_dir: str | os.PathLike 
         image_side=int(metadata["image_side"]),
         bone_length_sum=float(metadata["bone_length_sum"]),
     )
-
-
-def open_backgrounds(folder: str | None, data_dir: str | os.PathLike | None) -> list[Path]:
-    """The images of the config's `data.backgrounds`; none without a folder.
-
-    Args:
-        folder: in the directory of the data sets, or an absolute path.
-        data_dir: directory of the data sets; see `catalog.data_root`.
-
-    Raises:
-        UserError: the folder has no images, or one cannot be read.
-    """
-    return list_images(data_root(data_dir or None) / folder) if folder else []

@@ -141,16 +141,16 @@ def pyramid(
     The largest level is at the left and the others, half as large each, below one another at its
     right. Levels to which the image would have to be enlarged are left out.
     """
-    larger = [side for side in SIDES_OF_LEVELS if 2 * max(image.shape[:2]) > side]
-    sides = larger or [SIDES_OF_LEVELS[-1]]
-    canvas = np.zeros((sides[0], sides[0] + (sides[0] // 2 if sides[1:] else 0), 3), np.uint8)
-    levels, corner = [], np.zeros(2, int)
-    for side in sides:
+    longest = max(image.shape[:2])
+    sides = [side for side in SIDES_OF_LEVELS if side < 2 * longest] or [SIDES_OF_LEVELS[-1]]
+    largest, half = sides[0], sides[0] // 2
+    canvas = np.zeros((largest, largest + (half if len(sides) > 1 else 0), 3), np.uint8)
+    levels = []
+    for side, corner in zip(sides, np.array([(0, 0), (largest, 0), (largest, half)])):
         reduced, factors = reduce_image(image, side)
         height, width = reduced.shape[:2]
         canvas[corner[1] : corner[1] + height, corner[0] : corner[0] + width] = reduced
         levels.append(Level(corner, np.array([width, height]), factors))
-        corner = np.array([sides[0], corner[1] + (side if levels[1:] else 0)])
     return canvas, levels
 
 

@@ -19,7 +19,7 @@ def open_data() -> ml_collections.ConfigDict:
     - People are rotated less, because most are upright; shifted and smaller, as in detected boxes.
       Four of ten are cut off at a side, and one square of twelve shows no person (`data.framing`).
       Other people are beside and in front of them, and some photographs are blurred or grey
-      (`data.clutter`). One record of ten shows a room, an animal, a vehicle or a thing instead
+      (`data.clutter`). One record of ten shows a landscape, an animal or a thing instead
       (`data.backgrounds`).
     - Adam, with a learning rate that falls to 0 once, at the end of stage 1. A checkpoint from
       before the fall can be trained longer: copy it to `stage1/checkpoints` of a new work directory

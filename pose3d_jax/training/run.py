@@ -17,9 +17,9 @@ from ml_collections import FrozenConfigDict
 
 from pose3d_jax.checkpoints import load
 from pose3d_jax.checkpoints.stage import StageCheckpoints, restore_variables
-from pose3d_jax.data.backgrounds import WithBackgrounds
+from pose3d_jax.data.backgrounds import open_backgrounds, with_backgrounds
 from pose3d_jax.data.catalog import BUILT_IN, is_prepared, open_dataset
-from pose3d_jax.data.sources import Domain, open_backgrounds, open_domain, subset
+from pose3d_jax.data.sources import Domain, open_domain, subset
 from pose3d_jax.errors import UserError
 from pose3d_jax.files import check_can_write
 from pose3d_jax.models.variables import Variables, flatten, make_network, unflatten
@@ -72,7 +72,7 @@ def set_up(config: ml_collections.ConfigDict, workdir: Path, prepare: Prepare | 
     }
     if others := open_backgrounds(config.data.backgrounds, config.run.data_dir):
         wild = domains["wild"]
-        records = WithBackgrounds(wild.train, others, wild.image_side)
+        records = with_backgrounds(wild.train, others, wild.image_side)
         domains["wild"] = wild._replace(train=records)
     hosts.agree("data", {name: _summary(domain) for name, domain in domains.items()})
     hosts.agree("initial network", _checksum(variables))
