@@ -1,15 +1,20 @@
 import numpy as np
 import pytest
 from small_checkpoint import pose_of
-from test_detection import square_of, stand
+from test_detection import stand
 
-from pose3d_jax.prediction import tracking
+from pose3d_jax.prediction import detection, tracking
 from pose3d_jax.prediction.inputs import Options
 from pose3d_jax.prediction.pose import Pose
 from pose3d_jax.prediction.predictor import Predictor
 from pose3d_jax.prediction.tracking import Tracker
 
 RATE = 25.0
+
+
+def square_of(joints: np.ndarray) -> np.ndarray:
+    """The square around a person: centre x, y and side, px."""
+    return detection.squares_around(joints[None], np.ones((1, 16)))[0]
 
 
 def network(people: list[np.ndarray]):
